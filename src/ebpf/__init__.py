@@ -1,0 +1,92 @@
+"""eBPF from Python: C text in, a program attached in the Linux kernel out, its maps and events as Python values.
+
+::
+
+    import ebpf
+
+    with ebpf.load(ebpf.compile("prog.c")) as session:
+        session.attach()
+        for event in session.maps["events"].events():
+            print(event.pid, event.comm)
+
+Names are resolved when they are first used (PEP 562): ``import ebpf`` itself imports nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would cost 6 ms
+if TYPE_CHECKING:
+    from ebpf.btf import Btf as Btf, Record as Record
+    from ebpf.diagnostics import Diagnostic as Diagnostic, Span as Span, format_error as format_error
+    from ebpf.errors import (
+        AttachError as AttachError,
+        BtfError as BtfError,
+        CompileError as CompileError,
+        EbpfError as EbpfError,
+        ElfError as ElfError,
+        FormatError as FormatError,
+        InsnError as InsnError,
+        InternalError as InternalError,
+        KernelError as KernelError,
+        KeyMissing as KeyMissing,
+        LoadError as LoadError,
+        MapError as MapError,
+        MapFull as MapFull,
+        NotSupported as NotSupported,
+        PrivilegeError as PrivilegeError,
+        RelocationError as RelocationError,
+        TargetNotFound as TargetNotFound,
+        UnknownName as UnknownName,
+        UsageError as UsageError,
+        VerifierError as VerifierError,
+    )
+    from ebpf.object import MapSpec as MapSpec, Object as Object, ProgramSpec as ProgramSpec
+    from ebpf.session import (
+        Link as Link,
+        Map as Map,
+        Program as Program,
+        Session as Session,
+        compile as compile,
+        load as load,
+        open as open,
+    )
+
+__version__ = "0.1.0"
+
+# Where each name lives. One row a module; `__all__` follows from it.
+_HOMES = {
+    "ebpf.btf": (
+        "Btf", "Record",
+    ),
+    "ebpf.diagnostics": (
+        "Diagnostic", "Span", "format_error",
+    ),
+    "ebpf.errors": (
+        "AttachError", "BtfError", "CompileError", "EbpfError", "ElfError", "FormatError", "InsnError",
+        "InternalError", "KernelError", "KeyMissing", "LoadError", "MapError", "MapFull", "NotSupported",
+        "PrivilegeError", "RelocationError", "TargetNotFound", "UnknownName", "UsageError", "VerifierError",
+    ),
+    "ebpf.object": (
+        "MapSpec", "Object", "ProgramSpec",
+    ),
+    "ebpf.session": (
+        "Link", "Map", "Program", "Session", "compile", "load", "open",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value  # the next use costs nothing
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
