@@ -1,0 +1,179 @@
+"""Where every type of a BTF blob starts, and which types and enumerators have a name.
+
+BTF has neither: types follow each other with varying lengths, and names can only be found by looking at all of them.
+For a kernel with 126,000 types one pass costs 60 ms, so the result can be kept (`IndexStore`) and comes back in a
+millisecond. It is one array of 32-bit words in this machine's byte order::
+
+    header    magic, version, first id, types, enumerators, buckets, length of types, length of strings, check sum
+    offsets   of each type, in words from the start of the type section
+    enums     offset of each enumerator's record, likewise
+    heads     for each bucket (crc32 of the name, low bits) the first entry of its chain, or 0
+    nexts     for each entry the next one in its chain; entry 1 + i is type i, after the types come the enumerators
+
+Names are compared when a chain is followed, so a wrong index can hide a type but never rename one.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
+from zlib import adler32, crc32
+
+from ebpf.btf.types import ENTRY_WORDS, FIXED_WORDS, Kind
+from ebpf.errors import BtfError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_MAGIC, _VERSION, _HEADER_WORDS = 0x58465442, 3, 9
+_MAX_TYPES = 0x7FFFFFFF
+
+
+class IndexStore(Protocol):
+    """A place that keeps bytes under a key between runs: a cache directory that only we can write to.
+
+    Whatever goes wrong in it stays in it: ``get`` answers None and ``put`` gives up silently.
+    """
+
+    def get(self, key: str, /) -> bytes | None: ...
+
+    def put(self, key: str, value: bytes, /) -> None: ...
+
+
+def content_identity(data: bytes) -> str:
+    """A cheap name (2 ms for 5 MB) for the bytes of a BTF blob, good against accidents, not against malice."""
+    return f"{len(data):x}-{crc32(data):08x}{adler32(data):08x}"
+
+
+def scan(words: Sequence[int], where: int) -> array[int]:
+    """The offset of every type, in words. ``where`` is the type section's place in the file, for messages.
+
+    Raises `BtfError` for an unknown kind and a type that is cut off.
+    """
+    offsets = array("I")
+    append = offsets.append
+    end = len(words)
+    # Nearly all types share a few hundred info words, so their lengths are looked up instead of computed.
+    lengths: dict[int, int] = {}
+    get = lengths.get
+    position = 0
+    try:
+        while position < end:
+            append(position)
+            info = words[position + 1]
+            length = get(info)
+            if length is None:
+                kind = info >> 24 & 31
+                length = lengths[info] = FIXED_WORDS[kind] + ENTRY_WORDS[kind] * (info & 0xFFFF)
+                if not kind:
+                    raise IndexError
+            position += length
+    except IndexError:
+        at = where + 4 * position
+        if position + 1 >= end:
+            raise BtfError(f"type {len(offsets)} is cut off at the end of the type section", offset=at) from None
+        raise BtfError(f"type {len(offsets)} has unknown kind {words[position + 1] >> 24 & 31}", offset=at,
+                       notes=("kinds up to 19 (ENUM64) are known",)) from None
+    if position > end:
+        raise BtfError(f"type {len(offsets)} is cut off at the end of the type section",
+                       offset=where + 4 * offsets[-1])
+    if len(offsets) > _MAX_TYPES:
+        raise BtfError(f"{len(offsets)} types are more than an id can count")
+    return offsets
+
+
+class Index:
+    """Offsets of the types, and chains of entries by hash of their names."""
+
+    __slots__ = ("_enums", "_heads", "_mask", "_nexts", "data", "offsets")
+
+    def __init__(self, offsets: Sequence[int], enums: Sequence[int], heads: Sequence[int], nexts: Sequence[int],
+                 data: bytes) -> None:
+        self.offsets = offsets
+        self._enums = enums
+        self._heads = heads
+        self._mask = len(heads) - 1
+        self._nexts = nexts
+        #: The index as bytes for an `IndexStore`.
+        self.data = data
+
+    def entries(self, name: bytes) -> list[int]:
+        """Offsets of the records (types and enumerators) whose name has the same hash as ``name``, in file order."""
+        out: list[int] = []
+        entry = self._heads[crc32(name) & self._mask]
+        nexts, types = self._nexts, len(self.offsets)
+        while entry:
+            out.append(self.offsets[entry - 1] if entry <= types else self._enums[entry - 1 - types])
+            following = nexts[entry - 1]
+            if following >= entry:  # chains run backwards; anything else would be a loop
+                break
+            entry = following
+        out.sort()
+        return out
+
+
+def build(words: Sequence[int], offsets: Sequence[int], strings: bytes, string_base: int,
+          raw_name: Callable[[int], bytes], first_id: int, type_len: int) -> Index:
+    """Hash the names of all types and enumerators.
+
+    ``strings`` is this blob's own string section, whose first byte has offset ``string_base``; names that don't start
+    after a NUL in it (a base blob's, or shared tails) are fetched with ``raw_name``.
+    """
+    enums = array("I")
+    for position in offsets:
+        info = words[position + 1]
+        kind = info >> 24 & 31
+        if kind == Kind.ENUM or kind == Kind.ENUM64:
+            step = 2 if kind == Kind.ENUM else 3
+            enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
+    names = list(map(words.__getitem__, offsets))
+    names.extend(map(words.__getitem__, enums))
+    if len(names) * 8 > len(strings):
+        pieces = strings.split(b"\0")
+        starts = accumulate(map(1 .__add__, map(len, pieces)), initial=string_base)
+        hashes = dict(zip(starts, map(crc32, pieces), strict=False))
+        del pieces
+    else:
+        hashes = {}
+    hashes[0] = 0
+    buckets = 1 << max(4, (len(names) // 2).bit_length())
+    mask = buckets - 1
+    heads = array("I", bytes(4 * buckets))
+    nexts = array("I", bytes(4 * len(names)))
+    get = hashes.get
+    entry = 0
+    for name in names:
+        hashed = get(name)
+        if hashed is None:
+            try:
+                hashed = hashes[name] = crc32(raw_name(name))
+            except BtfError:
+                hashed = hashes[name] = 0  # reported when the type itself is looked at
+        if name:
+            nexts[entry] = heads[hashed & mask]
+            heads[hashed & mask] = entry + 1
+        entry += 1
+    body = array("I", offsets) + enums + heads + nexts
+    header = array("I", (_MAGIC, _VERSION, first_id, len(offsets), len(enums), buckets, type_len, len(strings),
+                         crc32(body)))
+    return Index(offsets, enums, heads, nexts, (header + body).tobytes())
+
+
+def load(data: bytes, first_id: int, type_len: int, string_len: int) -> Index | None:
+    """An index from an `IndexStore`, or None if it is damaged or belongs to other BTF."""
+    if len(data) % 4 or len(data) < 4 * _HEADER_WORDS:
+        return None
+    words = memoryview(data).cast("I")
+    magic, version, first, types, enums, buckets, types_length, strings_length, check = words[:_HEADER_WORDS]
+    if ((magic, version, first, types_length, strings_length) != (_MAGIC, _VERSION, first_id, type_len, string_len)
+            or buckets & (buckets - 1) or not buckets
+            or len(words) != _HEADER_WORDS + 2 * (types + enums) + buckets
+            or crc32(words[_HEADER_WORDS:]) != check):
+        return None
+    at = _HEADER_WORDS
+    parts = []
+    for count in (types, enums, buckets, types + enums):
+        parts.append(words[at:at + count])
+        at += count
+    return Index(parts[0], parts[1], parts[2], parts[3], data)
