@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ebpf.abi.named import NamedInt
 
-if TYPE_CHECKING:
-    from typing import Final
-
 
 class MapType(NamedInt):
     """enum bpf_map_type."""
@@ -92,7 +89,8 @@ class MapTypeRow:
     ``key_size``, ``value_size``: the only size allowed in bytes, or ``None`` where the program chooses;
     ``max_entries``: "any", "zero" (must be 0), "pages" (bytes: a power of two and a multiple of the page size) or
     "cpus" (0 means: one for each possible CPU, chosen by the loader); ``flags`` are obligatory;
-    ``btf_types``: the kernel takes BTF type ids for key and value; ``percpu``; ``batch``: release with batch calls or "".
+    ``btf_types``: the kernel takes BTF type ids for key and value; ``percpu``; ``batch``: release with batch
+    calls or "".
     """
 
     __slots__ = ("batch", "btf_types", "flags", "key_size", "max_entries", "percpu", "since", "type", "value_size")

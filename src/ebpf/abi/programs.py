@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ebpf.abi.named import NamedInt
 
-if TYPE_CHECKING:
-    from typing import Final
-
 
 class ProgType(NamedInt):
     """enum bpf_prog_type."""
