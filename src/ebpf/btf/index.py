@@ -16,7 +16,7 @@ Names are compared when a chain is followed, so a wrong index can hide a type bu
 from __future__ import annotations
 
 from array import array
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Protocol
 from zlib import adler32, crc32
 
@@ -46,15 +46,16 @@ def content_identity(data: bytes) -> str:
     return f"{len(data):x}-{crc32(data):08x}{adler32(data):08x}"
 
 
-def scan(words: Sequence[int], where: int) -> array[int]:
-    """The offset of every type, in words. ``where`` is the type section's place in the file, for messages.
+def scan(words: Sequence[int], where: int) -> tuple[array[int], list[int]]:
+    """The offset of every type, and those of the enums, in words. ``where`` is the section's place in the file.
 
     Raises `BtfError` for an unknown kind and a type that is cut off.
     """
-    offsets = array("I")
+    offsets, enums = array("I"), list[int]()
     append = offsets.append
     end = len(words)
-    # Nearly all types share a few hundred info words, so their lengths are looked up instead of computed.
+    # Nearly all types share a few hundred info words, so their lengths are looked up instead of computed: negative for
+    # enums, which saves the caller another pass.
     lengths: dict[int, int] = {}
     get = lengths.get
     position = 0
@@ -68,7 +69,13 @@ def scan(words: Sequence[int], where: int) -> array[int]:
                 length = lengths[info] = FIXED_WORDS[kind] + ENTRY_WORDS[kind] * (info & 0xFFFF)
                 if not kind:
                     raise IndexError
-            position += length
+                if kind == Kind.ENUM or kind == Kind.ENUM64:
+                    length = lengths[info] = -length
+            if length > 0:
+                position += length
+            else:
+                enums.append(position)
+                position -= length
     except IndexError:
         at = where + 4 * position
         if position + 1 >= end:
@@ -80,7 +87,7 @@ def scan(words: Sequence[int], where: int) -> array[int]:
                        offset=where + 4 * offsets[-1])
     if len(offsets) > _MAX_TYPES:
         raise BtfError(f"{len(offsets)} types are more than an id can count")
-    return offsets
+    return offsets, enums
 
 
 class Index:
@@ -113,51 +120,50 @@ class Index:
         return out
 
 
-def build(words: Sequence[int], offsets: Sequence[int], strings: bytes, string_base: int,
-          raw_name: Callable[[int], bytes], first_id: int, type_len: int) -> Index:
+def build(words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[int], strings: bytes, string_base: int,
+          raw_name: Callable[[int], bytes], first_id: int) -> Index:
     """Hash the names of all types and enumerators.
 
     ``strings`` is this blob's own string section, whose first byte has offset ``string_base``; names that don't start
     after a NUL in it (a base blob's, or shared tails) are fetched with ``raw_name``.
     """
     enums = array("I")
-    for position in offsets:
+    for position in enum_offsets:
         info = words[position + 1]
-        kind = info >> 24 & 31
-        if kind == Kind.ENUM or kind == Kind.ENUM64:
-            step = 2 if kind == Kind.ENUM else 3
-            enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
-    names = list(map(words.__getitem__, offsets))
-    names.extend(map(words.__getitem__, enums))
-    if len(names) * 8 > len(strings):
+        step = 2 if info >> 24 & 31 == Kind.ENUM else 3
+        enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
+    count = len(offsets) + len(enums)
+    hashes: dict[int, int] = {}
+    if count * 8 > len(strings):
         pieces = strings.split(b"\0")
         starts = accumulate(map(1 .__add__, map(len, pieces)), initial=string_base)
         hashes = dict(zip(starts, map(crc32, pieces), strict=False))
         del pieces
-    else:
-        hashes = {}
-    hashes[0] = 0
-    buckets = 1 << max(4, (len(names) // 2).bit_length())
+    buckets = 1 << max(4, (count // 2).bit_length())
     mask = buckets - 1
     heads = array("I", bytes(4 * buckets))
-    nexts = array("I", bytes(4 * len(names)))
+    nexts = array("I", bytes(4 * count))
     get = hashes.get
     entry = 0
-    for name in names:
-        hashed = get(name)
-        if hashed is None:
-            try:
-                hashed = hashes[name] = crc32(raw_name(name))
-            except BtfError:
-                hashed = hashes[name] = 0  # reported when the type itself is looked at
+    for name in map(words.__getitem__, chain(offsets, enums)):
         if name:
-            nexts[entry] = heads[hashed & mask]
-            heads[hashed & mask] = entry + 1
-        entry += 1
+            hashed = get(name)
+            if hashed is None:
+                try:
+                    hashed = crc32(raw_name(name))
+                except BtfError:
+                    hashed = 0  # reported when the type itself is looked at
+                hashes[name] = hashed
+            hashed &= mask
+            nexts[entry] = heads[hashed]
+            entry += 1
+            heads[hashed] = entry
+        else:
+            entry += 1
     body = array("I", offsets) + enums + heads + nexts
-    header = array("I", (_MAGIC, _VERSION, first_id, len(offsets), len(enums), buckets, type_len, len(strings),
+    header = array("I", (_MAGIC, _VERSION, first_id, len(offsets), len(enums), buckets, 4 * len(words), len(strings),
                          crc32(body)))
-    return Index(offsets, enums, heads, nexts, (header + body).tobytes())
+    return Index(offsets, enums, heads, nexts, b"".join((header, body)))
 
 
 def load(data: bytes, first_id: int, type_len: int, string_len: int) -> Index | None:

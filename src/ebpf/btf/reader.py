@@ -155,7 +155,7 @@ class Btf:
             if self._store is not None:
                 self._offsets = self._load_index().offsets
             else:
-                self._offsets = indexes.scan(self._words, self._type_at)
+                self._offsets, _ = indexes.scan(self._words, self._type_at)
         return self._offsets
 
     def offset_of(self, id: int) -> int:
@@ -168,14 +168,14 @@ class Btf:
         store, key = self._store, ""
         if store is not None:
             identity = self._identity or indexes.content_identity(self._data)  # type: ignore[arg-type]
-            key = f"btf-{identity}" if self.base is None else f"btf-{identity}-on-{self.first_id}"
+            key = f"btf-{identity}" if self.base is None else f"btf-{identity}-on-{self.first_id}-{self.first_string}"
             kept = store.get(key)
             if kept is not None:
                 self._index = indexes.load(kept, self.first_id, 4 * len(self._words), self._string_len)
         if self._index is None:
-            offsets = self._offsets if self._offsets is not None else indexes.scan(self._words, self._type_at)
-            self._index = indexes.build(self._words, offsets, self.strings, self.first_string, self._raw_name,
-                                        self.first_id, 4 * len(self._words))
+            offsets, enums = indexes.scan(self._words, self._type_at)
+            self._index = indexes.build(self._words, offsets, enums, self.strings, self.first_string, self._raw_name,
+                                        self.first_id)
             if store is not None:
                 store.put(key, self._index.data)
             self._index.data = b""
@@ -475,7 +475,7 @@ def _composite(cls: Callable[[int, str, int, tuple[T.Member, ...]], Type], b: Bt
 def _enum(b: Btf, id: int, w: Sequence[int], p: int, vlen: int, flag: int) -> Type:
     if w[p + 2] not in (1, 2, 4, 8):
         raise BtfError(f"an enum of {w[p + 2]} bytes is impossible")
-    # Before Linux 6.0 the flag did not exist and every value was signed, so a negative value counts as a sign of one.
+    # The flag (6.0) says "signed"; older blobs lack it and then, as for libbpf, negative values show as large ones.
     raw = [(b.name(w[i]), w[i + 1]) for i in range(p + 3, p + 3 + 2 * vlen, 2)]
     signed = bool(flag)
     return T.Enum(id, b.name(w[p]), w[p + 2], signed,
