@@ -21,7 +21,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./dev guest", description=_ABOUT,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--fetch", nargs="+", metavar="KERNEL", help=f"get kernels: all, or {', '.join(store.KERNELS)}, ...")
+    action.add_argument("--fetch", nargs="+", metavar="KERNEL",
+                        help=f"get kernels: all, or {', '.join(store.KERNELS)}, ...")
     action.add_argument("--snapshot", action="store_true", help="only save a booted guest with these options")
     action.add_argument("--list", action="store_true", help="which kernels are here")
     parser.add_argument("--kernel", default=os.environ.get("EBPF_GUEST_KERNEL", store.SAMPLE))

@@ -1,8 +1,8 @@
 """The guest's initial RAM disk: what happens inside before the command runs.
 
 The host and pid 1 talk over one port ("control"): the guest says ``ready``; the host answers with the length of a shell
-script and the script; the guest says ``exit N`` when the command has ended. A snapshot is taken while the guest waits for
-that script: the host's file system is not mounted yet then (QEMU cannot save a machine with a 9p mount).
+script and the script; the guest says ``exit N`` when the command has ended. A snapshot is taken while the guest waits
+for that script: the host's file system is not mounted yet then (QEMU cannot save a machine with a 9p mount).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ for place in dev proc sys run; do $b mount -o move /$place /new/$place; done
 cd /new && $b mount -o move . / && exec $b chroot . /run/guest/busybox sh /run/guest/stage2
 """
 
-# `job` is read twice: here, to set the date, find the modules and mount writable shares, and as the command's own shell.
+# `job` is read twice: here, to set the date, find the modules and mount writable shares; and as the command's shell.
 _STAGE_2 = r"""b=/run/guest/busybox
 cd /run/guest
 . ./job
@@ -124,7 +124,7 @@ def _module(path: Path) -> bytes:
 
 
 def _cpio(files: list[tuple[str, int, bytes]]) -> bytes:
-    """An archive in cpio's "newc" form, the one that the kernel unpacks (driver-api/early-userspace/buffer-format.rst)."""
+    """An archive in cpio's "newc" form (the kernel's driver-api/early-userspace/buffer-format.rst)."""
     out = bytearray()
     for inode, (name, mode, data) in enumerate([*files, ("TRAILER!!!", 0, b"")], 1):
         # inode, mode, uid, gid, links, mtime, size, device major/minor, rdev major/minor, name size, checksum

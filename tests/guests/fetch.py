@@ -166,7 +166,7 @@ class _Apt:
 
 
 def _run(*argv: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(a) for a in argv], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         raise GuestError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")
     return done.stdout

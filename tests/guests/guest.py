@@ -26,7 +26,7 @@ class GuestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a command. ``returncode`` is its exit status (128 + N after signal N), ``console`` the kernel's log."""
+    """What became of a command: exit status (128 + N after signal N), output, the kernel's log."""
 
     returncode: int
     stdout: bytes
@@ -74,7 +74,8 @@ class Guest:
         """Runs ``argv`` in directory ``cwd`` (default: this one) with ``env`` (default: ours).
 
         Output is collected, or handed to ``on_stdout``/``on_stderr`` as it comes. ``stop`` is asked ten times a
-        second whether to give up; ``cold`` boots even where a snapshot is. Raises `GuestError` when the machine dies or ``timeout_s`` is over.
+        second whether to give up; ``cold`` boots even where a snapshot is. Raises `GuestError` when the machine dies
+        or ``timeout_s`` is over.
         """
         from tests.guests.machine import Qemu
 

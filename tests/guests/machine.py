@@ -126,7 +126,7 @@ class Qemu:
 
 
 def take_snapshot(machine: Machine, timeout_s: float = 120) -> Path:
-    """Boots the machine to where it waits for its job and saves it there; later runs start from that in half a second."""
+    """Boots the machine to where it waits for its job and saves it there; runs that start from it take half a second."""
     path = machine.snapshot()
     new = path.with_name(f"{path.name}.{os.getpid()}")
     with Qemu(machine, monitor=True) as qemu:

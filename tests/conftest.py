@@ -1,0 +1,58 @@
+"""What every test shares: the privilege rules of this machine's own kernel, and the summary of what was left out.
+
+A test marked ``kernel`` may load, verify, test-run and attach to what it created itself, never to the whole machine. It
+need not ask beforehand whether it may: NotSupported, and PrivilegeError for whoever lacks the capabilities, skip it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["tests.guests.plugin"]
+
+_CAP_SYS_ADMIN = 21
+
+
+def _almighty() -> bool:
+    """Root with a full set of capabilities: for it, a refusal is a failure and no reason to skip."""
+    try:
+        with open("/proc/self/status") as status:
+            held = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return False
+    return os.geteuid() == 0 and bool(held >> _CAP_SYS_ADMIN & 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    if item.get_closest_marker("kernel") is None:
+        return (yield)
+    from ebpf.errors import NotSupported, PrivilegeError
+
+    try:
+        return (yield)
+    except NotSupported as error:
+        pytest.skip(f"this kernel: {error.message}")
+    except PrivilegeError as error:
+        if _almighty():
+            raise
+        pytest.skip(f"kernel tests: not privileged ({', '.join(error.needs) or 'run as root'})")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line per reason: how many tests this run left out, and what would let them run."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        place = report.longrepr
+        reason = place[2] if isinstance(place, tuple) else str(place)
+        reasons[re.sub(r"^Skipped: ", "", reason).splitlines()[0]] += 1
+    if reasons:
+        terminalreporter.section("left out")
+        for reason, count in sorted(reasons.items(), key=lambda row: (-row[1], row[0])):
+            terminalreporter.write_line(f"{count:5}  {reason}")
