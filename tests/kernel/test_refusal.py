@@ -69,7 +69,7 @@ def test_unknown_words_are_shown_as_they_are() -> None:
 
 
 def test_an_empty_log_still_gives_an_error() -> None:
-    assert "no reason was given" in str(explain("f", "", 22, []))
+    assert "no reason was given (Invalid argument)" in str(explain("f", "", 22, []))
 
 
 def test_the_whole_log_comes_on_request(monkeypatch: pytest.MonkeyPatch) -> None:

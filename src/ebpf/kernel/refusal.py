@@ -1,9 +1,9 @@
 """Read the kernel verifier's log and say what is wrong in the user's source: line, reason, and what to write instead.
 
-The log is prose for kernel developers. Of it we take three things: its last complaint, the instruction it was at, and the
-way that the offending register got its value (followed backwards through the instructions printed before). `abi.refusals` turns
-the complaint into words; the program's line information turns the instruction into a place. What no row knows is shown in the verifier's
-own words, at the right line.
+The log is prose for kernel developers. Of it we take three things: its last complaint, the instruction it was at, and the way
+that the offending register got its value (followed backwards through the instructions printed before). `abi.refusals` turns
+the complaint into words; the program's line information turns the instruction into a place. What no row knows is shown in
+the verifier's own words, at the right line.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _CALL = re.compile(r"call (?P<name>\w+)#(?P<id>-?\d+)|call (?P<kfunc>[a-z]\w+)")
 # Everything in a log that is not a complaint: states, source lines, backtracking, statistics.
 _NOISE = re.compile(
     r"^(?:\d+: \(|\d+: R|; |;$| R\d|R\d+(?:_\w+)?=|from \d+ to \d+|func#\d+ @\d+|processed \d+ insns|verification time|"
-    r"stack depth|last_idx|regs=|mark_precise|parent |frame ?\d+|Live regs|Validating |Func#\d+|returning from callee|caller:|"
-    r"callee:| frame\d|to caller|propagating|arg#\d+ (?:type is not a struct|reference type)|Unrecognized arg#\d+|"
-    r"reg type unsupported for arg|number of states|old=|cur=|\s*$|-- (?:BEGIN|END))")
+    r"stack depth|last_idx|regs=|mark_precise|parent |frame ?\d+|Live regs|Validating |Func#\d+|returning from callee|"
+    r"caller:|callee:| frame\d|to caller|propagating|arg#\d+ (?:type is not a struct|reference type)|"
+    r"Unrecognized arg#\d+|reg type unsupported for arg|number of states|old=|cur=|\s*$|-- (?:BEGIN|END))")
 _RELEASES = {"bpf_ringbuf_submit", "bpf_ringbuf_discard", "bpf_sk_release"}
 _RELEASE_HELP = {
-    "bpf_ringbuf_reserve": "end every path after the reservation with `bpf_ringbuf_submit(p, 0)` or `bpf_ringbuf_discard(p, 0)`",
+    "bpf_ringbuf_reserve": "end every path after the reservation with `bpf_ringbuf_submit(p, 0)` or "
+                           "`bpf_ringbuf_discard(p, 0)`",
     "bpf_sk_lookup_tcp": "call `bpf_sk_release(sk)` on every path after the lookup succeeded",
     "bpf_sk_lookup_udp": "call `bpf_sk_release(sk)` on every path after the lookup succeeded",
     "bpf_skc_lookup_tcp": "call `bpf_sk_release(sk)` on every path after the lookup succeeded",
@@ -62,7 +63,7 @@ def explain(program: str, log: str, errno: int, lines: Sequence[SourceLine], *,
     The environment variable ``EBPF_VERIFIER_LOG=1`` adds the whole log, which is always in ``.log``.
     """
     insns = _parse_insns(log)
-    reason = _find_reason(log)
+    reason = _find_reason(log) or f"no reason was given ({os.strerror(errno)})"
     last = insns[-1] if insns else None
     match, row = _match(reason, log, insns, lines, program_type)
     span = _place(last.at if last else None, lines)
@@ -97,7 +98,7 @@ def _find_reason(log: str) -> str:
     lines = log.splitlines()
     complaints = [(i, line) for i, line in enumerate(lines) if line and not _NOISE.match(line)]
     if not complaints:
-        return next((x for x in reversed(lines) if x.strip()), "no reason was given")
+        return next((x for x in reversed(lines) if x.strip()), "")
     last_insn = max((i for i, line in enumerate(lines) if _INSN.match(line)), default=-1)
     after = [line for i, line in complaints if i > last_insn]
     return (after[0] if after else complaints[-1][1]).strip()
