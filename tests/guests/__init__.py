@@ -1,8 +1,8 @@
 """Throw-away virtual machines under stock Debian kernels, for tests that need a whole kernel to themselves.
 
-A guest sees this machine's file system read-only at the same paths, with a layer in memory on top: programs, the
-virtual environment and the tests are all there, writes are lost, nothing that happens inside can hurt the host. There is
-no network.
+A guest sees this machine's file system read-only at the same paths, with a layer in memory on top: programs,
+the virtual environment and the tests are all there, writes are lost, nothing that happens inside can hurt the host.
+There is no network.
 
 ======================  =============================================================================
 `store`                 where kernels lie, which there are, why guests cannot run here

@@ -7,8 +7,8 @@ for that script: the host's file system is not mounted yet then (QEMU cannot sav
 
 from __future__ import annotations
 
+import hashlib
 import lzma
-import os
 import subprocess
 from pathlib import Path
 
@@ -80,10 +80,10 @@ $b reboot -f
 
 
 def initrd(kernel: store.Kernel) -> Path:
-    """The RAM disk for ``kernel``, built when it is missing or older than this file."""
-    path = kernel.directory / "initrd"
-    newest = max(os.stat(p).st_mtime_ns for p in (__file__, kernel.vmlinux, store.busybox()))
-    if path.exists() and path.stat().st_mtime_ns >= newest:
+    """The RAM disk for ``kernel``, built when it is missing; its name tells what went into it."""
+    recipe = repr((_STAGE_1, _STAGE_2, _MODULES, kernel.release, store.busybox().stat().st_size))
+    path = kernel.directory / f"initrd-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    if path.exists():
         return path
     files: list[tuple[str, int, bytes]] = [
         (name, 0o040755, b"") for name in "bin dev lower modules new proc run sys upper".split()]
@@ -92,11 +92,8 @@ def initrd(kernel: store.Kernel) -> Path:
     order = _load_order(kernel)
     files += [(f"modules/{i}", 0o100644, _module(kernel.modules / name)) for i, name in enumerate(order)]
     files.append(("modules/order", 0o100644, "".join(f"{i}\n" for i in range(len(order))).encode()))
-    new = path.with_name(f"initrd.{os.getpid()}")
-    new.write_bytes(_cpio(files))
-    for stale in kernel.directory.glob("snapshot-*"):
-        stale.unlink(missing_ok=True)
-    os.replace(new, path)
+    with store.replacing(path) as new:
+        new.write_bytes(_cpio(files))
     return path
 
 
@@ -108,9 +105,8 @@ def _load_order(kernel: store.Kernel) -> list[str]:
         needs[path] = rest.split()
     by_name = {Path(path).name.partition(".")[0].replace("-", "_"): path for path in needs}
     order: list[str] = []
-    for name in _MODULES:
-        if (path := by_name.get(name)) is not None:
-            order += [p for p in (*reversed(needs[path]), path) if p not in order]
+    for wanted in filter(None, map(by_name.get, _MODULES)):
+        order += [p for p in (*reversed(needs[wanted]), wanted) if p not in order]
     return order
 
 

@@ -63,7 +63,9 @@ class Guest:
 
         if not self.machine.snapshot().exists():
             try:
-                machine.take_snapshot(self.machine)
+                with store.locked(self.machine.kernel):
+                    if not self.machine.snapshot().exists():  # nobody made it while we waited
+                        machine.take_snapshot(self.machine)
             except (RuntimeError, OSError, ValueError) as error:
                 raise GuestError(str(error)) from None
 

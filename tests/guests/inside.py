@@ -30,6 +30,7 @@ def main() -> None:
             modules[file] = _import(file)
         start = time.monotonic()
         module = modules[file]
+        result: dict[str, Any]
         if isinstance(module, str):
             result = {"outcome": "failed", "message": module, "output": ""}
         else:

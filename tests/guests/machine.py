@@ -75,9 +75,8 @@ class Machine:
 
     def snapshot(self) -> Path:
         """Where the machine's snapshot is or would be: bound to the hardware, QEMU's binary and the RAM disk."""
-        hardware = self.hardware()
-        stamps = [os.stat(p).st_mtime_ns for p in (shutil.which(store.QEMU) or "/", self.kernel.directory / "initrd")]
-        key = hashlib.sha256(repr((hardware, stamps)).encode()).hexdigest()[:16]
+        qemu = os.stat(shutil.which(store.QEMU) or "/").st_mtime_ns
+        key = hashlib.sha256(repr((self.hardware(), qemu)).encode()).hexdigest()[:16]
         return self.kernel.directory / f"snapshot-{key}"
 
 
@@ -126,10 +125,9 @@ class Qemu:
 
 
 def take_snapshot(machine: Machine, timeout_s: float = 120) -> Path:
-    """Boots the machine to where it waits for its job and saves it there; runs that start from it take half a second."""
+    """Boots the machine to where it waits for its job and saves it there; runs from there start in half a second."""
     path = machine.snapshot()
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    with Qemu(machine, monitor=True) as qemu:
+    with store.replacing(path) as new, Qemu(machine, monitor=True) as qemu:
         control = qemu.ports["control"]
         control.settimeout(timeout_s)
         if control.recv(64) != b"ready\n":
@@ -140,10 +138,18 @@ def take_snapshot(machine: Machine, timeout_s: float = 120) -> Path:
         while (status := monitor("query-migrate").get("status")) not in ("completed", "failed"):
             time.sleep(0.01)
         if status == "failed":
-            new.unlink(missing_ok=True)
             raise RuntimeError("QEMU could not save the guest (is the disk full?)")
-    os.replace(new, path)
+    _forget_old_snapshots(machine.kernel)
     return path
+
+
+def _forget_old_snapshots(kernel: store.Kernel, keep: int = 4) -> None:
+    """Each is 90 MB, and every change of QEMU, RAM disk or options makes the former ones useless."""
+    def last_use(path: Path) -> float:
+        return max(path.stat().st_mtime, path.stat().st_atime)
+
+    for old in sorted(kernel.directory.glob("snapshot-*"), key=last_use)[:-keep]:
+        old.unlink(missing_ok=True)
 
 
 def _console_tail(qemu: Qemu) -> str:
@@ -161,16 +167,25 @@ class _Monitor:
     def __init__(self, port: socket.socket, timeout_s: float) -> None:
         port.settimeout(timeout_s)
         self._port = port
-        self._lines = port.makefile("rb")
-        self._lines.readline()  # the greeting
+        self._read = b""
+        self._line()  # the greeting
         self("qmp_capabilities")
 
     def __call__(self, command: str, **arguments: object) -> dict[str, object]:
         self._port.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         while True:
-            answer = json.loads(self._lines.readline())
+            answer = json.loads(self._line())
             if "error" in answer:
                 raise RuntimeError(f"QEMU refused {command}: {answer['error'].get('desc')}")
             if "return" in answer:
                 value: dict[str, object] = answer["return"]
                 return value
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._read:
+            chunk = self._port.recv(65536)
+            if not chunk:
+                raise RuntimeError("QEMU ended while it was being asked")
+            self._read += chunk
+        line, _, self._read = self._read.partition(b"\n")
+        return line

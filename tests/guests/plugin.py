@@ -8,10 +8,11 @@
     @pytest.mark.guest(smoke=True)             # quick and telling: on every kernel also by default
     @pytest.mark.guest(kernels=("6.12", "7.2"))   # needs something that the sample kernel lacks
 
-Such a function runs as root in a fork of its own inside the guest, with the machine to itself: system-wide probes are fine.
-It may take ``guest_kernel`` (the kernel's name), ``tmp_path`` and parameters (picklable), no other fixture. A mark's
-``timeout_s`` (default 60) bounds it. NotSupported skips there; a test that no kernel of the matrix could run fails the
-``--all-guests`` run. All of a kernel's tests share one boot, which goes on in the background while other tests run.
+Such a function runs as root in a fork of its own inside the guest, with the machine to itself: system-wide probes are
+fine. It may take ``guest_kernel`` (the kernel's name), ``tmp_path`` and parameters (picklable), no other fixture. A
+mark's ``timeout_s`` (default 60) bounds it. NotSupported skips there; a test that no kernel of the matrix could run
+fails the ``--all-guests`` run. All of a kernel's tests share one boot, which goes on in the background while other
+tests run.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from tests.guests import inside, store
 from tests.guests.guest import Guest, GuestError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_pool_key = pytest.StashKey["_Pool"]()
-_kernel_key = pytest.StashKey[str]()
+_pool_key: pytest.StashKey[_Pool] = pytest.StashKey()
+_kernel_key: pytest.StashKey[str] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: i for i, name in enumerate((store.SAMPLE, *(k for k in store.KERNELS if k != store.SAMPLE)), 1)}
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("guest"):
-            item.stash[_kernel_key] = item.callspec.params["guest_kernel"]
+            item.stash[_kernel_key] = str(item.callspec.params["guest_kernel"])
     items.sort(key=lambda item: order.get(k, 99) if (k := item.stash.get(_kernel_key, "")) else 0)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +55,25 @@ def kernel(name: str) -> Kernel | None:
 def busybox() -> Path:
     """The static busybox that is every guest's pid 1, fetched along with the kernels."""
     return directory() / "busybox"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file to write that becomes ``path`` when all went well; others see the old one or the new one, whole."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        yield new
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(kernel: Kernel) -> Iterator[None]:
+    """Keeps other threads and processes from making the same large file at the same time."""
+    with open(kernel.directory / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def why_not(name: str | None = None) -> str | None:
