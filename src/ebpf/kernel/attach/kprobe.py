@@ -1,0 +1,207 @@
+"""Kprobes: a program at (nearly) any instruction of the kernel; kretprobes: at the return of a function.
+
+Through the kprobe PMU of perf_event_open(2) (Linux 4.17), which leaves nothing behind; else through tracefs'
+``kprobe_events``, whose definitions are removed on `detach` and, those of processes that died, at the next attach.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import itertools
+import os
+import re
+from typing import TYPE_CHECKING
+
+from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound, UsageError
+from ebpf.kernel import sys
+from ebpf.kernel.attach.link import LinkGroup, refused
+from ebpf.kernel.attach.perf import dynamic_pmu, open_event, set_program
+from ebpf.kernel.symbols import SYSCALL_PREFIXES, function_not_found, kernel_function, kernel_symbols
+from ebpf.kernel.tracepipe import tracefs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ebpf.kernel.attach.link import KernelLink
+    from ebpf.kernel.programs import KernelProgram
+
+_serial = itertools.count(1)
+
+
+def attach(program: KernelProgram, function: str, *, offset: int = 0, retprobe: bool = False,
+           cookie: int | None = None, legacy: bool = False, maxactive: int = 0) -> KernelLink:
+    """Run `program` when the kernel function `function` is entered (`offset` bytes into it), or returns.
+
+    A system call's name (``sys_clone``, any prefix) finds the running kernel's own function. Raises `TargetNotFound` with
+    similar names, `AttachError` where the kernel forbids probing. `legacy`: through tracefs. `maxactive` (legacy
+    kretprobes): how many calls may be under way at once.
+    """
+    kind = "kretprobe" if retprobe else "kprobe"
+    pmu = None if legacy or maxactive else dynamic_pmu("kprobe")
+    if retprobe and offset:
+        raise UsageError("a kretprobe is at the return of a function: it has no offset")
+
+    def once(name: str) -> KernelLink | int:
+        where = f"{name}+{offset:#x}" if offset else name
+        if pmu is None:
+            return _attach_legacy(program, name, offset, kind, where, cookie, maxactive)
+        type, retprobe_bit, _ = pmu
+        text = name.encode() + b"\0"
+        attr = sys.perf_event_attr(type, int(retprobe) << retprobe_bit, sample=1, wakeup_events=1,
+                                   config1=sys.address_of(text), config2=offset)
+        event = open_event(attr, None)
+        if event < 0:
+            return event
+        return set_program(program, event, kind=kind, target=where, cookie=cookie)
+
+    result = once(function)
+    if isinstance(result, int) and result in (-_errno.ENOENT, -_errno.EINVAL, -_errno.ESRCH):
+        # Only now look at the kernel's 150,000 symbols.
+        translated = _translate(function)
+        if translated != function:
+            function = translated
+            result = once(translated)
+    if isinstance(result, int):
+        raise _failure(program, function, offset, kind, -result)
+    return result
+
+
+def _translate(function: str) -> str:
+    if not function.startswith(SYSCALL_PREFIXES):
+        return function
+    try:
+        return kernel_function(function)
+    except TargetNotFound:
+        return function
+
+
+def _failure(program: KernelProgram, function: str, offset: int, kind: str, errno: int) -> EbpfError:
+    if errno in (_errno.ENOENT, _errno.EINVAL, _errno.EILSEQ, _errno.ESRCH):
+        kernel_symbols.cache_clear()  # a module may have come since
+        symbols = [s for s in kernel_symbols().find_all(function) if s.kind in "tTwW"]
+        if not symbols:
+            return function_not_found(function)
+        if errno == _errno.EILSEQ or offset:
+            return AttachError(f"{function}+{offset:#x} is not the beginning of an instruction that can be probed",
+                               notes=("kprobes want an instruction's first byte, inside the function",))
+        return function_not_found(function, "it is on the kernel's list of functions that must not be probed, is "
+                                            "marked notrace, or this kernel is built without kprobes")
+    if errno == _errno.EADDRNOTAVAIL:
+        return AttachError(f"the kernel has several functions called {function!r}; which one is not clear",
+                           notes=(f"it has {len(kernel_symbols().find_all(function))} of that name (static functions "
+                                  "of different files)",), helps=("probe another function, or a tracepoint",))
+    if errno == _errno.EBUSY:
+        return AttachError(f"{function!r} is in use by something that excludes kprobes (livepatch, ftrace with "
+                           "IPMODIFY)")
+    return refused(program, kind, function, errno, needs=("CAP_PERFMON",))
+
+
+def attach_many(program: KernelProgram, functions: Sequence[str], *, retprobe: bool = False) -> LinkGroup:
+    """Attach to many functions, one event each; those that cannot be probed make it fail as a whole, none stays.
+
+    Programs loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` go to `kprobe_multi.attach` instead: one system call.
+    """
+    links: list[KernelLink] = []
+    kind = "kretprobe" if retprobe else "kprobe"
+    try:
+        for function in functions:
+            links.append(attach(program, function, retprobe=retprobe))
+    except BaseException:
+        for link in links:
+            link.detach()
+        raise
+    return LinkGroup(links, kind=kind, target=f"{len(links)} functions", program=program.name)
+
+
+def functions_matching(pattern: str | bytes) -> list[str]:
+    """Kernel functions whose whole name matches the regular expression `pattern` and that can be probed, sorted.
+
+    From tracefs' ``available_filter_functions`` (what ftrace can trace); where that is missing, all functions of
+    kallsyms but those on the kprobes blacklist.
+    """
+    text = pattern.decode() if isinstance(pattern, bytes) else pattern
+    try:
+        matches = re.compile(f"(?:{text})\\Z").match
+    except re.error as error:
+        raise UsageError(f"{text!r} is not a regular expression: {error}") from None
+    blacklist = blacklisted()
+    names: Iterable[str]
+    try:
+        with open(f"{tracefs()}/available_filter_functions") as file:
+            names = [line.split(None, 1)[0] for line in file if line.strip()]
+    except (OSError, EbpfError):
+        names = kernel_symbols().functions()
+    return sorted({name for name in names if matches(name)} - blacklist)
+
+
+def blacklisted() -> set[str]:
+    """Functions that kprobes must not touch, as far as debugfs tells."""
+    try:
+        with open("/sys/kernel/debug/kprobes/blacklist") as file:
+            return {line.split()[1] for line in file if len(line.split()) > 1}
+    except OSError:
+        return set()
+
+
+# ---- through tracefs ----------------------------------------------------------------------------
+
+
+def _attach_legacy(program: KernelProgram, function: str, offset: int, kind: str, target: str, cookie: int | None,
+                   maxactive: int) -> KernelLink | int:
+    root = tracefs()
+    definitions = f"{root}/kprobe_events"
+    if not os.path.exists(definitions):
+        raise NotSupported("kprobes", instead="use a kernel that is built with CONFIG_KPROBE_EVENTS")
+    _sweep(definitions)
+    safe = re.sub(r"\W", "_", function)[:40]
+    event = f"{'r' if kind == 'kretprobe' else 'p'}_{safe}_{offset:x}_{os.getpid()}_{next(_serial)}"
+    probe = f"r{maxactive or ''}" if kind == "kretprobe" else "p"
+    result = _append(definitions, f"{probe}:ebpf/{event} {function}{f'+{offset}' if offset else ''}")
+    if result < 0:
+        return result
+
+    def remove() -> None:
+        _append(definitions, f"-:ebpf/{event}")
+
+    try:
+        with open(f"{root}/events/ebpf/{event}/id") as file:
+            id = int(file.read())
+        fd = open_event(sys.perf_event_attr(sys.PERF_TYPE_TRACEPOINT, id, sample=1, wakeup_events=1), None)
+    except BaseException:
+        remove()
+        raise
+    if fd < 0:
+        remove()
+        return fd
+    return set_program(program, fd, kind=kind, target=target, cookie=cookie, after=remove)
+
+
+def _append(path: str, line: str) -> int:
+    """One definition; 0 or ``-errno``. Python's open(…, "a") seeks, which this file refuses."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError as error:
+        return -(error.errno or _errno.EIO)
+    try:
+        os.write(fd, line.encode() + b"\n")
+    except OSError as error:
+        return -(error.errno or _errno.EIO)
+    finally:
+        os.close(fd)
+    return 0
+
+
+_OURS = re.compile(r"^[pr]\d*:ebpf/(\w+_(\d+)_\d+) ")
+
+
+def _sweep(definitions: str) -> None:
+    """Remove definitions of ours whose process is gone."""
+    try:
+        with open(definitions) as file:
+            lines = file.readlines()
+    except OSError:
+        return
+    for line in lines:
+        match = _OURS.match(line)
+        if match and not os.path.exists(f"/proc/{match[2]}"):
+            _append(definitions, f"-:ebpf/{match[1]}")

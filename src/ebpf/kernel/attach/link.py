@@ -1,0 +1,203 @@
+"""The link: what holds a program to its hook.
+
+A link is a file descriptor (a BPF link, or a perf event). It is detached by `KernelLink.detach`, at the end of ``with``,
+when nobody refers to it any more, and by the kernel when the process ends, however it ends; unless it was pinned.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ebpf.errors import AttachError, EbpfError, KernelError, NotSupported
+from ebpf.kernel import maps, sys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ebpf.kernel.programs import KernelProgram
+
+
+class KernelLink:
+    """A program that is attached. `kind` is the hook's name (``"kprobe"``), `target` what it is attached to.
+
+    `fds` are owned. `is_bpf_link` says whether the first is a BPF link: only those can be pinned and have an id.
+    """
+
+    __slots__ = ("__weakref__", "_after", "_fds", "is_bpf_link", "kind", "program", "target")
+
+    def __init__(self, fds: Iterable[int], *, kind: str, target: str, program: str, is_bpf_link: bool,
+                 after: Callable[[], Any] | None = None) -> None:
+        self._fds = tuple(fds)
+        self._after = after
+        self.kind = kind
+        self.target = target
+        self.program = program
+        self.is_bpf_link = is_bpf_link
+
+    def __repr__(self) -> str:
+        state = "" if self._fds else " (detached)"
+        return f"<KernelLink {self.program} on {self.kind} {self.target}{state}>"
+
+    def fileno(self) -> int:
+        """The BPF link's or the perf event's descriptor; -1 once detached."""
+        return self._fds[0] if self._fds else -1
+
+    @property
+    def attached(self) -> bool:
+        """Whether we still hold it (a pinned one stays attached in the kernel beyond that)."""
+        return bool(self._fds)
+
+    def detach(self) -> None:
+        """Take the program off its hook; doing so again is harmless. A pinned link stays: remove its pin."""
+        fds, self._fds = self._fds, ()
+        after, self._after = self._after, None
+        for fd in fds:
+            os.close(fd)
+        if after is not None:
+            after()
+
+    close = detach
+
+    def __enter__(self) -> KernelLink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fds", ()):
+            try:
+                self.detach()
+            except (OSError, TypeError, EbpfError):  # the interpreter may be half gone
+                pass
+
+    def pin(self, path: str) -> None:
+        """Keep the program attached beyond this process, by a name on a BPF file system. Only BPF links can."""
+        if not self.is_bpf_link:
+            raise NotSupported(f"pinning a {self.kind} attachment that is no BPF link", since="5.15")
+        maps.pin(self.fileno(), path)
+
+    def info(self) -> LinkInfo | None:
+        """What the kernel tells about it; None for a perf event without a BPF link."""
+        return link_info(self.fileno()) if self.is_bpf_link else None
+
+
+class LinkGroup(KernelLink):
+    """Several links that come and go together (one program on many functions or CPUs)."""
+
+    __slots__ = ("links",)
+
+    def __init__(self, links: Iterable[KernelLink], *, kind: str, target: str, program: str) -> None:
+        super().__init__((), kind=kind, target=target, program=program, is_bpf_link=False)
+        self.links = tuple(links)
+
+    @property
+    def attached(self) -> bool:
+        return any(link.attached for link in self.links)
+
+    def fileno(self) -> int:
+        return self.links[0].fileno() if self.links else -1
+
+    def detach(self) -> None:
+        for link in self.links:
+            link.detach()
+
+    close = detach
+
+    def __repr__(self) -> str:
+        return f"<LinkGroup {self.program} on {len(self.links)} × {self.kind} {self.target}>"
+
+    def __enter__(self) -> LinkGroup:
+        return self
+
+
+# enum bpf_link_type
+LINK_TYPES = ("unspec", "raw_tracepoint", "tracing", "cgroup", "iter", "netns", "xdp", "perf_event", "kprobe_multi",
+              "struct_ops", "netfilter", "tcx", "uprobe_multi", "netkit", "sockmap")
+
+
+class LinkInfo(NamedTuple):
+    """What the kernel tells about a BPF link (``struct bpf_link_info``)."""
+
+    id: int
+    type: str
+    prog_id: int
+    details: dict[str, int]
+
+
+_LINK_INFO = struct.Struct("@III")
+
+
+def link_info(fd: int) -> LinkInfo:
+    """Id, type and program of the link behind `fd`, and what its type adds."""
+    data = maps.object_info(fd, 128)
+    type, id, prog = _LINK_INFO.unpack_from(data)
+    details: dict[str, int] = {}
+    name = LINK_TYPES[type] if type < len(LINK_TYPES) else f"type {type}"
+    if name == "tracing":
+        attach_type, object_id, btf_id = struct.unpack_from("@III", data, 16)
+        details = {"attach_type": attach_type, "target_obj_id": object_id, "target_btf_id": btf_id}
+    elif name == "cgroup":
+        cgroup, attach_type = struct.unpack_from("@QI", data, 16)
+        details = {"cgroup_id": cgroup, "attach_type": attach_type}
+    elif name == "xdp":
+        details = {"ifindex": struct.unpack_from("@I", data, 16)[0]}
+    elif name in ("tcx", "netkit"):
+        ifindex, attach_type = struct.unpack_from("@II", data, 16)
+        details = {"ifindex": ifindex, "attach_type": attach_type}
+    return LinkInfo(id, name, prog, details)
+
+
+def iter_links() -> Iterator[LinkInfo]:
+    """Every BPF link in the kernel (needs CAP_SYS_ADMIN; Linux 5.8)."""
+    for id in maps.iter_ids("LINK"):
+        try:
+            fd = sys.OwnedFd(sys.call("LINK_GET_FD_BY_ID", id=id))
+        except KernelError as error:
+            if error.errno == _errno.ENOENT:  # gone in the meantime
+                continue
+            raise
+        yield link_info(fd.fileno())
+
+
+def open_link_by_id(id: int) -> KernelLink:
+    """The link with that id. Closing ours does not detach it while its owner holds it."""
+    return _opened(sys.call("LINK_GET_FD_BY_ID", id=id), f"link {id}")
+
+
+def open_pinned_link(path: str) -> KernelLink:
+    """The link that is pinned under `path`."""
+    name = os.fsencode(path) + b"\0"
+    return _opened(sys.call("OBJ_GET", pathname=sys.address_of(name)), path)
+
+
+def _opened(fd: int, target: str) -> KernelLink:
+    info = link_info(fd)
+    return KernelLink((fd,), kind=info.type, target=target, program=f"program {info.prog_id}", is_bpf_link=True)
+
+
+def create(program: KernelProgram, *, target_fd: int, attach_type: int, kind: str, target: str, flags: int = 0,
+           extra: bytes = b"", explain: Callable[[int], EbpfError | None] | None = None) -> KernelLink:
+    """BPF_LINK_CREATE. `explain` words an errno of this hook's own; the rest are worded here."""
+    result, _ = sys.attempt("LINK_CREATE", prog_fd=program.fileno(), target_fd=target_fd & 0xFFFFFFFF,
+                            attach_type=attach_type, flags=flags, extra=extra)
+    if result < 0:
+        raise (explain(-result) if explain else None) or refused(program, kind, target, -result)
+    return KernelLink((result,), kind=kind, target=target, program=program.name, is_bpf_link=True)
+
+
+def refused(program: KernelProgram, kind: str, target: str, errno: int, needs: tuple[str, ...] = ()) -> EbpfError:
+    """The general error for an attachment that failed."""
+    what = f"attaching {program.name!r} to {kind} {target}"
+    if errno in (_errno.EPERM, _errno.EACCES):
+        return sys.failure(what, errno, needs=needs or ("CAP_BPF", "CAP_PERFMON"))
+    if errno in (_errno.EOPNOTSUPP, sys.ENOTSUPP, _errno.ENOSYS):
+        return NotSupported(f"attaching to {kind} {target}")
+    name = _errno.errorcode.get(errno, str(errno))
+    notes = ()
+    if errno == _errno.EINVAL:
+        notes = (f"the program is of type {program.type_name}; is that the type for a {kind}?",)
+    return AttachError(f"{what}: {os.strerror(errno)} ({name})", notes=notes)

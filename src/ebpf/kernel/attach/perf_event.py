@@ -1,0 +1,67 @@
+"""Perf events: a program that runs each time a software or hardware counter overflows (sampling, profiling)."""
+
+from __future__ import annotations
+
+import errno as _errno
+from typing import TYPE_CHECKING
+
+from ebpf.errors import EbpfError, NotSupported, TargetNotFound, UsageError
+from ebpf.kernel import sys
+from ebpf.kernel.attach.link import LinkGroup, refused
+from ebpf.kernel.attach.perf import set_program
+from ebpf.kernel.cpus import online_cpus
+
+if TYPE_CHECKING:
+    from ebpf.kernel.attach.link import KernelLink
+    from ebpf.kernel.programs import KernelProgram
+
+# Names for (type, config), as perf(1) writes them (include/uapi/linux/perf_event.h).
+EVENTS = {name: (0, number) for number, name in enumerate((
+    "cycles", "instructions", "cache-references", "cache-misses", "branches", "branch-misses", "bus-cycles",
+    "stalled-cycles-frontend", "stalled-cycles-backend", "ref-cycles"))}
+EVENTS |= {name: (1, number) for number, name in enumerate((
+    "cpu-clock", "task-clock", "page-faults", "context-switches", "cpu-migrations", "minor-faults", "major-faults",
+    "alignment-faults", "emulation-faults", "dummy"))}
+
+
+def attach(program: KernelProgram, type: int, config: int, *, period: int = 0, frequency: int = 0,
+           pid: int | None = None, cpu: int | None = None, inherit: bool = False,
+           cookie: int | None = None) -> KernelLink:
+    """Run `program` every `period` counts, or `frequency` times a second, of the counter (`type`, `config`).
+
+    `EVENTS` has both by name. `pid`: count for that process only (`inherit`: and its children to come); `cpu`: on that CPU only;
+    with neither on every CPU that is online.
+    """
+    if bool(period) == bool(frequency):
+        raise UsageError("give either a period (in counts) or a frequency (in Hz)")
+    flags = (sys.PERF_ATTR_FREQ if frequency else 0) | (sys.PERF_ATTR_INHERIT if inherit else 0)
+    attr = sys.perf_event_attr(type, config, sample=frequency or period, flags=flags)
+    cpus = [cpu] if cpu is not None else [-1] if pid is not None else online_cpus()
+    name = next((n for n, event in EVENTS.items() if event == (type, config)), f"event {type}:{config:#x}")
+    links: list[KernelLink] = []
+    try:
+        for on in cpus:
+            event = sys.perf_event_open(attr, -1 if pid is None else pid, on)
+            if event == -_errno.ENODEV and cpu is None:
+                continue  # went offline meanwhile
+            if event < 0:
+                raise _failure(program, name, type, pid, on, -event)
+            links.append(set_program(program, event, kind="perf_event", target=name, cookie=cookie))
+    except BaseException:
+        for link in links:
+            link.detach()
+        raise
+    if len(links) == 1:
+        return links[0]
+    return LinkGroup(links, kind="perf_event", target=name, program=program.name)
+
+
+def _failure(program: KernelProgram, name: str, type: int, pid: int | None, cpu: int, errno: int) -> EbpfError:
+    if errno == _errno.ESRCH:
+        return TargetNotFound(f"no process {pid}", name=str(pid))
+    if errno in (_errno.ENOENT, _errno.EOPNOTSUPP) and type in (0, 3, 4):
+        return NotSupported(f"the hardware counter {name}", instead="use a software event such as cpu-clock: this "
+                            "machine (a virtual one?) has no such counter")
+    if errno == _errno.EINVAL and cpu >= 0 and cpu not in online_cpus():
+        return TargetNotFound(f"CPU {cpu} is not online", name=str(cpu))
+    return refused(program, "perf event", name, errno, needs=("CAP_PERFMON",))

@@ -1,0 +1,54 @@
+"""Programs whose target was settled when they were loaded (``attach_btf_id``): fentry, fexit, fmod_ret, tp_btf, LSM,
+freplace; and iterators."""
+
+from __future__ import annotations
+
+import errno as _errno
+import struct
+from typing import TYPE_CHECKING
+
+from ebpf.abi.programs import AttachType
+from ebpf.errors import AttachError, EbpfError, NotSupported
+from ebpf.kernel import sys
+from ebpf.kernel.attach.link import KernelLink, create, refused
+
+if TYPE_CHECKING:
+    from ebpf.kernel.programs import KernelProgram
+
+_KINDS = {AttachType.TRACE_FENTRY: "fentry", AttachType.TRACE_FEXIT: "fexit", AttachType.MODIFY_RETURN: "fmod_ret",
+          AttachType.TRACE_RAW_TP: "tp_btf", AttachType.LSM_MAC: "lsm", AttachType.TRACE_ITER: "iter"}
+
+
+def attach(program: KernelProgram, *, cookie: int = 0) -> KernelLink:
+    """Attach `program` where it was loaded for. Needs BTF in the kernel and (fentry, fexit) CONFIG_FUNCTION_TRACER."""
+    kind = _KINDS.get(AttachType(program.expected_attach_type), "tracing")
+    target = program.attach_to or "its target"
+    if cookie:  # tail of LINK_CREATE for tracing: target_btf_id, (padding), cookie; Linux 5.19
+        return create(program, target_fd=0, attach_type=program.expected_attach_type, kind=kind, target=target,
+                      extra=struct.pack("@IQ", 0, cookie), explain=lambda e: _explain(kind, target, e))
+    result, _ = sys.attempt("RAW_TRACEPOINT_OPEN", prog_fd=program.fileno())
+    if result < 0:
+        raise _explain(kind, target, -result) or refused(program, kind, target, -result, needs=("CAP_PERFMON",))
+    return KernelLink((result,), kind=kind, target=target, program=program.name, is_bpf_link=True)
+
+
+def _explain(kind: str, target: str, errno: int) -> EbpfError | None:
+    if errno in (sys.ENOTSUPP, _errno.EOPNOTSUPP):
+        return NotSupported(f"{kind} programs", instead="use kprobes; this kernel is built without "
+                            "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" if kind != "lsm" else "boot with lsm=…,bpf")
+    if errno == _errno.EBUSY:
+        return AttachError(f"{kind} {target}: it is taken (a function takes one fmod_ret or freplace, or is "
+                           "being live-patched)")
+    if errno == _errno.E2BIG:
+        return AttachError(f"{kind} {target}: 38 programs are attached there already, the kernel's limit")
+    return None
+
+
+def attach_iterator(program: KernelProgram) -> KernelLink:
+    """Make an iterator usable; `open_iterator` then runs it."""
+    return create(program, target_fd=0, attach_type=AttachType.TRACE_ITER, kind="iter", target=program.attach_to)
+
+
+def open_iterator(link: KernelLink) -> sys.OwnedFd:
+    """A descriptor that reads as the text the iterator writes, once."""
+    return sys.OwnedFd(sys.call("ITER_CREATE", link_fd=link.fileno()))
