@@ -1,9 +1,9 @@
 """Read the kernel verifier's log and say what is wrong in the user's source: line, reason, and what to write instead.
 
-The log is prose for kernel developers. Of it we take three things: its last complaint, the instruction it was at, and the way
-that the offending register got its value (followed backwards through the instructions printed before). `abi.refusals` turns
-the complaint into words; the program's line information turns the instruction into a place. What no row knows is shown in
-the verifier's own words, at the right line.
+The log is prose for kernel developers. Of it we take three things: its last complaint, the instruction it was at, and
+the way that the offending register got its value (followed backwards through the instructions printed before).
+`abi.refusals` turns the complaint into words; the program's line information turns the instruction into a place. What no
+row knows is shown in the verifier's own words, at the right line.
 """
 
 from __future__ import annotations
