@@ -1,0 +1,55 @@
+"""Draining a million 48-byte ring-buffer records: callbacks through `bcc` under both, and our batches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+from bench import peer
+from bench.harness import PYTHON, Report, Row, rate, run_process
+
+PROGRAMS = Path(__file__).parent / "programs"
+SCRIPT = str(PROGRAMS / "ring_callbacks.py")
+N = 1_000_000
+TEXT = """
+struct event { u64 a[6]; };
+BPF_RINGBUF_OUTPUT(events, 16384);
+int emit(struct __sk_buff *skb) {
+    struct event e = {};
+    e.a[0] = 1;
+    events.ringbuf_output(&e, sizeof(e), 1 /* BPF_RB_NO_WAKEUP */);
+    return 0;
+}
+"""
+
+
+def run(report: Report) -> None:
+    import ebpf
+
+    reason = peer.why_absent()
+    theirs, ours, batches = [], [], []
+    with ebpf.load(ebpf.compile(TEXT, dialect="bcc")) as session:
+        program = session.programs["emit"]
+        events = session.maps["events"].events()
+        for _ in range(report.rounds):
+            if reason is None:
+                theirs.append(float(run_process(peer.command(SCRIPT)).output.split()[-1]))
+            ours.append(float(run_process([PYTHON, SCRIPT]).output.split()[-1]))
+            program.test_run(bytes(64), repeat=N)
+            start = time.perf_counter()
+            seen = total = 0
+            for batch in events.read_batches():
+                seen += len(batch)
+                total += int(batch["a"][:, 0].sum())
+            batches.append(seen / (time.perf_counter() - start))
+            assert (seen, total) == (N, N), (seen, total)
+    best = statistics.median(batches)
+    report.add(Row("drain 48-byte ring-buffer records in batches, M/s", rate(best), "10 M/s", best / 10e6, 1.0, at_least=True))
+    if reason:
+        report.skip("ring-buffer callbacks beside BCC", reason)
+        return
+    mine, bcc = statistics.median(ours), statistics.median(theirs)
+    report.add(Row("drain them through bcc's callbacks", rate(mine), rate(bcc), mine / bcc, 1.0, at_least=True))
+
+
