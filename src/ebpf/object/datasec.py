@@ -1,0 +1,103 @@
+"""Completing an object's BTF: where variables lie is known to the ELF file, compilers leave it open in the types.
+
+clang writes data sections of size 0 with every global variable at offset 0 and lets the loader fill them in from the
+symbol table (libbpf does the same); the kernel refuses BTF in which that has not been done.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ebpf.btf.reader import Btf
+from ebpf.btf.types import LINKAGE_GLOBAL, LINKAGE_STATIC, DataSec, Func, Var
+from ebpf.errors import BtfError, ElfError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ebpf.object.elf import ElfImage, Symbol
+
+_DATASEC = 15
+
+
+def data_sections(btf: Btf) -> list[DataSec]:
+    """The data sections among the types."""
+    words, first = btf.words, btf.first_id
+    ids = [first + i for i, at in enumerate(btf.offsets) if words[at + 1] >> 24 & 31 == _DATASEC]
+    return [t for t in map(btf.type, ids) if isinstance(t, DataSec)]
+
+
+def complete(data: bytes, image: ElfImage) -> Btf:
+    """The types in ``data`` (a ``.BTF`` section) with sizes and offsets of data sections filled in.
+
+    Raises `BtfError` if they are damaged, `ElfError` if they do not fit the symbols.
+    """
+    btf = Btf.parse(data)
+    if not btf.little_endian:
+        raise BtfError("the object's BTF is big-endian", offset=0)
+    sections = data_sections(btf)
+    if not sections:
+        return btf
+    out = bytearray(data)
+    symbols = {(s.section, s.name): s for s in image.symbols if s.name}
+    changed = False
+    for section in sections:
+        if section.name == ".ksyms":
+            continue  # functions and variables of the kernel's: they have no place here
+        if section.name == ".kconfig":
+            size, places = _place_configuration(btf, section, out)
+        else:
+            found = image.get(section.name)
+            if found is None:
+                if section.size:
+                    continue
+                raise ElfError(f"the types describe a section `{section.name}` that the object does not have")
+            size, places = found.size, _places(btf, section, found.index, found.size, symbols)
+        raw = struct.pack("<I", size) + b"".join(struct.pack("<III", *place) for place in places)
+        at = btf.offset_of(section.id) + 8
+        if out[at:at + len(raw)] != raw:
+            out[at:at + len(raw)] = raw
+            changed = True
+    return Btf.parse(bytes(out)) if changed else btf
+
+
+def _places(btf: Btf, section: DataSec, index: int, size: int,
+            symbols: dict[tuple[int, str], Symbol]) -> Iterable[tuple[int, int, int]]:
+    places = []
+    for type_id, offset, var_size in section.variables:
+        var = btf.type(type_id)
+        # Functions appear in `.text`-like sections of some compilers; statics have their offset already.
+        if isinstance(var, Var) and var.linkage != LINKAGE_STATIC:
+            symbol = symbols.get((index, var.name))
+            if symbol is None:
+                raise ElfError(f"variable `{var.name}` has a type in `{section.name}` but no symbol there")
+            offset = symbol.value
+        if offset + var_size > size:
+            name = getattr(var, "name", "")
+            raise ElfError(f"`{name}` reaches to byte {offset + var_size} of `{section.name}`, which has {size}")
+        places.append((type_id, offset, var_size))
+    places.sort(key=lambda place: place[1])
+    return places
+
+
+def _place_configuration(btf: Btf, section: DataSec, out: bytearray) -> tuple[int, Iterable[tuple[int, int, int]]]:
+    """``.kconfig`` has no contents in the file: lay its variables out, widest alignment first, as libbpf does."""
+    rows = []
+    for type_id, _, _ in section.variables:
+        var = btf.type(type_id)
+        if not isinstance(var, Var):
+            raise ElfError(f"`{var.name or type_id}` in `.kconfig` is not a variable")
+        rows.append((-btf.align_of(var.type), btf.size_of(var.type), var.name, type_id))
+        struct.pack_into("<I", out, btf.offset_of(type_id) + 12, LINKAGE_GLOBAL)
+    rows.sort()
+    places, at = [], 0
+    for minus_align, size, _, type_id in rows:
+        at += -at % -minus_align
+        places.append((type_id, at, size))
+        at += size
+    return at, places
+
+
+def is_function(btf: Btf, type_id: int) -> bool:
+    return isinstance(btf.type(type_id), Func)

@@ -1,0 +1,130 @@
+"""`link`: a program and the subprograms it needs, as one run of instructions.
+
+The kernel takes a program whole: the main function first, every function that it calls (or takes the address of) behind
+it, calls as distances. Functions follow in the order in which they are first referred to, each once. What only the
+loader knows stays open: `Linked.relocations`.
+"""
+
+from __future__ import annotations
+
+from struct import pack_into
+from typing import TYPE_CHECKING, NamedTuple
+
+from ebpf.errors import RelocationError, UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ebpf.btf.ext import CoreRelo, FuncInfo, LineInfo
+    from ebpf.object.spec import Object, ProgramSpec, RelocationKind
+
+_PSEUDO_CALL, _PSEUDO_FUNC = 1, 4
+
+
+class Unresolved(NamedTuple):
+    """An instruction that the loader completes: the ``kind``, ``symbol`` and ``addend`` of `Relocation`, at ``slot``."""
+
+    slot: int
+    kind: RelocationKind
+    symbol: str
+    addend: int
+
+
+class Linked(NamedTuple):
+    """A whole program. ``insn_off`` in the three tables, and ``slot``, count 8-byte slots, as bpf(2) does.
+
+    ``functions`` are (slot, name) of each function, the program itself first. ``func_info`` and ``line_info`` are empty if
+    any function lacks them: the kernel wants all or none.
+    """
+
+    code: bytes
+    relocations: tuple[Unresolved, ...]
+    func_info: tuple[FuncInfo, ...]
+    line_info: tuple[LineInfo, ...]
+    core_relos: tuple[CoreRelo, ...]
+    functions: tuple[tuple[int, str], ...]
+
+    def func_info_bytes(self) -> bytes:
+        """``struct bpf_func_info[]``: records of 8 bytes."""
+        from struct import pack
+
+        return b"".join([pack("<II", r.insn_off, r.type_id) for r in self.func_info])
+
+    def line_info_bytes(self) -> bytes:
+        """``struct bpf_line_info[]``: records of 16 bytes; its strings are those of the object's BTF."""
+        from struct import pack
+
+        return b"".join([pack("<IIII", r.insn_off, r.file_off, r.text_off, r.line << 10 | r.column)
+                         for r in self.line_info])
+
+    def function_of(self, slot: int) -> str:
+        """The name of the function that the instruction at ``slot`` belongs to."""
+        name = self.functions[0][1]
+        for start, candidate in self.functions:
+            if start > slot:
+                break
+            name = candidate
+        return name
+
+
+def link(obj: Object, program_name: str) -> Linked:
+    """The program ``program_name`` (or a subprogram, to be run by itself) with all that it calls.
+
+    Raises `UnknownName` if there is none, `RelocationError` if it refers to a symbol that is defined nowhere.
+    """
+    functions = {**obj.functions, **obj.programs}
+    main = functions.get(program_name)
+    if main is None:
+        from ebpf.diagnostics import did_you_mean
+
+        near = did_you_mean(program_name, functions)
+        raise UnknownName(f"{obj.name}: there is no program `{program_name}`", name=program_name, similar=near,
+                          helps=[f"did you mean `{near[0]}`?"] if near else
+                          [f"its programs are {', '.join(obj.programs)}"] if obj.programs else [])
+    parts, starts = _collect(main, functions)
+    code = bytearray().join([p.code for p in parts])
+    open_: list[Unresolved] = []
+    for part in parts:
+        base = starts[part.name]
+        for offset, kind, symbol, addend in part.relocations:
+            slot = base + offset // 8
+            if kind == "call":
+                code[slot * 8 + 1] = code[slot * 8 + 1] & 15 | _PSEUDO_CALL << 4
+                pack_into("<i", code, slot * 8 + 4, starts[symbol] - slot - 1)
+            elif kind == "func":
+                code[slot * 8 + 1] = code[slot * 8 + 1] & 15 | _PSEUDO_FUNC << 4
+                pack_into("<i4xi", code, slot * 8 + 4, starts[symbol] - slot - 1, 0)
+            elif kind == "undefined":
+                raise RelocationError(
+                    f"`{part.name}` uses `{symbol}`, which is neither defined in {obj.name} nor declared to be the kernel's",
+                    helps=(f"define it, or declare `extern … {symbol} __ksym;` (with debug information: `-g`)",))
+            else:
+                open_.append(Unresolved(slot, kind, symbol, addend))
+    return Linked(bytes(code), tuple(open_), _moved(parts, starts, [p.func_infos for p in parts], required=True),
+                  _moved(parts, starts, [p.line_infos for p in parts], required=True),
+                  _moved(parts, starts, [p.core_relos for p in parts], required=False),
+                  tuple([(starts[p.name], p.name) for p in parts]))
+
+
+def _collect(main: ProgramSpec, functions: dict[str, ProgramSpec]) -> tuple[list[ProgramSpec], dict[str, int]]:
+    """The functions to be laid out, in order, and the slot at which each starts."""
+    parts, starts = [main], {main.name: 0}
+    end = len(main.code) // 8
+    for part in parts:  # grows while it is walked
+        for _, kind, symbol, _ in part.relocations:
+            if kind in ("call", "func") and symbol not in starts:
+                callee = functions[symbol]
+                starts[symbol] = end
+                end += len(callee.code) // 8
+                parts.append(callee)
+    return parts, starts
+
+
+def _moved(parts: Sequence[ProgramSpec], starts: dict[str, int], tables: Sequence[Sequence[Any]], *,
+           required: bool) -> tuple[Any, ...]:
+    """The functions' tables behind each other, in slots of the whole."""
+    if required and not all(table and table[0].insn_off == 0 for table in tables):
+        return ()
+    return tuple([record._replace(insn_off=starts[part.name] + record.insn_off // 8)
+                  for part, table in zip(parts, tables, strict=True) for record in table])
