@@ -1,4 +1,6 @@
-"""Compiling C that grows tenfold: the time may grow at most twelvefold, in functions, in one function's length and in maps."""
+"""Compiling C that grows tenfold: the time may grow at most twelvefold, in functions, in one function's length and
+in maps.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def long_function(n: int) -> str:
         bpf_trace_printk("case {i} %d\\\\n", id);
         counts.increment(id);
     }}""" for i in range(n))
-    return f"BPF_HASH(counts, u32, u64);\nint f(struct pt_regs *ctx) {{\n    u32 id = PT_REGS_PARM1(ctx);{body}\n    return 0;\n}}\n"
+    head = "BPF_HASH(counts, u32, u64);\nint f(struct pt_regs *ctx) {\n    u32 id = PT_REGS_PARM1(ctx);"
+    return f"{head}{body}\n    return 0;\n}}\n"
 
 
 def many_maps(n: int) -> str:

@@ -1,6 +1,7 @@
 """Timing two commands or functions in turn, and the table that comes of it.
 
-Runs alternate (ours, theirs, ours, …), so that a machine whose speed drifts hurts both alike; the ratio is that of the medians.
+Runs alternate (ours, theirs, ours, …), so that a machine whose speed drifts hurts both alike; the ratio is that of
+the medians.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Run:
 def run_process(command: Sequence[str], env: Mapping[str, str] | None = None) -> Run:
     """Run ``command`` to its end. Raises `RuntimeError` with its output if it fails."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True)
+    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,7 +1,8 @@
 """Debian's python3-bpfcc as the peer: where it is, and how to run a script under it.
 
-BCC compiles against kernel headers. Where those of the running kernel are not installed, any Debian headers stand in for them:
-they are mounted as the running kernel's build and source directories in a mount namespace of the peer's own, and BCC is told their version.
+BCC compiles against kernel headers. Where those of the running kernel are not installed, any Debian headers stand in
+for them: they are mounted as the running kernel's build and source directories in a mount namespace of the peer's
+own, and BCC is told their version.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def why_absent() -> str | None:
     if not Path(SYSTEM_PYTHON).exists():
         return f"there is no {SYSTEM_PYTHON}"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    probe = subprocess.run([SYSTEM_PYTHON, "-c", "import bcc; print(bcc.__file__)"], capture_output=True, text=True, env=env)
+    probe = subprocess.run([SYSTEM_PYTHON, "-c", "import bcc"], capture_output=True, env=env)
     if probe.returncode:
         return "python3-bpfcc is not installed"
     if not _running_headers() and (_headers() is None or shutil.which("unshare") is None):

@@ -1,4 +1,6 @@
-"""Process start to loaded program: the first time on a machine, and with our cache; and the peak memory of that start."""
+"""Process start to loaded program: the first time on a machine, and with our cache; and the peak memory of that
+start.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,9 @@ def run(report: Report) -> None:
             if reason is None:
                 report.add(Row(f"start to loaded, {what}, {name}", ms(median[name]), ms(median["peer"]),
                                median[name] / median["peer"], times[i]))
-                report.add(Row(f"  peak memory of it{' (with its compiling child)' if name == 'first' else ''}", mb(memory[name]),
-                               mb(memory["peer"]), memory[name] / memory["peer"], memories[i] if name == "cached" else None))
+                whose = " (with its compiling child)" if name == "first" else ""
+                report.add(Row(f"  peak memory of it{whose}", mb(memory[name]), mb(memory["peer"]),
+                               memory[name] / memory["peer"], memories[i] if name == "cached" else None))
             else:
                 report.add(Row(f"start to loaded, {what}, {name}", ms(median[name]), "-", None, None))
                 report.add(Row("  peak memory of it", mb(memory[name]), "-", None, None))
@@ -66,8 +69,8 @@ def _first(path: str) -> Run:
 
 def _own_memory(path: str) -> tuple[float, float]:
     """Peak memory in MB of a first start: of the process itself, and of its largest child."""
-    code = ("import resource, runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); "
-            "print('PEAK', *(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))")
+    code = ("import resource as r, runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); "
+            "print('PEAK', *(r.getrusage(who).ru_maxrss for who in (r.RUSAGE_SELF, r.RUSAGE_CHILDREN)))")
     with tempfile.TemporaryDirectory(prefix="ebpf-bench-") as empty:
         output = run_process([PYTHON, "-c", code, path], {"EBPF_CACHE_DIR": empty}).output
     words = output.split("PEAK")[1].split()

@@ -1,4 +1,6 @@
-"""Finding and rendering `struct task_struct` in the kernel's BTF: the first time on a machine, and with the index in the cache; bpftool beside it."""
+"""Finding and rendering `struct task_struct` in the kernel's BTF: the first time on a machine, and with the index in
+the cache; bpftool beside it.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,10 @@ def run(report: Report) -> None:
                 times.append(float(run_process([PYTHON, "-c", CODE], {"EBPF_CACHE_DIR": cache}).output.split()[-1]))
         if bpftool:
             start = time.perf_counter()
-            subprocess.run([bpftool, "btf", "dump", "file", VMLINUX, "format", "c"], stdout=subprocess.DEVNULL, check=True)
+            dump = [bpftool, "btf", "dump", "file", VMLINUX, "format", "c"]
+            subprocess.run(dump, stdout=subprocess.DEVNULL, check=True)
             theirs.append(time.perf_counter() - start)
     one, two = statistics.median(first), statistics.median(again)
-    dump = ms(statistics.median(theirs)) if theirs else "-"
-    report.add(Row("find and render task_struct, first (bound: 150 ms)", ms(one), dump, one / 0.150, 1.0))
-    report.add(Row("find and render task_struct, again (bound: 10 ms)", ms(two), dump, two / 0.010, 1.0))
+    peer = ms(statistics.median(theirs)) if theirs else "-"
+    report.add(Row("find and render task_struct, first (bound: 150 ms)", ms(one), peer, one / 0.150, 1.0))
+    report.add(Row("find and render task_struct, again (bound: 10 ms)", ms(two), peer, two / 0.010, 1.0))

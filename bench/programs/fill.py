@@ -1,4 +1,6 @@
-"""What the benchmark programs share: running a loaded program many times, through bpf(BPF_PROG_TEST_RUN), under BCC and under us alike."""
+"""What the benchmark programs share: running a loaded program many times, through bpf(BPF_PROG_TEST_RUN), under BCC
+and under us alike.
+"""
 
 import ctypes
 import os

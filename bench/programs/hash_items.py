@@ -1,4 +1,6 @@
-"""Read a hash map of 100,000 entries with BCC's `items()`. Runs under BCC and under us alike; prints seconds, best of five."""
+"""Read a hash map of 100,000 entries with BCC's `items()`. Runs under BCC and under us alike; prints seconds, best
+of five.
+"""
 
 import ctypes
 import time

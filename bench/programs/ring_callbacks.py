@@ -1,11 +1,14 @@
-"""Drain a million 48-byte ring-buffer records through `open_ring_buffer` callbacks. Runs under BCC and under us alike; prints records a second."""
+"""Drain a million 48-byte ring-buffer records through `open_ring_buffer` callbacks. Runs under BCC and under us
+alike; prints records a second.
+"""
 
 import sys
 import time
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
-from bcc import BPF
 from fill import test_run
+
+from bcc import BPF
 
 N = 1_000_000
 b = BPF(text="""

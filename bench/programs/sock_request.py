@@ -1,4 +1,6 @@
-"""A program that uses `struct sock` and `struct request`, up to the loaded program. Runs under BCC and under us alike."""
+"""A program that uses `struct sock` and `struct request`, up to the loaded program. Runs under BCC and under us
+alike.
+"""
 
 from bcc import BPF
 

@@ -1,7 +1,7 @@
 """All that the compiler may know of a host.
 
-The compiler is a function of its source, its options and these facts. The kernel package answers from the running system,
-tests answer from a dict, and `RecordingFacts` writes down every question, absent answers included, so that the
+The compiler is a function of its source, its options and these facts. The kernel package answers from the running
+system, tests answer from a dict, and `RecordingFacts` writes down every question, absent answers included, so that the
 cache can tell later whether the same source would still give the same object.
 """
 

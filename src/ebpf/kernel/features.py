@@ -17,6 +17,8 @@ from ebpf.kernel import sys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ebpf.btf.sanitize import BtfFeature
+
 # Answers that say nothing about the kernel.
 _UNTOLD = frozenset({_errno.EPERM, _errno.EACCES, _errno.ENOMEM, _errno.EAGAIN, _errno.EMFILE, _errno.ENFILE,
                      _errno.EINTR})
@@ -61,9 +63,11 @@ def forget() -> None:
     _answers.clear()
 
 
-def btf_features() -> frozenset[str]:
-    """The BTF kinds and encodings, by name, that this kernel's BTF_LOAD takes; what cannot be told counts as taken."""
-    return frozenset(name[4:] for name in FEATURES if name.startswith("btf_") and have(name) is not False)
+def btf_features() -> frozenset[BtfFeature]:
+    """What this kernel's BTF_LOAD takes, for `ebpf.btf.sanitize`; what cannot be told counts as taken."""
+    from ebpf.btf.sanitize import BtfFeature
+
+    return frozenset(f for f in BtfFeature if have(f"btf_{f.name.lower()}") is not False)
 
 
 def mcpu() -> str:
@@ -144,10 +148,10 @@ def _btf_func(linkage: int) -> Callable[[], bool]:
     return lambda: _btf(_INT + proto + _type(12, 2, vlen=linkage))
 
 
-def _datasec() -> bool:
+def _datasec(name: bytes) -> Callable[[], bool]:
     var = _type(14, 1, extra=struct.pack("<I", 0))
     section = _type(15, 4, vlen=1, name=3, extra=struct.pack("<III", 2, 0, 4))
-    return _btf(_INT + var + section, b"\0a\0.data\0")
+    return lambda: _btf(_INT + var + section, b"\0a\0" + name + b"\0")
 
 
 def _perf_link() -> bool:
@@ -250,7 +254,8 @@ FEATURES: Final[dict[str, Feature]] = {
     "insn_v4": Feature("instruction set v4", "6.6", _insn((0xBF, 0, 8, 0))),
     "btf_func": Feature("BTF functions", "5.0", _btf_func(0)),
     "btf_func_global": Feature("BTF functions that are global", "5.6", _btf_func(1)),
-    "btf_datasec": Feature("BTF data sections", "5.2", _datasec),
+    "btf_datasec": Feature("BTF data sections", "5.2", _datasec(b".data")),
+    "btf_qmark_datasec": Feature("BTF data sections with ? in their names", "6.9", _datasec(b"?.data")),
     "btf_float": Feature("BTF floats", "5.13", lambda: _btf(_INT + _type(16, 4))),
     "btf_decl_tag": Feature("BTF declaration tags", "5.16",
                             lambda: _btf(_INT + _type(14, 1, extra=struct.pack("<I", 0))
@@ -259,4 +264,5 @@ FEATURES: Final[dict[str, Feature]] = {
                             lambda: _btf(_INT + _type(18, 1) + _type(2, 2, name=0))),
     "btf_enum64": Feature("64-bit BTF enumerations", "6.0",
                           lambda: _btf(_type(19, 8, vlen=1, extra=struct.pack("<III", 1, 0, 0)))),
+    "btf_attributes": Feature("BTF tags as attributes", "6.15", lambda: _btf(_INT + _type(18, 1, flag=1))),
 }

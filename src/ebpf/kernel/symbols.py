@@ -136,12 +136,9 @@ def kernel_function(name: str) -> str:
 def function_not_found(name: str, why: str = "") -> TargetNotFound:
     """The error for a kernel function that is not there (or that `why` keeps from being probed), with similar names."""
     symbols = kernel_symbols()
-    bare = name
-    for prefix in SYSCALL_PREFIXES:
-        bare = bare.removeprefix(prefix) if name.startswith(prefix) else bare
     # Compilers leave foo.isra.0, foo.constprop.0, foo.part.0 where foo was.
     variants = [s for s in _prefixed(symbols, name + ".") if not s.startswith("__")]
-    near = [n for n in did_you_mean(name, set(symbols.functions())) if n != name] if not variants else []
+    near = [] if variants else _near(name, symbols)
     notes = [why] if why else []
     if variants:
         notes.append("the compiler changed that function's arguments or split it, so its arguments may not be "
@@ -150,6 +147,20 @@ def function_not_found(name: str, why: str = "") -> TargetNotFound:
     helps = (f"similar functions: {', '.join(similar)}",) if similar else ()
     message = f"no kernel function called {name!r}" if not why else f"kernel function {name!r} cannot be probed"
     return TargetNotFound(message, name=name, similar=similar, notes=notes, helps=helps)
+
+
+def _near(name: str, symbols: KernelSymbols) -> list[str]:
+    """Functions that `name` may mean. Comparing it with all 150,000 takes a second on a slow machine: sort out first."""
+    written = next((p for p in SYSCALL_PREFIXES if name.startswith(p)), None)
+    running = syscall_prefix()
+    pool = set()
+    for function in symbols.functions():
+        if written is not None and function.startswith(running):
+            pool.add(written + function[len(running):])
+        elif abs(len(function) - len(name)) <= 4 and (function[:2] == name[:2] or function[-4:] == name[-4:]):
+            pool.add(function)
+    pool.discard(name)
+    return list(did_you_mean(name, pool))
 
 
 def _prefixed(symbols: KernelSymbols, prefix: str) -> list[str]:

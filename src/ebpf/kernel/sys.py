@@ -131,17 +131,20 @@ def layout(name: str) -> tuple[struct.Struct, tuple[str, ...], tuple[Any, ...]]:
     return found
 
 
-def attempt(name: str, **members: int | bytes) -> tuple[int, Buffer]:
+def attempt(name: str, /, **members: int | bytes) -> tuple[int, Buffer]:
     """Run a command; its result or ``-errno``, and the attributes as the kernel left them."""
     packer, names, nothing = layout(name)
     values = [members.pop(n, default) for n, default in zip(names, nothing, strict=True)]
+    # -1, a closed descriptor, is for the kernel to refuse.
+    values = [v & 0xFFFFFFFF if isinstance(v, int) and v < 0 and v != default else v
+              for v, default in zip(values, nothing, strict=True)]
     if members:
         raise InternalError(f"bpf(BPF_{name}) has no attribute called {', '.join(members)}")
     attr = ctypes.create_string_buffer(packer.pack(*values), packer.size)
     return bpf(COMMANDS[name].number, attr, packer.size), attr
 
 
-def call(name: str, *, feature: str = "", **members: int | bytes) -> int:
+def call(name: str, /, *, feature: str = "", **members: int | bytes) -> int:
     """Run a command; its result. Raises what `failure` makes of its ``errno``; `feature` words a `NotSupported`."""
     result, _ = attempt(name, **members)
     if result < 0:

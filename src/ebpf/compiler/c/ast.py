@@ -2,7 +2,8 @@
 
 ``loc`` and ``end`` are positions that `source.SourceMap` turns into file, line and column; ``end`` is exclusive.
 Inside a macro's expansion they are those of the outermost use, which is what a reader of the source can point at.
-A node is made once per construct and never changed, but freezing a dataclass costs four times its making, so these are plain.
+A node is made once per construct and never changed, but freezing a dataclass costs four times its making, so these
+are plain.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Attribute(Node):
-    """``__attribute__((name(args)))``, ``SEC("x")`` (as ``section``), ``__always_inline`` and the like, by plain name."""
+    """``__attribute__((name(args)))``, ``SEC("x")`` (as ``section``), ``__always_inline`` and the like, by plain
+    name.
+    """
 
     name: str
     args: list[Expr]
@@ -28,7 +31,9 @@ class Attribute(Node):
 
 @dataclass(slots=True, eq=False)
 class BuiltinType(Node):
-    """A type spelled by keywords, in canonical order: ``"unsigned long"``, ``"_Bool"``, ``"unsigned __int128"``, ``"void"``."""
+    """A type spelled by keywords, in canonical order: ``"unsigned long"``, ``"_Bool"``, ``"unsigned __int128"``,
+    ``"void"``.
+    """
 
     name: str
 
@@ -156,7 +161,9 @@ class StaticAssert(Node):
 
 @dataclass(slots=True, eq=False)
 class MacroCall(Node):
-    """A call at file scope: ``BPF_HASH(counts, u32, u64, 1024);``. An argument may be a `TypeArg` (or None if empty)."""
+    """A call at file scope: ``BPF_HASH(counts, u32, u64, 1024);``. An argument may be a `TypeArg` (or None if
+    empty).
+    """
 
     name: str
     args: list[Expr | None]
@@ -208,7 +215,9 @@ class Name(Node):
 
 @dataclass(slots=True, eq=False)
 class IntLiteral(Node):
-    """``suffix`` in lower case, canonical (``""``, ``"u"``, ``"l"``, ``"ul"``, ``"ll"``, ``"ull"``); ``decimal`` decides C's choice of type."""
+    """``suffix`` in lower case, canonical (``""``, ``"u"``, ``"l"``, ``"ul"``, ``"ll"``, ``"ull"``); ``decimal``
+    decides C's choice of type.
+    """
 
     value: int
     suffix: str
@@ -361,8 +370,9 @@ class InitList(Node):
     items: list[InitItem]
 
 
-Expr = (Name | IntLiteral | FloatLiteral | CharLiteral | StringLiteral | Unary | Binary | Assign | Conditional | Call | TypeArg
-        | Index | Member | Cast | CompoundLiteral | SizeofExpr | SizeofType | AlignofType | Offsetof | StmtExpr | Generic)
+Expr = (Name | IntLiteral | FloatLiteral | CharLiteral | StringLiteral | Unary | Binary | Assign | Conditional | Call
+        | TypeArg | Index | Member | Cast | CompoundLiteral | SizeofExpr | SizeofType | AlignofType | Offsetof
+        | StmtExpr | Generic)
 
 # ------------------------------------------------------------------------------------------------------ statements
 
@@ -478,5 +488,5 @@ class Asm(Node):
     volatile: bool
 
 
-Stmt = (Block | DeclStmt | ExprStmt | If | While | DoWhile | For | Switch | Case | Default | Label | Goto | Break | Continue
-        | Return | Asm)
+Stmt = (Block | DeclStmt | ExprStmt | If | While | DoWhile | For | Switch | Case | Default | Label | Goto | Break
+        | Continue | Return | Asm)

@@ -1,8 +1,9 @@
 """The typed tree: what a program means, every conversion spelled out, every dialect gone.
 
-The checker makes it from the syntax tree; the lowering turns it into LLVM IR without asking any question about C's rules,
-BCC's dialect, helpers' names or macros. Every expression has a ``type`` (`types.CType`) and a place. An expression is an lvalue
-(``VarRef`` to a variable, ``Deref``, ``Member``, ``StringConst``, ``CompoundLiteral``) or a value; an lvalue becomes a value only through
+The checker makes it from the syntax tree; the lowering turns it into LLVM IR without asking any question about C's
+rules, BCC's dialect, helpers' names or macros. Every expression has a ``type`` (`types.CType`) and a place. An
+expression is an lvalue (``VarRef`` to a variable, ``Deref``, ``Member``, ``StringConst``, ``CompoundLiteral``) or a
+value; an lvalue becomes a value only through
 ``Convert("load")`` or ``Convert("decay")``. ``checktree.py`` verifies these rules; tests run it after the checker.
 """
 
@@ -29,8 +30,8 @@ class Expr:
 class Variable:
     """A local variable, a parameter or a global; identity is the variable.
 
-    ``kind``: ``"local"``, ``"parameter"``, ``"global"``, ``"extern"`` (``.ksyms``/``.kconfig`` by ``section``). ``register`` variables are locals.
-    Globals: ``init`` is a constant initialiser (`Constant` tree) or None for zeroes.
+    ``kind``: ``"local"``, ``"parameter"``, ``"global"``, ``"extern"`` (``.ksyms``/``.kconfig`` by ``section``).
+    ``register`` variables are locals. Globals: ``init`` is a constant initialiser (`Constant` tree) or None for zeroes.
     """
 
     name: str
@@ -68,7 +69,8 @@ class FunctionDecl:
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A whole program. Maps are globals in section ``.maps``, the licence one in ``license``: the dialects end in the same form.
+    """A whole program. Maps are globals in section ``.maps``, the licence one in ``license``: the dialects end in
+    the same form.
 
     ``events`` maps a map's name to the type of the records sent through it. ``types`` are further types whose BTF
     the object must carry (map keys and values of legacy dialects are reached through ``.maps`` already).
@@ -135,7 +137,9 @@ class Member(Expr):
 
 @dataclass(slots=True, eq=False)
 class ElementOf(Expr):
-    """An lvalue: element ``index`` (a 64-bit integer value) of the array lvalue ``base``; keeps arrays visible for CO-RE paths."""
+    """An lvalue: element ``index`` (a 64-bit integer value) of the array lvalue ``base``; keeps arrays visible for
+    CO-RE paths.
+    """
 
     base: Expr
     index: Expr
@@ -161,8 +165,9 @@ class AddressOf(Expr):
 class Convert(Expr):
     """One conversion. ``kind``:
 
-    ``load`` lvalue → value · ``decay`` array lvalue → pointer to its first element · ``function`` designator → pointer · ``int`` integer/enum/bool → integer
-    (extends by the *operand's* signedness) · ``bool`` scalar → 0 or 1 in a ``_Bool`` · ``int_to_pointer`` · ``pointer_to_int`` · ``pointer`` pointer → pointer ·
+    ``load`` lvalue → value · ``decay`` array lvalue → pointer to its first element · ``function`` designator →
+    pointer · ``int`` integer/enum/bool → integer (extends by the *operand's* signedness) · ``bool`` scalar → 0 or 1
+    in a ``_Bool`` · ``int_to_pointer`` · ``pointer_to_int`` · ``pointer`` pointer → pointer ·
     ``void`` value dropped · ``same`` same representation, other name
     """
 
@@ -181,7 +186,8 @@ class Unary(Expr):
 @dataclass(slots=True, eq=False)
 class Binary(Expr):
     """Arithmetic ``+ - * / % & | ^`` with both operands of ``type``; shifts (right operand of any integer type);
-    comparisons ``== != < <= > >=`` of two operands of one integer or pointer type, giving int. Signedness is the operands' type's."""
+    comparisons ``== != < <= > >=`` of two operands of one integer or pointer type, giving int. Signedness is the
+    operands' type's."""
 
     op: str
     left: Expr
@@ -190,7 +196,9 @@ class Binary(Expr):
 
 @dataclass(slots=True, eq=False)
 class PointerAdd(Expr):
-    """``pointer + index`` (or minus if ``negative``) in elements of ``pointer``'s target; ``index`` is a 64-bit integer. void and functions count 1."""
+    """``pointer + index`` (or minus if ``negative``) in elements of ``pointer``'s target; ``index`` is a 64-bit
+    integer. void and functions count 1.
+    """
 
     pointer: Expr
     index: Expr
@@ -217,7 +225,8 @@ class Logical(Expr):
 
 @dataclass(slots=True, eq=False)
 class Conditional(Expr):
-    """Both branches have ``type``. ``then`` is None for GNU's ``a ?: b``: then ``condition`` has ``type`` itself and is evaluated once.
+    """Both branches have ``type``. ``then`` is None for GNU's ``a ?: b``: then ``condition`` has ``type`` itself and
+    is evaluated once.
     """
 
     condition: Expr
@@ -243,8 +252,9 @@ class Assign(Expr):
 class Update(Expr):
     """``target op= value``, ``++``, ``--``, with ``target``'s address evaluated once.
 
-    The old value is converted to ``computation``, combined with ``value`` (of that type; for ``<<``/``>>`` any integer; for pointers a 64-bit element
-    count with ``op`` ``+`` or ``-`` and ``computation`` the pointer type), converted back and stored. The expression's value is the new one, or the
+    The old value is converted to ``computation``, combined with ``value`` (of that type; for ``<<``/``>>`` any
+    integer; for pointers a 64-bit element count with ``op`` ``+`` or ``-`` and ``computation`` the pointer type),
+    converted back and stored. The expression's value is the new one, or the
     old one if ``postfix``.
     """
 
@@ -266,7 +276,9 @@ class CallHelper(Expr):
 
 @dataclass(slots=True, eq=False)
 class CallFunction(Expr):
-    """A call of one of the program's functions (record arguments and results allowed only where it is inlined) or of a kfunc."""
+    """A call of one of the program's functions (record arguments and results allowed only where it is inlined) or of
+    a kfunc.
+    """
 
     function: FunctionDecl
     args: list[Expr]
@@ -282,9 +294,11 @@ class CallPointer(Expr):
 
 @dataclass(slots=True, eq=False)
 class ProbeRead(Expr):
-    """A value of ``type`` read from kernel (or user) memory at ``address`` by helper ``helper``: a zeroed temporary is filled and its value taken.
+    """A value of ``type`` read from kernel (or user) memory at ``address`` by helper ``helper``: a zeroed temporary
+    is filled and its value taken.
 
-    A failed read gives 0. For a bit-field ``field`` is set, ``address`` points to its storage unit of ``unit_bytes``, and the temporary has that size.
+    A failed read gives 0. For a bit-field ``field`` is set, ``address`` points to its storage unit of
+    ``unit_bytes``, and the temporary has that size.
     """
 
     helper: int
@@ -297,11 +311,15 @@ class ProbeRead(Expr):
 class Builtin(Expr):
     """A compiler builtin by name with checked arguments.
 
-    ``memcpy memmove memset`` (constant or variable length) ``memcmp`` · ``bswap16/32/64`` · ``expect`` · ``constant_p`` (folded as late as possible) · ``unreachable`` ·
-    ``trap`` · ``barrier`` · ``barrier_var`` (lvalue) · ``ctz clz popcount ffs`` (operand's width) · ``add_overflow sub_overflow mul_overflow`` (a, b, pointer) ·
-    atomics on a pointer: ``atomic_add sub and or xor nand`` (value before; result unused is allowed and cheaper), ``atomic_add_fetch …`` (value after),
-    ``atomic_exchange atomic_compare_exchange`` (pointer, expected, new; value before) ``atomic_load atomic_store`` ``fence`` ·
-    ``load_byte load_half load_word`` (legacy packet loads at an offset: args [offset]) · ``return_address frame_address`` · ``assume``
+    ``memcpy memmove memset`` (constant or variable length) ``memcmp`` · ``bswap16/32/64`` · ``expect`` ·
+    ``constant_p`` (folded as late as possible) · ``unreachable`` ·
+    ``trap`` · ``barrier`` · ``barrier_var`` (lvalue) · ``ctz clz popcount ffs`` (operand's width) · ``add_overflow
+    sub_overflow mul_overflow`` (a, b, pointer) · atomics on a pointer: ``atomic_add sub and or xor nand`` (value
+    before; result unused is allowed and cheaper), ``atomic_add_fetch …`` (value after),
+    ``atomic_exchange atomic_compare_exchange`` (pointer, expected, new; value before) ``atomic_load atomic_store``
+    ``fence`` ·
+    ``load_byte load_half load_word`` (legacy packet loads at an offset: args [offset]) · ``return_address
+    frame_address`` · ``assume``
     """
 
     name: str
@@ -312,9 +330,10 @@ class Builtin(Expr):
 class CoreInfo(Expr):
     """A CO-RE question, answered at load. ``kind``:
 
-    about a field, ``operand`` is a relocatable lvalue: ``field_byte_offset field_byte_size field_exists field_signed field_lshift_u64 field_rshift_u64`` ·
-    about a type, ``about`` is set: ``type_id_local type_id_target type_exists type_size type_matches`` ·
-    about an enumerator, ``about`` is the enum and ``enumerator`` its name: ``enumval_exists enumval_value``
+    about a field, ``operand`` is a relocatable lvalue: ``field_byte_offset field_byte_size field_exists field_signed
+    field_lshift_u64 field_rshift_u64`` · about a type, ``about`` is set: ``type_id_local type_id_target type_exists
+    type_size type_matches`` · about an enumerator, ``about`` is the enum and ``enumerator`` its name:
+    ``enumval_exists enumval_value``
     """
 
     kind: str
@@ -334,7 +353,9 @@ class CoreBitfield(Expr):
 
 @dataclass(slots=True, eq=False)
 class StatementExpr(Expr):
-    """GNU's ``({ … })``; ``value`` is the last expression or None (type void), evaluated in the block's scope after ``body``."""
+    """GNU's ``({ … })``; ``value`` is the last expression or None (type void), evaluated in the block's scope after
+    ``body``.
+    """
 
     body: Block
     value: Expr | None
@@ -349,7 +370,8 @@ class CompoundLiteral(Expr):
 
 @dataclass(slots=True, eq=False)
 class Temporary(Expr):
-    """A value used more than once: ``value`` is evaluated at the first node met at run time in program order and shared by identity.
+    """A value used more than once: ``value`` is evaluated at the first node met at run time in program order and
+    shared by identity.
 
     The checker uses one `Temporary` object in several places only where the first dominates the others.
     """
@@ -362,7 +384,9 @@ class Temporary(Expr):
 
 @dataclass(slots=True, eq=False)
 class InitPart:
-    """``value`` goes to ``offset`` bytes from the start of the object (or into the bit-field ``field`` of the record there)."""
+    """``value`` goes to ``offset`` bytes from the start of the object (or into the bit-field ``field`` of the record
+    there).
+    """
 
     offset: int
     value: Expr
@@ -373,9 +397,10 @@ class InitPart:
 class Initializer:
     """All of an object: zero first (unless ``whole``), then each part in order of writing.
 
-    A scalar has one part at 0. A ``char`` array from a string has one part with a `StringConst`, padded with zeroes to the array's size. A record copied from an expression
-    has one part and ``whole`` True. For globals every ``value`` is a constant: `IntConst`, an `AddressOf` a global with
-    `PointerAdd`s, a `FunctionRef` conversion, a `StringConst` decay.
+    A scalar has one part at 0. A ``char`` array from a string has one part with a `StringConst`, padded with zeroes
+    to the array's size. A record copied from an expression has one part and ``whole`` True. For globals every
+    ``value`` is a constant: `IntConst`, an `AddressOf` a global with `PointerAdd`s, a `FunctionRef` conversion, a
+    `StringConst` decay.
     """
 
     type: CType
@@ -399,7 +424,9 @@ class Block(Stmt):
 
 @dataclass(slots=True, eq=False)
 class Declare(Stmt):
-    """A local comes to life; initialised each time control passes if ``init`` is set (``variable.init`` is not used for locals)."""
+    """A local comes to life; initialised each time control passes if ``init`` is set (``variable.init`` is not used
+    for locals).
+    """
 
     variable: Variable
     init: Initializer | None
@@ -446,7 +473,9 @@ class Switch(Stmt):
 
 @dataclass(slots=True, eq=False)
 class CaseLabel(Stmt):
-    """A place a switch jumps to: values ``low`` to ``high`` inclusive (of the switch's type), or the default if ``low`` is None."""
+    """A place a switch jumps to: values ``low`` to ``high`` inclusive (of the switch's type), or the default if
+    ``low`` is None.
+    """
 
     low: int | None
     high: int | None

@@ -1,4 +1,5 @@
-"""C's types for the BPF target: 64-bit pointers and longs, little-endian, 8-byte maximal alignment (16 for ``__int128``).
+"""C's types for the BPF target: 64-bit pointers and longs, little-endian, 8-byte maximal alignment (16 for
+``__int128``).
 
 `Record` and `Enum` have identity (one object per definition); the others are structural: compare with `same`.
 A record that came from the kernel's BTF is filled in when its members are first asked for.
@@ -60,7 +61,9 @@ class Function:
 
 
 class Qualified:
-    """``const`` and/or ``volatile`` around a type that is not itself Qualified. ``tags`` are BTF type tags (``__user``)."""
+    """``const`` and/or ``volatile`` around a type that is not itself Qualified. ``tags`` are BTF type tags
+    (``__user``).
+    """
 
     __slots__ = ("const", "tags", "type", "volatile")
 
@@ -213,7 +216,9 @@ def align_of(t: CType) -> int:
 
 
 def same(a: CType, b: CType) -> bool:
-    """Whether two types are one after typedefs and top-level qualifiers are taken away (qualifiers below do not count either)."""
+    """Whether two types are one after typedefs and top-level qualifiers are taken away (qualifiers below do not
+    count either).
+    """
     a, b = strip(a), strip(b)
     if a is b:
         return True
