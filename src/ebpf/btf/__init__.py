@@ -8,17 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ebpf.btf.index import IndexStore as IndexStore
-    from ebpf.btf.reader import Btf as Btf
-    from ebpf.btf.reader import Field as Field
-    from ebpf.btf.types import Kind as Kind
-    from ebpf.btf.types import Type as Type
+    from ebpf.btf.codec import Codec, EnumValue, Record, codec
+    from ebpf.btf.collection import BtfSet
+    from ebpf.btf.core import CoreResult, relocate
+    from ebpf.btf.ext import BtfExt, CoreKind, CoreRelo, FuncInfo, LineInfo
+    from ebpf.btf.format import format_decl, format_type
+    from ebpf.btf.index import IndexStore
+    from ebpf.btf.reader import Btf, Field
+    from ebpf.btf.sanitize import BtfFeature, place_variables, sanitize
+    from ebpf.btf.types import Kind, Type
+    from ebpf.btf.writer import Builder
 
 _HOMES = {
-    "Btf": "reader", "Field": "reader", "Kind": "types", "Type": "types", "IndexStore": "index",
+    "Btf": "reader", "BtfExt": "ext", "BtfFeature": "sanitize", "BtfSet": "collection", "Builder": "writer",
+    "Codec": "codec", "CoreKind": "ext", "CoreRelo": "ext", "CoreResult": "core", "EnumValue": "codec",
+    "Field": "reader", "FuncInfo": "ext", "IndexStore": "index", "Kind": "types", "LineInfo": "ext", "Record": "codec", "Type": "types",
+    "codec": "codec", "format_decl": "format", "format_type": "format", "place_variables": "sanitize",
+    "relocate": "core", "sanitize": "sanitize",
 }
 
-__all__ = ["Btf", "Field", "IndexStore", "Kind", "Type"]
+__all__ = [
+    "Btf", "BtfExt", "BtfFeature", "BtfSet", "Builder", "Codec", "CoreKind", "CoreRelo", "CoreResult", "EnumValue",
+    "Field", "FuncInfo", "IndexStore", "Kind", "LineInfo", "Record", "Type", "codec", "format_decl", "format_type",
+    "place_variables", "relocate", "sanitize",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ebpf.btf.reader import Btf
 
 _MAX_PIECES = 4_000_000  # damaged BTF can describe text that grows exponentially
-_QUALIFIERS = {T.Const: "const", T.Volatile: "volatile", T.Restrict: "restrict"}
+_QUALIFIERS: dict[object, str] = {T.Const: "const", T.Volatile: "volatile", T.Restrict: "restrict"}
 
 
 def format_type(btf: Btf, id: int) -> str:
@@ -229,10 +229,8 @@ class _Printer:
         """Fill the gap with unnamed bit-fields, but only where a compiler would not leave it by itself."""
         pads = (("long", 8 * self._btf.pointer_size), ("int", 32), ("short", 16), ("char", 8))
         # The widest type that has a boundary inside of the gap: alignment alone leads up to that boundary.
-        for name, bits in pads:
-            boundary = -(-start // bits) * bits
-            if boundary <= end:
-                break
+        name, bits = next((p for p in pads if -(-start // p[1]) * p[1] <= end), pads[-1])
+        boundary = -(-start // bits) * bits
         if start < boundary <= end:
             natural = -(-start // (8 * align)) * 8 * align
             if (in_bitfield or (boundary == end and natural != boundary)

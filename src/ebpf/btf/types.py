@@ -56,7 +56,7 @@ class Void(NamedTuple):
 
 
 class Int(NamedTuple):
-    """An integer of ``size`` bytes. ``bits`` < 8 * ``size`` or ``bit_offset`` != 0 only in bit-fields of the old style."""
+    """An integer of ``size`` bytes; fewer ``bits``, or a ``bit_offset``, only in bit-fields of the old style."""
 
     id: int
     name: str
@@ -308,7 +308,7 @@ class Float(NamedTuple):
 
 
 class DeclTag(NamedTuple):
-    """``btf_decl_tag("name")`` on ``type``, or on its member or parameter number ``component_idx`` (-1: on itself). (5.16)"""
+    """``btf_decl_tag("name")`` on ``type``, or on its member or parameter number ``component_idx``, if not -1 (5.16)."""
 
     id: int
     name: str
