@@ -8,23 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ebpf.btf.codec import Codec, EnumValue, Record, codec
+    from ebpf.btf.values import Codec, EnumValue, Record, codec
     from ebpf.btf.collection import BtfSet
     from ebpf.btf.core import CoreResult, relocate
     from ebpf.btf.ext import BtfExt, CoreKind, CoreRelo, FuncInfo, LineInfo
     from ebpf.btf.format import format_decl, format_type
     from ebpf.btf.index import IndexStore
     from ebpf.btf.reader import Btf, Field
-    from ebpf.btf.sanitize import BtfFeature, place_variables, sanitize
+    from ebpf.btf.sanitizer import BtfFeature, place_variables, sanitize
     from ebpf.btf.types import Kind, Type
     from ebpf.btf.writer import Builder
 
 _HOMES = {
-    "Btf": "reader", "BtfExt": "ext", "BtfFeature": "sanitize", "BtfSet": "collection", "Builder": "writer",
-    "Codec": "codec", "CoreKind": "ext", "CoreRelo": "ext", "CoreResult": "core", "EnumValue": "codec",
-    "Field": "reader", "FuncInfo": "ext", "IndexStore": "index", "Kind": "types", "LineInfo": "ext", "Record": "codec", "Type": "types",
-    "codec": "codec", "format_decl": "format", "format_type": "format", "place_variables": "sanitize",
-    "relocate": "core", "sanitize": "sanitize",
+    "Btf": "reader", "BtfExt": "ext", "BtfFeature": "sanitizer", "BtfSet": "collection", "Builder": "writer",
+    "Codec": "values", "CoreKind": "ext", "CoreRelo": "ext", "CoreResult": "core", "EnumValue": "values",
+    "Field": "reader", "FuncInfo": "ext", "IndexStore": "index", "Kind": "types", "LineInfo": "ext",
+    "Record": "values", "Type": "types", "codec": "values", "format_decl": "format", "format_type": "format",
+    "place_variables": "sanitizer", "relocate": "core", "sanitize": "sanitizer",
 }
 
 __all__ = [

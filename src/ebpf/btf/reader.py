@@ -67,7 +67,7 @@ class Btf:
         self.first_id = len(base) if base is not None else 1
         self.first_string = base.string_end if base is not None else 0
         self.little_endian = little_endian
-        #: Kept by `ebpf.btf.codec` and `ebpf.btf.core`.
+        #: Kept by `ebpf.btf.values` and `ebpf.btf.core`.
         self.codecs: dict[int, object] = {}
         self.core_cache: dict[object, Any] = {}
 

@@ -308,7 +308,7 @@ class Float(NamedTuple):
 
 
 class DeclTag(NamedTuple):
-    """``btf_decl_tag("name")`` on ``type``, or on its member or parameter number ``component_idx``, if not -1 (5.16)."""
+    """``btf_decl_tag("name")`` on ``type``, or on its member or parameter ``component_idx`` if not -1 (5.16)."""
 
     id: int
     name: str
