@@ -42,9 +42,9 @@ FD_VALUES: Final = frozenset(int(t) for t in (_T.PROG_ARRAY, _T.PERF_EVENT_ARRAY
                                               _T.HASH_OF_MAPS))
 
 _NO_BATCH: Final = frozenset({_errno.EINVAL, _errno.EOPNOTSUPP, sys.ENOTSUPP, _errno.ENOSYS})
-_ELEMENT = struct.Struct("@IQQQ")
+_ELEMENT = struct.Struct("@iQQQ")  # signed: a closed map is -1, which the kernel answers
 _ATTR_SIZE: Final = _ELEMENT.size
-_BATCH = struct.Struct("@QQQQIIQQ")
+_BATCH = struct.Struct("@QQQQIiQQ")
 _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _LOOKUP_AND_DELETE = (
     sys.COMMANDS[f"MAP_{n}"].number
     for n in ("LOOKUP_ELEM", "UPDATE_ELEM", "DELETE_ELEM", "GET_NEXT_KEY", "LOOKUP_AND_DELETE_ELEM"))
