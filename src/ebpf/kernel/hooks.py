@@ -1,7 +1,7 @@
 """Which hooks this user can reach on this kernel, found out with the smallest real operation that touches nobody.
 
-For people (`ebpf doctor`): attaching never asks here, it tries and words its own refusal. Probes that the kernel makes us
-register are registered disabled, on a function that only the kernel's own self-tests call.
+For people (`ebpf doctor`): attaching never asks here, it tries and words its own refusal. Probes that the kernel
+makes us register are registered disabled, on a function that only the kernel's own self-tests call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RETURN_0: Final = bytes.fromhex("b700000000000000" "9500000000000000")
 
 
 class Answer(NamedTuple):
-    """``ok``, ``no`` (this kernel or its set-up cannot), ``denied`` (this user may not), ``unknown``; why; what helps."""
+    """``ok``, ``no`` (this kernel or its set-up cannot), ``denied`` (this user may not), ``unknown``; why; help."""
 
     state: State
     detail: str = ""
@@ -161,7 +161,8 @@ def _fentry() -> Answer:
         os.close(link)
         return Answer("ok")
     if -link in (sys.ENOTSUPP, _errno.EOPNOTSUPP, _errno.EBUSY):
-        return Answer("no", "the kernel is built without CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "use kprobes instead")
+        return Answer("no", "the kernel is built without CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
+                      "use kprobes instead")
     return _from_errno(-link)
 
 
@@ -203,7 +204,9 @@ def _bpffs() -> Answer:
     if place is None:
         return Answer("no", "no BPF file system is mounted: nothing can be pinned",
                       "mount -t bpf bpf /sys/fs/bpf")
-    return Answer("ok", place) if os.access(place, os.W_OK) else Answer("denied", f"{place} is not writable for this user")
+    if os.access(place, os.W_OK):
+        return Answer("ok", place)
+    return Answer("denied", f"{place} is not writable for this user")
 
 
 def _clock() -> Answer:

@@ -1,0 +1,209 @@
+"""What eBPF can do here and now, for this user on this kernel, and what to change where it can't (`ebpf doctor`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ebpf.kernel.privileges import Privileges
+
+State = Literal["ok", "no", "denied", "unknown", "info"]
+
+
+class Finding(NamedTuple):
+    """One fact.
+
+    ``state``: ``ok``; ``no``: cannot be done here; ``denied``: not by this user; ``unknown``; ``info``: neither good nor
+    bad. ``detail`` says what was found, ``help`` what to change (empty where there is nothing to change).
+    """
+
+    group: str
+    name: str
+    state: State
+    detail: str = ""
+    help: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Every fact, group by group. Reads, and tries the smallest real operations; attaches to nobody. Half a second."""
+    from ebpf.kernel.privileges import read_privileges
+
+    privileges = read_privileges()
+    yield from _kernel(privileges)
+    yield from _user(privileges)
+    yield from _hooks(privileges)
+    yield from _features()
+    yield from _python()
+
+
+def _kernel(privileges: Privileges) -> Iterator[Finding]:
+    group = "kernel"
+    system = os.uname()
+    yield Finding(group, "Linux", "ok" if system.machine == "x86_64" else "info", f"{system.release} {system.machine}",
+                  "" if system.machine == "x86_64" else "tracing has been tested on x86-64 only")
+    btf = "/sys/kernel/btf/vmlinux"
+    if os.access(btf, os.R_OK):
+        modules = len(os.listdir("/sys/kernel/btf")) - 1
+        yield Finding(group, "BTF", "ok", f"{os.path.getsize(btf) / 1e6:.1f} MB, and of {modules} modules")
+    else:
+        yield Finding(group, "BTF", "no", f"{btf} is missing: the kernel's types are unknown",
+                      "use a kernel with CONFIG_DEBUG_INFO_BTF (Debian 11, Ubuntu 20.10 and later have it); "
+                      "programs that name no kernel type work without")
+    jit = privileges.jit_enable
+    if jit is not None:
+        yield Finding(group, "JIT compiler", "ok" if jit else "info", ("off", "on", "on, with debug output")[jit % 3],
+                      "" if jit else "sysctl net.core.bpf_jit_enable=1")
+    if privileges.lockdown in ("integrity", "confidentiality"):
+        what = "programs may not read kernel memory" if privileges.lockdown == "confidentiality" else \
+            "programs may not write user memory or override functions"
+        yield Finding(group, "lockdown", "no" if privileges.lockdown == "confidentiality" else "info",
+                      f"{privileges.lockdown}: {what}", "it comes with Secure Boot or the boot option lockdown=; "
+                      "only a reboot without them lifts it")
+    else:
+        yield Finding(group, "lockdown", "ok", privileges.lockdown or "not known to this kernel")
+
+
+_CAPABILITIES = (
+    ("CAP_BPF", "load programs, create maps"), ("CAP_PERFMON", "trace: kprobes, tracepoints, perf events"),
+    ("CAP_NET_ADMIN", "attach to the network"), ("CAP_SYS_ADMIN", "list objects by id; all of the above"),
+)
+
+
+def _user(privileges: Privileges) -> Iterator[Finding]:
+    group = "user"
+    held = privileges.capabilities
+    yield Finding(group, "user id", "info", f"{privileges.euid}{' (root)' if privileges.euid == 0 else ''}")
+    for name, use in _CAPABILITIES:
+        if name in held:
+            yield Finding(group, name, "ok", use)
+        else:
+            yield Finding(group, name, "denied", f"missing: {use}", "run as root, or grant it (see setpriv(1))")
+    if privileges.in_user_namespace:
+        yield Finding(group, "user namespace", "no", "this process lives in one (a rootless container?): capabilities "
+                      "do not count for eBPF", "run it outside, or in a container started by root with --cap-add")
+    disabled = privileges.unprivileged_bpf_disabled
+    if "CAP_BPF" not in held and disabled is not None:
+        effect = ": bpf(2) only with CAP_BPF" if disabled else ": socket filters and little else"
+        yield Finding(group, "unprivileged eBPF", "denied" if disabled else "info",
+                      f"kernel.unprivileged_bpf_disabled is {disabled}{effect}",
+                      "leave it as it is and grant capabilities")
+    paranoid = privileges.perf_event_paranoid
+    if paranoid is not None and "CAP_PERFMON" not in held:
+        yield Finding(group, "perf events", "denied" if paranoid > 1 else "info",
+                      f"kernel.perf_event_paranoid is {paranoid}",
+                      "sysctl kernel.perf_event_paranoid=1" if paranoid > 1 else "")
+    if privileges.kptr_restrict == 2 or (privileges.kptr_restrict == 1 and "CAP_SYSLOG" not in held):
+        yield Finding(group, "kernel symbols", "denied", f"kernel.kptr_restrict is {privileges.kptr_restrict}: "
+                      "addresses in /proc/kallsyms are hidden, stacks stay numbers", "sysctl kernel.kptr_restrict=0")
+    if privileges.memlock_bytes is not None:
+        from ebpf.kernel.features import have
+
+        counted = have("memcg_accounting")
+        state: State = "ok" if counted or "CAP_SYS_RESOURCE" in held else "unknown" if counted is None else "denied"
+        detail = f"{privileges.memlock_bytes >> 10} KiB" + (", not counted by this kernel" if counted else
+                                                            ", raised when needed" if state == "ok" else "")
+        yield Finding(group, "RLIMIT_MEMLOCK", state, detail,
+                      "" if state == "ok" else "ulimit -l unlimited (Linux before 5.11)")
+
+
+def _hooks(privileges: Privileges) -> Iterator[Finding]:
+    from ebpf.kernel.hooks import HOOKS
+
+    for hook in HOOKS:
+        answer = hook.probe()
+        missing = [c for c in ("CAP_BPF", *hook.needs) if c not in privileges.capabilities]
+        state: State = answer.state
+        detail, help = answer.detail, answer.help
+        if state == "denied" and not missing:
+            # All capabilities are there, and still: it is the kernel's set-up, not the user.
+            state, detail = "no", "refused although the capabilities are there (a security module, seccomp, the build)"
+        elif state in ("denied", "ok") and missing and hook.name != "bpffs":
+            state, detail, help = "denied", f"needs {' and '.join(missing)}", ""
+        yield Finding("hooks", hook.name, state, detail or hook.what, help)
+
+
+def _features() -> Iterator[Finding]:
+    from ebpf.kernel.features import FEATURES, have, mcpu
+
+    yield Finding("features", "instruction set", "info", mcpu())
+    for name in ("ringbuf", "batch", "perf_link", "global_data", "memcg_accounting"):
+        row, answer = FEATURES[name], have(name)
+        state: State = "unknown" if answer is None else "ok" if answer else "no"
+        yield Finding("features", row.what, state, "cannot be told without privilege" if answer is None else
+                      "" if answer else f"since Linux {row.since}")
+
+
+def _python() -> Iterator[Finding]:
+    group = "package"
+    from ebpf import __version__
+
+    yield Finding(group, "ebpf", "ok", f"{__version__}, Python {sys.version.split()[0]}")
+    from importlib import metadata
+
+    for name, use in (("llvmlite", "compiling"), ("numpy", "reading maps and events in bulk"),
+                      ("pyelftools", "user symbols"), ("pyroute2", "network devices")):
+        try:
+            detail = metadata.version(name)
+            if name == "llvmlite":
+                detail += f" (LLVM {_llvm_version()})"
+            yield Finding(group, name, "ok", detail)
+        except metadata.PackageNotFoundError:
+            yield Finding(group, name, "no", f"not installed: no {use}", f"pip install {name}")
+    yield from _bcc(group)
+    yield from _cache(group)
+
+
+def _llvm_version() -> str:
+    try:
+        from llvmlite import binding
+    except (ImportError, OSError) as error:
+        return f"does not load: {error}"
+    return ".".join(map(str, binding.llvm_version_info))
+
+
+def _bcc(group: str) -> Iterator[Finding]:
+    """Which `bcc` a script gets: the first on sys.path; the others are told too."""
+    places = []
+    for entry in sys.path:
+        file = os.path.join(entry or ".", "bcc", "__init__.py")
+        if os.path.isfile(file) and os.path.realpath(file) not in places:
+            places.append(os.path.realpath(file))
+    system = [f"{base}/bcc/__init__.py" for base in ("/usr/lib/python3/dist-packages",)
+              if os.path.isfile(f"{base}/bcc/__init__.py")]
+    ours = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", "bcc", "__init__.py"))
+    others = [p for p in dict.fromkeys([*places, *system]) if p != ours]
+    if places and places[0] != ours:
+        yield Finding(group, "import bcc", "no", f"finds {os.path.dirname(places[0])}, not ours",
+                      "run scripts with `ebpf run script.py`, or put ours first in PYTHONPATH: "
+                      f"{os.path.dirname(os.path.dirname(ours))}")
+    else:
+        also = f"; {', '.join(os.path.dirname(p) for p in others)} is there too" if others else ""
+        yield Finding(group, "import bcc", "ok", f"ours wins{also}")
+
+
+def _cache(group: str) -> Iterator[Finding]:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    place = os.path.join(base, "ebpf")
+    try:
+        stat = os.stat(place)
+    except FileNotFoundError:
+        parent = next(p for p in (base, os.path.dirname(base), "/") if os.path.isdir(p))
+        if os.access(parent, os.W_OK):
+            yield Finding(group, "cache", "ok", f"{place} (nothing in it yet)")
+        else:
+            yield Finding(group, "cache", "no", f"{place} cannot be made", "set XDG_CACHE_HOME to a directory of yours")
+        return
+    except OSError as error:
+        yield Finding(group, "cache", "no", f"{place}: {error.strerror}", "set XDG_CACHE_HOME to a directory of yours")
+        return
+    if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
+        yield Finding(group, "cache", "no", f"{place} belongs to somebody else or others may write to it: not used",
+                      f"chown {os.geteuid()} {place}; chmod 700 {place}")
+        return
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
+    size = sum(os.lstat(f).st_size for f in files)
+    yield Finding(group, "cache", "ok", f"{place}: {len(files)} files, {size / 1e6:.1f} MB")

@@ -1,0 +1,156 @@
+"""`ebpf.inventory`: every program, map and link that the kernel holds, ours or not, by id or by pinned path.
+
+Listing and opening by id need CAP_SYS_ADMIN (what is pinned, CAP_BPF and permission on the file).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+from ebpf.errors import EbpfError, KernelError, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ebpf.btf import Btf
+    from ebpf.kernel.attach.link import KernelLink, LinkInfo
+    from ebpf.kernel.maps import MapInfo
+    from ebpf.kernel.programs import KernelProgram, ProgramInfo
+    from ebpf.session.maps import Map
+
+# What the kernel calls the descriptors (readlink of /proc/self/fd/N), and what we call the things.
+_KINDS = {"anon_inode:bpf-prog": "program", "anon_inode:bpf-map": "map", "anon_inode:bpf_link": "link"}
+
+
+class Inventory:
+    """What the kernel holds. Use the one instance, `ebpf.inventory`."""
+
+    __slots__ = ()
+
+    def programs(self) -> Iterator[ProgramInfo]:
+        """Every loaded program, by ascending id."""
+        from ebpf.kernel.programs import iter_programs
+
+        return iter_programs()
+
+    def maps(self) -> Iterator[MapInfo]:
+        """Every map, by ascending id."""
+        from ebpf.kernel.maps import iter_maps
+
+        return iter_maps()
+
+    def links(self) -> Iterator[LinkInfo]:
+        """Every link, by ascending id (Linux 5.8). Attachments made without one (tc filters, sockets) do not show."""
+        from ebpf.kernel.attach.link import iter_links
+
+        return iter_links()
+
+    def program(self, which: int | str) -> KernelProgram:
+        """The program with that id, pinned path, or name; `UnknownName` if there is none, or several of that name."""
+        from ebpf.kernel import programs
+
+        found: KernelProgram = self._open("program", which, programs.open_by_id, programs.open_pinned, self.programs)
+        return found
+
+    def map(self, which: int | str) -> Map:
+        """The map with that id, pinned path, or name, its keys and values typed by the BTF that came with it."""
+        from ebpf.kernel import maps
+        from ebpf.session.maps import Map
+
+        kernel = self._open("map", which, maps.open_by_id, maps.open_pinned, self.maps)
+        info = kernel.info()
+        return Map(kernel, btf=self.types(info.btf_id), key_type_id=info.btf_key_type_id,
+                   value_type_id=info.btf_value_type_id)
+
+    def link(self, which: int | str) -> KernelLink:
+        """The link with that id or pinned path. Closing it detaches nothing that somebody else holds."""
+        from ebpf.kernel.attach.link import open_link_by_id, open_pinned_link
+
+        found: KernelLink = self._open("link", which, open_link_by_id, open_pinned_link, None)
+        return found
+
+    def types(self, btf_id: int) -> Btf | None:
+        """The types that a program or map brought along (``btf_id`` of its info); None if it brought none."""
+        if not btf_id:
+            return None
+        from ebpf.btf.reader import Btf
+        from ebpf.kernel.btf_objects import read_btf
+
+        try:
+            return Btf.parse(read_btf(btf_id))
+        except EbpfError:  # a map without its types is still a map
+            return None
+
+    def map_type_name(self, type: int) -> str:
+        """The kernel's name of a map type, in small letters: ``"percpu_hash"``."""
+        from ebpf.abi.maps import MapType
+
+        try:
+            return MapType(type).name.lower()
+        except ValueError:
+            return f"type {type}"
+
+    def holders(self) -> dict[tuple[str, int], list[tuple[int, str]]]:
+        """Which processes hold what, as far as this user may see: (kind, id) → [(pid, command)]."""
+        found: dict[tuple[str, int], list[tuple[int, str]]] = {}
+        tags = {"prog_id": "program", "map_id": "map", "link_id": "link"}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                held = [fd for fd in os.listdir(f"/proc/{pid}/fd")
+                        if os.readlink(f"/proc/{pid}/fd/{fd}") in _KINDS]
+                if not held:
+                    continue
+                with open(f"/proc/{pid}/comm") as file:
+                    command = file.read().strip()
+                for fd in held:
+                    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+                        fields = dict(line.split(":", 1) for line in file if ":" in line)
+                    # A link's fdinfo names its program too; the link's own id is what it is.
+                    tag = next((t for t in ("link_id", "map_id", "prog_id") if t in fields), None)
+                    if tag is not None:
+                        owners = found.setdefault((tags[tag], int(fields[tag])), [])
+                        if (int(pid), command) not in owners:
+                            owners.append((int(pid), command))
+            except (OSError, ValueError):  # ended meanwhile, or not ours to look at
+                continue
+        return found
+
+    def _open(self, kind: str, which: int | str, by_id: Callable[[int], Any], pinned: Callable[[str], Any],
+              listing: Callable[[], Iterator[Any]] | None) -> Any:
+        if isinstance(which, str) and not which.isdigit():
+            if "/" in which:
+                return self._pinned(kind, which, pinned)
+            if listing is None:
+                raise UsageError(f"a {kind} has no name: give its id or the path where it is pinned")
+            rows = [(row.id, row.name) for row in listing()]
+            # The kernel keeps 15 bytes of a name.
+            ids = [id for id, name in rows if name == which[:15]]
+            if len(ids) != 1:
+                from ebpf.diagnostics import did_you_mean
+
+                similar = did_you_mean(which, {name for _, name in rows if name})
+                many = f"{len(ids)} {kind}s are called {which!r} (ids {', '.join(map(str, ids))})"
+                raise UnknownName(many if ids else f"no {kind} is called {which!r}", name=which, similar=similar,
+                                  helps=("give the id",) if ids else
+                                  (f"similar names: {', '.join(similar)}",) if similar else ())
+            which = ids[0]
+        try:
+            return by_id(int(which))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                raise UnknownName(f"there is no {kind} with id {which}", name=str(which)) from None
+            raise
+
+    def _pinned(self, kind: str, path: str, pinned: Callable[[str], Any]) -> Any:
+        if not os.path.exists(path):
+            raise UnknownName(f"nothing is pinned at {path}", name=path)
+        try:
+            return pinned(path)
+        except KernelError as error:
+            if error.errno == errno.EINVAL:
+                raise UsageError(f"what is at {path} is no pinned {kind}") from None
+            raise
+
+inventory = Inventory()
