@@ -1,0 +1,348 @@
+"""One function: its variables, statements and control flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ebpf.compiler.c import tree
+from ebpf.compiler.c.lower_expr import VALUES, branch, condition, discard
+from ebpf.compiler.c.lower_init import initialize
+from ebpf.compiler.c.lower_place import Place, copy, is_context_target
+from ebpf.compiler.c.lower_types import (
+    bits_of,
+    extension,
+    in_memory,
+    ir_type,
+    is_signed,
+    slot_align,
+)
+from ebpf.compiler.c.types import CType, Void, align_of, size_of, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ebpf.compiler.c.lower import UnitLowering
+
+# A range of cases up to this many values is a list of values; a longer one is compared.
+_RANGE_AS_VALUES = 64
+
+
+class FunctionLowering:
+    """State while one function is lowered; also the one argument that all of `lower_*` work on."""
+
+    def __init__(self, unit: UnitLowering, decl: tree.FunctionDecl) -> None:
+        assert decl.body is not None
+        self.unit = unit
+        self.module = unit.module
+        self.debug = unit.debug
+        self.options = unit.options
+        self.decl = decl
+        self.w = unit.begin(decl)
+        self.scope = unit.subprogram(decl)
+        self.result = decl.type.result
+        self.temporaries: dict[int, str] = {}
+        self._addresses: dict[int, str] = {}
+        self._scratch: dict[tuple[str, int], str] = {}
+        self._labels: dict[int, str] = {}
+        self._targets: list[tuple[str, str]] = []  # (break, continue)
+        # Jumps into the middle of a scope skip its beginnings of life; such functions keep all variables for good.
+        self._scoped = not unit.has_labels(decl)
+        self._lives: list[list[str]] = []
+        self._jumped_into: set[int] = set()
+        self._context: tree.Variable | None = decl.parameters[0] if decl.context and decl.parameters else None
+
+    # ------------------------------------------------------------------------------------------ helpers
+
+    def value(self, e: tree.Expr) -> str:
+        """The value of ``e``: an operand, or the address of a record."""
+        return VALUES[type(e)](self, e)
+
+    def at(self, loc: int) -> None:
+        """What is written from here on belongs to this place in the source."""
+        if loc:
+            self.w.dbg = f", !dbg {self.debug.location(loc, self.scope)}"
+
+    def offset(self, pointer: str, bytes_: int) -> str:
+        return pointer if bytes_ == 0 else self.w.emit(f"getelementptr i8, ptr {pointer}, i64 {bytes_}")
+
+    def initialize(self, target: Place, init: tree.Initializer) -> None:
+        initialize(self, target, init)
+
+    def error(self, code: str, message: str, loc: int, end: int, **more: Any) -> None:
+        self.unit.diagnostics.error(code, message, loc, end, **more)
+
+    def stack_align(self, v: tree.Variable) -> int:
+        return max(v.align, slot_align(v.type)) if v.kind == "local" else max(v.align, align_of(v.type))
+
+    def address_of(self, v: tree.Variable) -> str:
+        """The address of a variable; a local gets its place on the stack when first met."""
+        if v.kind in ("global", "extern"):
+            return self.unit.global_address(v)
+        address = self._addresses.get(id(v))
+        if address is None:
+            address = self._addresses[id(v)] = self.w.alloca(ir_type(v.type), self.stack_align(v))
+        return address
+
+    def temporary(self, t: CType) -> Place:
+        """Fresh memory for a value of type ``t``."""
+        align = slot_align(t)
+        return Place(self.w.alloca(ir_type(t), align), align)
+
+    def scratch(self, type: str, align: int) -> str:
+        """Memory for a scalar that is read again at once: one per type, so that a hundred reads do not take a hundred slots."""
+        slot = self._scratch.get((type, align))
+        if slot is None:
+            slot = self._scratch[type, align] = self.w.alloca(type, align)
+        return slot
+
+    def is_context(self, pointer: tree.Expr) -> bool:
+        """Whether this pointer value is the program's context."""
+        if is_context_target(pointer.type):
+            return True
+        e = pointer
+        while isinstance(e, tree.Convert) and e.kind in ("load", "pointer", "same"):
+            e = e.operand
+        return isinstance(e, tree.VarRef) and e.variable is self._context is not None
+
+    def context_value(self, loc: int, end: int) -> str:
+        if not self.decl.parameters:
+            self.error("C0405", "a packet load needs the program's context, and this function has no parameter", loc, end)
+            return "null"
+        return self.w.emit(f"load ptr, ptr {self.address_of(self.decl.parameters[0])}, align 8")
+
+    # ------------------------------------------------------------------------------------------- whole
+
+    def lower(self) -> None:
+        w, decl = self.w, self.decl
+        assert decl.body is not None
+        self.at(decl.loc)
+        for i, p in enumerate(decl.parameters):
+            if in_memory(p.type):
+                self._addresses[id(p)] = f"%a{i}"  # the caller's own copy
+            else:
+                w.do(f"store {ir_type(p.type)} %a{i}, ptr {self.address_of(p)}, align {align_of(p.type)}")
+        self.statement(decl.body)
+        if w.open:
+            self.at(decl.end - 1)
+            # Falling off the end of a function with a result: C leaves the value open, the kernel wants one.
+            if isinstance(strip(self.result), Void) or in_memory(self.result):
+                w.end("ret void")
+            else:
+                w.end(f"ret {ir_type(self.result)} {'null' if ir_type(self.result) == 'ptr' else '0'}")
+
+    def statement(self, s: tree.Stmt) -> None:
+        _STATEMENTS[type(s)](self, s)
+
+    # -------------------------------------------------------------------------------------- statements
+
+    def block(self, s: tree.Block, *, lives: bool = True) -> None:
+        track = lives and self._scoped and id(s) not in self._jumped_into
+        self._lives.append([])
+        statements = _STATEMENTS
+        for item in s.items:
+            if type(item) is tree.Declare:
+                self.declare(item, track)
+            else:
+                statements[type(item)](self, item)
+        for address in self._lives.pop():
+            if self.w.open:
+                self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.end.p0', 'void (ptr)')}(ptr {address})")
+
+    def declare(self, s: tree.Declare, track: bool = False) -> None:
+        v = s.variable
+        if v.kind in ("global", "extern"):
+            self.unit.global_address(v)
+            return
+        address = self.address_of(v)
+        self.at(s.loc)
+        if track and in_memory(v.type):
+            self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.start.p0', 'void (ptr)')}(ptr {address})")
+            self._lives[-1].append(address)
+        if s.init is not None:
+            initialize(self, Place(address, self.stack_align(v)), s.init)
+
+    def evaluate(self, s: tree.Evaluate) -> None:
+        self.at(s.loc)
+        discard(self, s.expr)
+
+    def if_(self, s: tree.If) -> None:
+        w = self.w
+        then, done = w.label("then"), w.label("endif")
+        otherwise = w.label("else") if s.otherwise is not None else done
+        self.at(s.loc)
+        branch(self, s.condition, then, otherwise)
+        w.block(then)
+        self.statement(s.then)
+        w.jump(done)
+        if s.otherwise is not None:
+            w.block(otherwise)
+            self.statement(s.otherwise)
+            w.jump(done)
+        w.block(done)
+
+    def loop(self, s: tree.Loop) -> None:
+        w = self.w
+        self._lives.append([])
+        if s.init is not None:
+            self.statement(s.init)
+        test, body, step, done = w.label("test"), w.label("body"), w.label("step"), w.label("done")
+        w.jump(body if s.test_last else test)
+
+        def check(metadata: str) -> None:
+            w.block(test)
+            self.at(s.condition.loc if s.condition is not None else s.loc)
+            if s.condition is None:
+                w.end(f"br label %{body}{metadata}")
+            elif metadata:
+                # The metadata has to sit on the edge that goes back.
+                w.end(f"br i1 {condition(self, s.condition)}, label %{body}, label %{done}{metadata}")
+            else:
+                branch(self, s.condition, body, done)
+
+        metadata = self._unroll(s.unroll)
+        if not s.test_last:
+            check("")
+        w.block(body)
+        self._targets.append((done, step))
+        self.statement(s.body)
+        self._targets.pop()
+        w.block(step)
+        if s.step is not None:
+            self.at(s.step.loc)
+            discard(self, s.step)
+        if s.test_last:
+            w.jump(test)
+            check(metadata)
+        else:
+            w.end(f"br label %{test}{metadata}")
+        w.block(done)
+        self._lives.pop()
+
+    def _unroll(self, how: int | None) -> str:
+        if how is None:
+            return ""
+        words = {0: '!{!"llvm.loop.unroll.full"}', 1: '!{!"llvm.loop.unroll.disable"}'}.get(
+            how, f'!{{!"llvm.loop.unroll.count", i32 {how}}}')
+        node = self.module.distinct()
+        self.module.fill(node, f"distinct !{{{node}, {self.module.node(words)}}}")
+        return f", !llvm.loop {node}"
+
+    def switch(self, s: tree.Switch) -> None:
+        w = self.w
+        self.at(s.loc)
+        value, kind = self.value(s.value), ir_type(s.value.type)
+        bits, signed = bits_of(s.value.type), is_signed(s.value.type)
+        done = w.label("endswitch")
+        default = self._label(s.default, "default") if s.default is not None else done
+        arms = []
+        for case in s.cases:
+            if case.low is None:
+                continue
+            label = self._label(case, "case")
+            low, high = case.low, case.low if case.high is None else case.high
+            if high - low < _RANGE_AS_VALUES:
+                arms += [f"{kind} {v & ((1 << bits) - 1)}, label %{label}" for v in range(low, high + 1)]
+            else:
+                word = ("sge", "sle") if signed else ("uge", "ule")
+                above = w.emit(f"icmp {word[0]} {kind} {value}, {low}")
+                below = w.emit(f"icmp {word[1]} {kind} {value}, {high}")
+                rest = w.label("switch.rest")
+                w.branch(w.emit(f"and i1 {above}, {below}"), label, rest)
+                w.block(rest)
+        w.end(f"switch {kind} {value}, label %{default} [ {' '.join(arms)} ]")
+        self._find_jumped_into(s.body)
+        self._targets.append((done, self._targets[-1][1] if self._targets else done))
+        self.statement(s.body)
+        self._targets.pop()
+        w.block(done)
+
+    def _find_jumped_into(self, s: tree.Stmt) -> bool:
+        """Notes the blocks under a switch that hold a case at any depth: control enters them in the middle."""
+        kind = type(s)
+        if kind is tree.CaseLabel:
+            return True
+        found = False
+        if isinstance(s, tree.Block):
+            for item in s.items:
+                found |= self._find_jumped_into(item)
+            if found:
+                self._jumped_into.add(id(s))
+        elif isinstance(s, tree.If):
+            found = self._find_jumped_into(s.then)
+            if s.otherwise is not None:
+                found |= self._find_jumped_into(s.otherwise)
+        elif isinstance(s, tree.Loop):
+            found = self._find_jumped_into(s.body)
+        return found
+
+    def _label(self, s: tree.Stmt, hint: str) -> str:
+        label = self._labels.get(id(s))
+        if label is None:
+            label = self._labels[id(s)] = self.w.label(hint)
+        return label
+
+    def case(self, s: tree.CaseLabel) -> None:
+        self.w.block(self._label(s, "case"))
+
+    def label(self, s: tree.Label) -> None:
+        self.w.block(self._label(s, "label"))
+
+    def goto(self, s: tree.Goto) -> None:
+        self.at(s.loc)
+        self.w.jump(self._label(s.target, "label"))
+
+    def break_(self, s: tree.Break) -> None:
+        self.at(s.loc)
+        self.w.jump(self._targets[-1][0])
+
+    def continue_(self, s: tree.Continue) -> None:
+        self.at(s.loc)
+        self.w.jump(self._targets[-1][1])
+
+    def return_(self, s: tree.Return) -> None:
+        self.at(s.loc)
+        if s.value is None or isinstance(strip(self.result), Void):
+            if s.value is not None:
+                discard(self, s.value)
+            self.w.end("ret void")
+            return
+        value = self.value(s.value)
+        if in_memory(self.result):
+            copy(self, Place("%result", align_of(self.result)), value, align_of(self.result), size_of(self.result) or 0)
+            self.w.end("ret void")
+        else:
+            self.w.end(f"ret {ir_type(self.result)} {value}")
+
+    def asm(self, s: tree.Asm) -> None:
+        from ebpf.compiler.c.lower_asm import lower_asm
+
+        self.at(s.loc)
+        lower_asm(self, s)
+
+
+_STATEMENTS: dict[type, Callable[[FunctionLowering, Any], None]] = {
+    tree.Block: FunctionLowering.block,
+    tree.Declare: FunctionLowering.declare,
+    tree.Evaluate: FunctionLowering.evaluate,
+    tree.If: FunctionLowering.if_,
+    tree.Loop: FunctionLowering.loop,
+    tree.Switch: FunctionLowering.switch,
+    tree.CaseLabel: FunctionLowering.case,
+    tree.Label: FunctionLowering.label,
+    tree.Goto: FunctionLowering.goto,
+    tree.Break: FunctionLowering.break_,
+    tree.Continue: FunctionLowering.continue_,
+    tree.Return: FunctionLowering.return_,
+    tree.Asm: FunctionLowering.asm,
+}
+
+
+def signature(decl: tree.FunctionDecl, *, names: bool) -> tuple[str, str]:
+    """(result with its extension attribute, parameter list) of a function in IR. Records go by address."""
+    result = decl.type.result
+    parts = [f"ptr{' %result' if names else ''}"] if in_memory(result) else []
+    for i, p in enumerate(decl.type.parameters):
+        kind = "ptr" if in_memory(p) else ir_type(p) + extension(p)
+        parts.append(f"{kind} %a{i}" if names else kind)
+    head = "void" if in_memory(result) else f"{extension(result)[1:]} {ir_type(result)}".strip()
+    return head, ", ".join(parts)

@@ -1,0 +1,1 @@
+"""What every front end shares: IR text, debug information, the code generator's child, and the finished object."""
