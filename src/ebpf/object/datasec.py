@@ -10,8 +10,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from ebpf.btf.reader import Btf
-from ebpf.btf.types import LINKAGE_GLOBAL, LINKAGE_STATIC, DataSec, Func, Var
+from ebpf.btf.types import LINKAGE_GLOBAL, LINKAGE_STATIC, DataSec, Kind, Var
 from ebpf.errors import BtfError, ElfError
+from ebpf.object.elf import SHN_UNDEF, STB_LOCAL, STT_FUNC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,11 +38,9 @@ def complete(data: bytes, image: ElfImage) -> Btf:
     if not btf.little_endian:
         raise BtfError("the object's BTF is big-endian", offset=0)
     sections = data_sections(btf)
-    if not sections:
-        return btf
     out = bytearray(data)
     symbols = {(s.section, s.name): s for s in image.symbols if s.name}
-    changed = False
+    changed = _hide_functions(btf, image, out)
     for section in sections:
         if section.name == ".ksyms":
             continue  # functions and variables of the kernel's: they have no place here
@@ -99,5 +98,13 @@ def _place_configuration(btf: Btf, section: DataSec, out: bytearray) -> tuple[in
     return at, places
 
 
-def is_function(btf: Btf, type_id: int) -> bool:
-    return isinstance(btf.type(type_id), Func)
+
+def _hide_functions(btf: Btf, image: ElfImage, out: bytearray) -> bool:
+    """Make hidden functions static in the types: the kernel then verifies them with their callers, as was meant."""
+    changed = False
+    for symbol in image.symbols:
+        if symbol.type == STT_FUNC and symbol.binding != STB_LOCAL and symbol.is_local and symbol.section != SHN_UNDEF:
+            for id in btf.find_all(symbol.name, Kind.FUNC):
+                out[btf.offset_of(id) + 4:btf.offset_of(id) + 6] = b"\0\0"  # linkage
+                changed = True
+    return changed

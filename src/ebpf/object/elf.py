@@ -13,7 +13,7 @@ from ebpf.errors import ElfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 EM_BPF = 247
 ET_REL = 1
@@ -107,13 +107,14 @@ class ElfImage:
     ``sections[0]`` is the empty section that ELF wants there. `drop`, `replace` and `add` change the image; `emit` writes it.
     """
 
-    __slots__ = ("_by_name", "_symbols", "flags", "sections")
+    __slots__ = ("_by_name", "_relocated_by", "_symbols", "flags", "sections")
 
     def __init__(self, sections: list[Section], flags: int = 0) -> None:
         self.sections = sections
         self.flags = flags
         self._by_name: dict[str, Section] | None = None
         self._symbols: list[Symbol] | None = None
+        self._relocated_by: dict[int, list[Section]] | None = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray | memoryview) -> ElfImage:
@@ -130,22 +131,29 @@ class ElfImage:
             first = _SHDR.unpack(_cut(view, table, _SHDR.size, "section header 0"))
             count = count or first[5]
             names_index = first[6] if names_index == 0xFFFF else names_index
-        headers = list(_SHDR.iter_unpack(_cut(view, table, count * _SHDR.size, "the section header table")))
-        if names_index >= len(headers):
-            raise ElfError(f"section names are said to be in section {names_index}, there are {len(headers)}", offset=62)
-        if headers[names_index][1] != SHT_STRTAB:
+        headers = _cut(view, table, count * _SHDR.size, "the section header table")
+        if names_index >= count:
+            raise ElfError(f"section names are said to be in section {names_index}, there are {count}", offset=62)
+        (_, names_type, _, _, names_at, names_bytes, *_) = _SHDR.unpack_from(headers, names_index * _SHDR.size)
+        if names_type != SHT_STRTAB:
             raise ElfError(f"section {names_index} should hold the section names but is no string table", offset=62)
-        names = bytes(_cut(view, headers[names_index][4], headers[names_index][5], "the section name table"))
-        sections = []
-        for index, (name, type_, sh_flags, _, offset, size, link, info, align, entry) in enumerate(headers):
+        names = _Strings(bytes(_cut(view, names_at, names_bytes, "the section name table")))
+        sections: list[Section] = []
+        total = 0
+        for name, type_, sh_flags, _, offset, size, link, info, align, entry in _SHDR.iter_unpack(headers):
+            index = len(sections)
             where = table + index * _SHDR.size
-            text = _string(names, name, where)
+            text = names.get(name, where)
+            body: memoryview | bytes = b""
             if type_ in (SHT_NOBITS, 0):
                 if size > 1 << 32:
                     raise ElfError(f"section {index} `{text}` claims {size} bytes", offset=where + 32)
-                body: memoryview | bytes = b""
-            else:
+            elif size:
                 body = _cut(view, offset, size, f"section {index} `{text}`")
+                total += size
+                if total > len(view):
+                    # Contents are copied further on: a small file must not become a large one in memory.
+                    raise ElfError(f"section {index} `{text}` overlaps with others", offset=where + 24)
             sections.append(Section(index, text, type_, sh_flags, body, size, link, info, align, entry))
         return cls(sections, flags)
 
@@ -182,7 +190,7 @@ class ElfImage:
             raise ElfError(f"symbol table of {table.size} bytes is not a multiple of {_SYM.size}")
         if not 0 < table.link < len(self.sections) or self.sections[table.link].type != SHT_STRTAB:
             raise ElfError(f"symbol names are said to be in section {table.link}, which is no string table")
-        names = bytes(self.sections[table.link].data)
+        names = _Strings(bytes(self.sections[table.link].data))
         extended = next((s for s in self.sections if s.type == SHT_SYMTAB_SHNDX and s.link == table.index), None)
         numbers = memoryview(bytes(extended.data[: extended.size & ~3])) if extended else None
         out = []
@@ -193,16 +201,18 @@ class ElfImage:
                 raise ElfError(f"symbol {index} lies in reserved section {section:#x}")
             if section < SHN_LORESERVE and section >= len(self.sections):
                 raise ElfError(f"symbol {index} lies in section {section}, there are {len(self.sections)}")
-            text = _string(names, name, None)
-            out.append(Symbol(index, text, info & 15, info >> 4, other & 3, section, value, size))
+            out.append(Symbol(index, names.get(name, None), info & 15, info >> 4, other & 3, section, value, size))
         return out
 
     def relocations(self, section: Section) -> list[Rel]:
         """What is to be patched in ``section``, by offset."""
+        if self._relocated_by is None:
+            self._relocated_by = {}
+            for table in self.sections:
+                if table.type in (SHT_REL, SHT_RELA):
+                    self._relocated_by.setdefault(table.info, []).append(table)
         out = []
-        for table in self.sections:
-            if table.type not in (SHT_REL, SHT_RELA) or table.info != section.index:
-                continue
+        for table in self._relocated_by.get(section.index, ()):
             form = _REL if table.type == SHT_REL else _RELA
             if table.size % form.size:
                 raise ElfError(f"relocations `{table.name}` of {table.size} bytes are not a multiple of {form.size}")
@@ -212,7 +222,8 @@ class ElfImage:
                 if symbol >= count:
                     raise ElfError(f"`{table.name}` refers to symbol {symbol}, there are {count}")
                 if offset >= section.size:
-                    raise ElfError(f"`{table.name}` patches offset {offset:#x} of `{section.name}`, which has {section.size} bytes")
+                    raise ElfError(f"`{table.name}` patches offset {offset:#x} of `{section.name}`, which has "
+                                   f"{section.size} bytes")
                 out.append(Rel(offset, info & 0xFFFFFFFF, symbol, addend[0] if addend else 0))
         out.sort(key=_offset)
         return out
@@ -230,8 +241,15 @@ class ElfImage:
         """Append a section."""
         section = Section(len(self.sections), name, type, flags, data, len(data), 0, 0, align, 0)
         self.sections.append(section)
-        self._by_name = None
+        self._by_name = self._relocated_by = None
         return section
+
+    def add_events(self, events: Mapping[str, int]) -> None:
+        """Append the section ``.ebpf``: map name → BTF type id of the records sent through it (`Object.events`)."""
+        import json
+
+        # As a string table of one string: libbpf passes over string tables, of any other section it tells its user.
+        self.add(".ebpf", json.dumps({"events": dict(events)}).encode() + b"\0", type=SHT_STRTAB)
 
     def drop(self, *names: str) -> None:
         """Remove sections by name, with the relocations that apply to them and symbols that nothing else needs.
@@ -272,19 +290,16 @@ class ElfImage:
             symbol.index = new_symbol[symbol.index]
             if 0 < symbol.section < SHN_LORESERVE:
                 symbol.section = new_section[symbol.section]
-        self.sections, self._by_name, self._symbols = sections, None, kept if table else None
+        self.sections, self._symbols = sections, kept if table is not None else None
+        self._by_name = self._relocated_by = None
         if table is not None:
             self._write_symbols(table, kept)
 
     def _write_symbols(self, table: Section, symbols: list[Symbol]) -> None:
         names, strings = _strings(s.name for s in symbols)
-        if self.sections[table.link].name == ".strtab" and any(
-                s.type == SHT_STRTAB and s.name == ".shstrtab" for s in self.sections):
-            self.sections[table.link].data, self.sections[table.link].size = strings, len(strings)
-        else:
-            # LLVM keeps section and symbol names in one table; `emit` writes the section names anew and separately.
-            strtab = self.sections[table.link]
-            strtab.data, strtab.size = strings, len(strings)
+        # LLVM keeps section and symbol names in one table; `emit` gives the section names one of their own.
+        strtab = self.sections[table.link]
+        strtab.data, strtab.size = strings, len(strings)
         table.data = b"".join(_SYM.pack(names[s.name], s.binding << 4 | s.type, s.visibility, s.section, s.value, s.size)
                               for s in symbols)
         table.size = len(table.data)
@@ -294,11 +309,11 @@ class ElfImage:
         """The image as a file."""
         if len(self.sections) + 1 >= SHN_LORESERVE:
             raise ElfError(f"{len(self.sections)} sections are more than this writer supports")
-        sections = [s for s in self.sections if s.name != ".shstrtab" or s.type != SHT_STRTAB]
-        if len(sections) != len(self.sections) and sections != self.sections[:-1]:
-            # A section name table in the middle keeps its number; its contents are made anew below.
-            sections = list(self.sections)
-        at = next((i for i, s in enumerate(sections) if s.name == ".shstrtab" and s.type == SHT_STRTAB), len(sections))
+        sections = list(self.sections)
+        linked = {s.link for s in sections}
+        # A table of section names alone is made anew in its place; one that symbols use too is left to them.
+        at = next((s.index for s in sections if s.type == SHT_STRTAB and s.name == ".shstrtab" and s.index not in linked),
+                  len(sections))
         names, strings = _strings([*(s.name for s in sections), ".shstrtab"])
         if at == len(sections):
             sections.append(Section(at, ".shstrtab", SHT_STRTAB, 0, strings, len(strings), 0, 0, 1, 0))
@@ -346,13 +361,28 @@ def _cut(view: memoryview, offset: int, size: int, what: str) -> memoryview:
     return view[offset:offset + size]
 
 
-def _string(table: bytes, offset: int, where: int | None) -> str:
-    end = table.find(b"\0", offset)
-    if offset and (offset >= len(table) or end < 0):
-        raise ElfError(f"a name at offset {offset} lies outside its string table of {len(table)} bytes", offset=where)
-    if end - offset > 4096:
-        raise ElfError(f"a name of {end - offset} bytes", offset=where)
-    return table[offset:max(end, 0)].decode("utf-8", "surrogateescape")
+class _Strings:
+    """A string table. Names may share their tails, so what is taken out is counted: it cannot grow beyond all bounds."""
+
+    __slots__ = ("_known", "_left", "_table")
+
+    def __init__(self, table: bytes) -> None:
+        self._table = table
+        self._known: dict[int, str] = {0: ""}
+        self._left = 4 * len(table) + 4096
+
+    def get(self, offset: int, where: int | None) -> str:
+        found = self._known.get(offset)
+        if found is None:
+            end = self._table.find(b"\0", offset)
+            if end < 0:
+                raise ElfError(f"a name at offset {offset} lies outside its string table of {len(self._table)} bytes",
+                               offset=where)
+            self._left -= end - offset
+            if self._left < 0:
+                raise ElfError(f"names overlap again and again in a string table of {len(self._table)} bytes", offset=where)
+            found = self._known[offset] = self._table[offset:end].decode("utf-8", "surrogateescape")
+        return found
 
 
 def _strings(texts: Iterable[str]) -> tuple[dict[str, int], bytes]:

@@ -1,7 +1,7 @@
 """`link`: a program and the subprograms it needs, as one run of instructions.
 
 The kernel takes a program whole: the main function first, every function that it calls (or takes the address of) behind
-it, calls as distances. Functions follow in the order in which they are first referred to, each once. What only the
+it, calls as distances. Functions follow in the order in which they are first referred to, depth first. What only the
 loader knows stays open: `Linked.relocations`.
 """
 
@@ -111,13 +111,19 @@ def _collect(main: ProgramSpec, functions: dict[str, ProgramSpec]) -> tuple[list
     """The functions to be laid out, in order, and the slot at which each starts."""
     parts, starts = [main], {main.name: 0}
     end = len(main.code) // 8
-    for part in parts:  # grows while it is walked
-        for _, kind, symbol, _ in part.relocations:
+    # Depth first, as libbpf does it; a stack because functions may call each other in a circle or a long chain.
+    stack = [iter(main.relocations)]
+    while stack:
+        for _, kind, symbol, _ in stack[-1]:
             if kind in ("call", "func") and symbol not in starts:
                 callee = functions[symbol]
                 starts[symbol] = end
                 end += len(callee.code) // 8
                 parts.append(callee)
+                stack.append(iter(callee.relocations))
+                break
+        else:
+            stack.pop()
     return parts, starts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MapType
@@ -13,6 +14,7 @@ from ebpf.object.spec import MapSpec, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from ebpf.btf import Btf
     from ebpf.btf.types import DataSec, Member
@@ -48,13 +50,15 @@ def _definition(btf: Btf, name: str, type_id: int, *, inner: bool) -> tuple[MapS
     struct_ = btf.resolved(type_id)
     if not isinstance(struct_, Struct):
         raise ElfError(f"map `{name}` is defined by a {struct_.kind.name.lower()}, expected a struct")
-    fields: dict[str, int] = {}
+    fields: dict[str, Any] = {}
     template: MapSpec | None = None
     values: int | None = None
 
     def put(field: str, value: int, what: str) -> None:
+        if value > 0xFFFFFFFF and field != "map_extra":
+            raise ElfError(f"map `{name}`: `{what}` is {value}, more than 32 bits hold")
         if fields.setdefault(field, value) != value:
-            raise ElfError(f"map `{name}`: `{what}` says {value} bytes, another member {fields[field]}")
+            raise ElfError(f"map `{name}`: `{what}` says {value}, another member {fields[field]}")
 
     for member in struct_.members:
         if member.name in _NUMBERS:
@@ -115,8 +119,9 @@ def _template(btf: Btf, name: str, member: Member) -> MapSpec | None:
 
 def _initial_values(maps: dict[int, MapSpec], values_at: dict[int, int], section: Section, image: ElfImage) -> None:
     starts = sorted(maps)
+    entries: dict[int, list[tuple[int, str]]] = {}
     for rel in image.relocations(section):
-        at = max((s for s in starts if s <= rel.offset), default=-1)
+        at = starts[max(0, bisect_right(starts, rel.offset) - 1)]
         if at not in values_at:
             raise ElfError(f"`.maps` has an initial value at {rel.offset:#x}, where no `values` are")
         spec, index = maps[at], (rel.offset - at - values_at[at]) // 8
@@ -130,7 +135,9 @@ def _initial_values(maps: dict[int, MapSpec], values_at: dict[int, int], section
             target = found.name
         if index < 0 or spec.max_entries and index >= spec.max_entries:
             raise ElfError(f"map `{spec.name}`: initial value {index} is beyond its {spec.max_entries} entries")
-        maps[at] = spec._replace(values=(*spec.values, (index, target)))
+        entries.setdefault(at, []).append((index, target))
+    for at, values in entries.items():
+        maps[at] = maps[at]._replace(values=tuple(values))
 
 
 def legacy_maps(section: Section, image: ElfImage) -> dict[int, MapSpec]:

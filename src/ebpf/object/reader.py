@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _CALL, _LDDW = 0x85, 0x18
 _PSEUDO_CALL = 1
-_NO_EXT: tuple[Any, ...] = ()
 
 
 def read_object(data: bytes | bytearray | memoryview, name: str = "object") -> Object:
@@ -73,6 +72,8 @@ class _Reader:
         self.externs: dict[str, Extern] = {}
         #: (section index, offset) → function name
         self.function_at: dict[tuple[int, int], str] = {}
+        #: section name → for each table of .BTF.ext (offsets, records), in order of offsets
+        self.tables: dict[str, list[tuple[list[int], tuple[Any, ...]]]] = {}
 
     def read(self) -> Object:
         image = self.image
@@ -94,7 +95,7 @@ class _Reader:
         return Object(self.name, self._text("license"), self._version(), programs, subprograms, self.maps, self.btf,
                       self.externs,
                       {(image.sections[s].name, at): n for (s, at), n in self.function_at.items()},
-                      bytes(notes.data) if notes is not None else None)
+                      bytes(notes.data).rstrip(b"\0") if notes is not None else None)
 
     def _read_btf(self) -> None:
         section = self.image.get(".BTF")
@@ -161,6 +162,9 @@ class _Reader:
         code = bytes(section.data[start:end])
         first = bisect_left(relocations, start, key=lambda r: r.offset)
         last = bisect_left(relocations, end, key=lambda r: r.offset)
+        for rel, after in zip(relocations[first:last], relocations[first + 1:last], strict=False):
+            if rel.offset == after.offset:
+                raise ElfError(f"function `{function.name}` has two relocations at byte {rel.offset - start}")
         relocs = [self._relocation(rel, code, function) for rel in relocations[first:last]]
         relocs += self._plain_calls(code, function, {r.offset for r in relocs})
         relocs.sort()
@@ -171,24 +175,29 @@ class _Reader:
             info = parse_section(section.name)
             if info is not None:
                 type_, attach_type, attach_to, sleepable = info.type, info.attach_type, info.attach_to, info.sleepable
-        tables = [self._cut(table, section.name, start, end) for table in self.ext or ()]
-        funcs, lines, cores = tables or (_NO_EXT,) * 3
+        funcs, lines, cores = self._debug_records(section.name, start, end)
         return ProgramSpec(function.name, section.name, type_, attach_type, attach_to, sleepable,
                            not section.name.startswith("?"), function.is_global, start, code, tuple(relocs), funcs, lines, cores)
 
-    @staticmethod
-    def _cut(table: Any, section: str, start: int, end: int) -> tuple[Any, ...]:
-        """The records of one function, their offsets made relative to its start."""
-        records = table.get(section, ())
-        # Compilers write them in order; a linker may not.
-        if any(a.insn_off > b.insn_off for a, b in zip(records, records[1:], strict=False)):
-            records = sorted(records, key=lambda r: r.insn_off)
-        first = bisect_left(records, start, key=lambda r: r.insn_off)
-        last = bisect_left(records, end, key=lambda r: r.insn_off)
-        for record in records[first:last]:
-            if record.insn_off % 8:
-                raise ElfError(f"`.BTF.ext`: offset {record.insn_off} in `{section}` is within an instruction")
-        return tuple([r._replace(insn_off=r.insn_off - start) for r in records[first:last]])
+    def _debug_records(self, section: str, start: int, end: int) -> list[tuple[Any, ...]]:
+        """Of each table of ``.BTF.ext`` the records of one function, their offsets made relative to its start."""
+        tables = self.tables.get(section)
+        if tables is None:
+            tables = self.tables[section] = []
+            for table in self.ext or ((),) * 3:
+                records = table.get(section, ()) if table else ()
+                offsets = [r.insn_off for r in records]
+                if any(offset % 8 for offset in offsets):
+                    raise ElfError(f"`.BTF.ext` has a record for the middle of an instruction of `{section}`")
+                if offsets != sorted(offsets):  # a linker may have put functions in another order
+                    records = tuple(sorted(records, key=lambda r: r.insn_off))
+                    offsets.sort()
+                tables.append((offsets, records))
+        out = []
+        for offsets, records in tables:
+            found = records[bisect_left(offsets, start):bisect_left(offsets, end)]
+            out.append(tuple([r._replace(insn_off=r.insn_off - start) for r in found]))
+        return out
 
     def _plain_calls(self, code: bytes, function: _Function, known: set[int]) -> list[Relocation]:
         """Calls within a section, which compilers resolve themselves."""
