@@ -15,10 +15,11 @@ SOURCE = Path(ebpf.__file__)
 
 # The public API. A name added or removed here is a decision, and a line in CHANGELOG.md.
 NAMES = [
-    "AttachError", "Btf", "BtfError", "CompileError", "Diagnostic", "EbpfError", "ElfError", "FormatError", "InsnError",
-    "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec",
-    "NotSupported", "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session",
-    "Span", "TargetNotFound", "UnknownName", "UsageError", "VerifierError", "compile", "format_error", "load", "open",
+    "AttachError", "Btf", "CompileError", "Diagnostic", "EbpfError", "Finding", "FormatError", "InternalError",
+    "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec", "NotSupported",
+    "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound",
+    "UnknownName", "UsageError", "VerifierError", "compile", "disassemble", "examine", "format_error", "host",
+    "inventory", "load", "open",
 ]
 
 

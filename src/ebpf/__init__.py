@@ -17,15 +17,12 @@ from __future__ import annotations
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would cost 6 ms
 if TYPE_CHECKING:
     from ebpf.btf import Btf as Btf, Record as Record
-    from ebpf.diagnostics import Diagnostic as Diagnostic, Span as Span, format_error as format_error
+    from ebpf.diagnostics import Diagnostic as Diagnostic, format_error as format_error
     from ebpf.errors import (
         AttachError as AttachError,
-        BtfError as BtfError,
         CompileError as CompileError,
         EbpfError as EbpfError,
-        ElfError as ElfError,
         FormatError as FormatError,
-        InsnError as InsnError,
         InternalError as InternalError,
         KernelError as KernelError,
         KeyMissing as KeyMissing,
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
         UsageError as UsageError,
         VerifierError as VerifierError,
     )
+    from ebpf.isa import disassemble as disassemble
     from ebpf.object import MapSpec as MapSpec, Object as Object, ProgramSpec as ProgramSpec
     from ebpf.session import (
         Link as Link,
@@ -50,6 +48,9 @@ if TYPE_CHECKING:
         load as load,
         open as open,
     )
+    from ebpf.session.doctor import Finding as Finding, examine as examine
+    from ebpf.session.host import host as host
+    from ebpf.session.inventory import inventory as inventory
 
 __version__ = "0.1.0"
 
@@ -59,18 +60,30 @@ _HOMES = {
         "Btf", "Record",
     ),
     "ebpf.diagnostics": (
-        "Diagnostic", "Span", "format_error",
+        "Diagnostic", "format_error",
     ),
     "ebpf.errors": (
-        "AttachError", "BtfError", "CompileError", "EbpfError", "ElfError", "FormatError", "InsnError",
-        "InternalError", "KernelError", "KeyMissing", "LoadError", "MapError", "MapFull", "NotSupported",
-        "PrivilegeError", "RelocationError", "TargetNotFound", "UnknownName", "UsageError", "VerifierError",
+        "AttachError", "CompileError", "EbpfError", "FormatError", "InternalError", "KernelError", "KeyMissing",
+        "LoadError", "MapError", "MapFull", "NotSupported", "PrivilegeError", "RelocationError", "TargetNotFound",
+        "UnknownName", "UsageError", "VerifierError",
+    ),
+    "ebpf.isa": (
+        "disassemble",
     ),
     "ebpf.object": (
         "MapSpec", "Object", "ProgramSpec",
     ),
     "ebpf.session": (
         "Link", "Map", "Program", "Session", "compile", "load", "open",
+    ),
+    "ebpf.session.doctor": (
+        "Finding", "examine",
+    ),
+    "ebpf.session.host": (
+        "host",
+    ),
+    "ebpf.session.inventory": (
+        "inventory",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

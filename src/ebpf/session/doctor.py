@@ -17,8 +17,8 @@ State = Literal["ok", "no", "denied", "unknown", "info"]
 class Finding(NamedTuple):
     """One fact.
 
-    ``state``: ``ok``; ``no``: cannot be done here; ``denied``: not by this user; ``unknown``; ``info``: neither good nor
-    bad. ``detail`` says what was found, ``help`` what to change (empty where there is nothing to change).
+    ``state``: ``ok``; ``no``: cannot be done here; ``denied``: not by this user; ``unknown``; ``info``: neither good
+    nor bad. ``detail`` says what was found, ``help`` what to change (empty where there is nothing to change).
     """
 
     group: str

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What the kernel calls the descriptors (readlink of /proc/self/fd/N), and what we call the things.
 _KINDS = {"anon_inode:bpf-prog": "program", "anon_inode:bpf-map": "map", "anon_inode:bpf_link": "link"}
 
+_COMMANDS = {"program": "prog", "map": "map", "link": "link"}
+
 
 class Inventory:
     """What the kernel holds. Use the one instance, `ebpf.inventory`."""
@@ -147,10 +149,17 @@ class Inventory:
         if not os.path.exists(path):
             raise UnknownName(f"nothing is pinned at {path}", name=path)
         try:
-            return pinned(path)
+            opened = pinned(path)
         except KernelError as error:
-            if error.errno == errno.EINVAL:
+            if error.errno in (errno.EINVAL, errno.EACCES) and os.access(path, os.R_OK):
                 raise UsageError(f"what is at {path} is no pinned {kind}") from None
             raise
+        # The kernel opens whatever is pinned there, and its "info" has no tag that would tell.
+        found = _KINDS.get(os.readlink(f"/proc/self/fd/{opened.fileno()}"), kind)
+        if found != kind:
+            opened.close() if hasattr(opened, "close") else opened.detach()
+            raise UsageError(f"what is pinned at {path} is a {found}, not a {kind}",
+                             helps=(f"`ebpf {_COMMANDS[found]} show {path}`",))
+        return opened
 
 inventory = Inventory()

@@ -1,0 +1,149 @@
+"""The command ``ebpf``: one module per subcommand, imported only when it is the one that was asked for.
+
+Exit status:
+
+====  ===========================================================================
+0     done
+1     refused or failed: compile error, verifier's refusal, no such hook, ...
+2     the command line is wrong
+3     this user may not do that (what would allow it is said)
+4     this kernel cannot do that
+70    a bug of ours
+130   ended by Ctrl-C; 143 by SIGTERM; 141 because nobody reads our output any more
+====  ===========================================================================
+
+A script's own status (``ebpf run script.py``) is passed on.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# Name → what `ebpf --help` says of it. The module of that name has `configure(parser)` and `run(args) -> int`.
+COMMANDS = {
+    "run": "run a C program, an object file or a Python script",
+    "compile": "compile C to an object file (or assembly, or LLVM IR)",
+    "disasm": "show the instructions of an object file or of a loaded program",
+    "prog": "programs in the kernel: list, show, dump",
+    "map": "maps in the kernel: list, show, dump",
+    "link": "links in the kernel: list, show",
+    "doctor": "what this kernel and this user can do, and what to change",
+    "explain": "what an error's code means",
+}
+
+FAILED, WRONG_USAGE, NOT_PERMITTED, NOT_SUPPORTED, OUR_BUG, INTERRUPTED, NO_READER = 1, 2, 3, 4, 70, 130, 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line ``argv`` (default: the process's own); returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        _end_like_ctrl_c_on_sigterm()
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return NO_READER
+    except Exception as error:
+        return _report(error)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if name in ("-V", "--version"):
+        from ebpf import __version__
+
+        print(f"ebpf {__version__}")
+        return 0
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, COMMANDS, n=1)
+        print(f"ebpf: there is no command {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+              + "\n`ebpf --help` lists them", file=sys.stderr)
+        return WRONG_USAGE
+    import argparse
+    from importlib import import_module
+
+    module = import_module(f"ebpf.cli.{name}")
+    parser = argparse.ArgumentParser(prog=f"ebpf {name}", description=COMMANDS[name], allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.configure(parser)
+    status: int = module.run(parser.parse_args(arguments[1:]))
+    return status
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:9} {what}" for name, what in COMMANDS.items())
+    return ("usage: ebpf COMMAND [ARGUMENT...]\n\n"
+            "Compile, load, attach and look at eBPF programs.\n\n"
+            f"{rows}\n\n`ebpf COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+            "3 not permitted, 4 not supported by this kernel, 130 ended by Ctrl-C.")
+
+
+def _end_like_ctrl_c_on_sigterm() -> None:
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: whoever calls us handles signals
+        pass
+
+
+def _forget_output() -> None:
+    """Nobody reads any more: what is still buffered must not be written, and not complained about, at exit."""
+    import os
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+
+
+def _report(error: Exception) -> int:
+    from ebpf import EbpfError, InternalError, NotSupported, PrivilegeError, UsageError
+
+    if isinstance(error, EbpfError):
+        print_error(error)
+        if isinstance(error, InternalError):
+            return OUR_BUG
+        for kind, status in ((PrivilegeError, NOT_PERMITTED), (NotSupported, NOT_SUPPORTED), (UsageError, WRONG_USAGE)):
+            if isinstance(error, kind):
+                return status
+        return FAILED
+    if isinstance(error, OSError) and error.filename is not None:
+        print(f"ebpf: {error.filename}: {error.strerror}", file=sys.stderr)
+        return NOT_PERMITTED if isinstance(error, PermissionError) else FAILED
+    import os
+    import traceback
+
+    if os.environ.get("EBPF_TRACEBACK"):
+        traceback.print_exception(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    print(f"ebpf: a bug of ours: {type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})\n"
+          "  = help: please report it with the input; EBPF_TRACEBACK=1 shows where it comes from", file=sys.stderr)
+    return OUR_BUG
+
+
+def print_error(error: Exception) -> None:
+    """An error of ours, on standard error, coloured where somebody looks at it."""
+    from ebpf import EbpfError, format_error
+    from ebpf.cli.output import colors
+
+    assert isinstance(error, EbpfError)
+    sys.stdout.flush()
+    text = format_error(error, color=colors(sys.stderr))
+    print(text if error.diagnostics else f"ebpf: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""``ebpf link``: links (attachments) in the kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ebpf
+from ebpf.cli._kinds import add_actions, holders_text, need_which
+from ebpf.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_actions(parser, "link", ("list", "show"), "an id, or the path where it is pinned")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "list":
+        infos = list(ebpf.inventory.links())
+    else:
+        with ebpf.inventory.link(need_which(args, "link")) as link:
+            info = link.info()
+            infos = [info] if info is not None else []
+    if args.json:
+        print_json([i._asdict() for i in infos] if args.action == "list" else infos[0]._asdict())
+        return 0
+    holders, programs = ebpf.inventory.holders(), {}
+    try:
+        programs = {p.id: p.name for p in ebpf.inventory.programs()}
+    except ebpf.PrivilegeError:  # the names are a courtesy
+        pass
+    print_table(("id", "type", "program", "details", "held by"), (
+        (i.id, i.type, f"{i.prog_id} {programs.get(i.prog_id, '')}".rstrip(),
+         " ".join(f"{k}={v}" for k, v in i.details.items()), holders_text(holders, "link", i.id)) for i in infos),
+        "there are no links")
+    return 0

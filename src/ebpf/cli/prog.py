@@ -1,0 +1,52 @@
+"""``ebpf prog``: programs in the kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ebpf
+from ebpf.cli._kinds import add_actions, holders_text, need_which
+from ebpf.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_actions(parser, "program", ("list", "show", "dump"), "an id, a name, or the path where it is pinned")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "list":
+        return _list(args)
+    with ebpf.inventory.program(need_which(args, "prog")) as program:
+        info = program.info()
+        if args.action == "dump":
+            code = program.xlated()
+            if not code:
+                raise ebpf.PrivilegeError("bpf(BPF_OBJ_GET_INFO_BY_FD)", needs=("CAP_SYS_ADMIN",),
+                                          message="the kernel hides the instructions from this user")
+            for slot, _, text in ebpf.disassemble(code):
+                print(f"{slot:5}: {text}")
+            return 0
+        fields = {**info._asdict(), "type": info.type_name, "run_time_ns": info.run_time_ns,
+                  "held_by": [f"{c}({p})" for p, c in ebpf.inventory.holders().get(("program", info.id), ())]}
+        if args.json:
+            print_json(fields)
+        else:
+            for name, value in fields.items():
+                text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+                print(f"{name:16} {text}".rstrip())
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    infos = list(ebpf.inventory.programs())
+    if args.json:
+        print_json([{**i._asdict(), "type": i.type_name} for i in infos])
+        return 0
+    holders = ebpf.inventory.holders()
+    print_table(("id", "type", "name", "tag", "insns", "maps", "held by"), (
+        (i.id, i.type_name, i.name, i.tag, i.xlated_bytes // 8, ",".join(map(str, i.map_ids)),
+         holders_text(holders, "program", i.id)) for i in infos), "no programs are loaded")
+    return 0
