@@ -1,0 +1,3 @@
+"""The version of BCC whose Python API this package offers."""
+
+__version__ = "0.26.0"

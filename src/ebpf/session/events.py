@@ -1,0 +1,285 @@
+"""Streams of events: what programs send through ring buffers and perf event arrays, as typed values or NumPy arrays.
+
+One `EventStream` reads one map. Iterating waits for events; ``async for`` does so without blocking the loop; `batches` gives
+structured arrays, many thousand records at once. What the kernel reports as lost is in `EventStream.lost`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ebpf.abi.maps import MapType
+from ebpf.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    import numpy as np
+
+    from ebpf.kernel.maps import KernelMap
+    from ebpf.kernel.perfbuf import PerfBuffer, Poller
+    from ebpf.kernel.ringbuf import RingBuffer
+    from ebpf.session.maps import Map
+
+_SLICE_S = 0.25  # an endless wait looks up this often, so that Ctrl-C and CPU hotplug are noticed
+
+
+class EventStream:
+    """The events of one map, in the order of their arrival (perf event arrays: per CPU).
+
+    Iterate over it, ``async for`` over it, or give `consume` a callback; close it, or let the session do so.
+    """
+
+    def __init__(self, map: Map, *, type_name: str | None = None, timeout: float | None = None, pages: int = 64,
+                 wakeup_events: int = 1) -> None:
+        from ebpf.kernel.perfbuf import Poller
+
+        self.map = map
+        self.timeout = timeout
+        self._codec = self._find_codec(type_name)
+        self._pending: deque[Any] = deque()
+        self._ring: RingBuffer | None = None
+        self._perf: PerfBuffer | None = None
+        self._poller: Poller | None = Poller()
+        self._raw: list[bytes] = []
+        self._closed_lost = 0
+        self.cpu = -1  #: of the event handed out last (perf event arrays); -1 for ring buffers
+        try:
+            if map.type == MapType.RINGBUF:
+                from ebpf.kernel.ringbuf import RingBuffer
+
+                self._ring = RingBuffer(map.kernel)
+                self._poller.add(self._ring.fileno(), self._fill)
+            else:
+                from ebpf.kernel.perfbuf import PerfBuffer
+
+                self._perf = PerfBuffer(map.kernel, self._sample, pages=pages, wakeup_events=wakeup_events)
+                for ring in self._perf.rings.values():
+                    self._poller.add(ring.fileno(), self._fill)
+        except BaseException:
+            self.close()
+            raise
+
+    def _find_codec(self, type_name: str | None) -> Any:
+        btf = self.map.btf
+        type_id = self.map.event_type_id
+        if type_name is not None:
+            if btf is None:
+                raise UsageError(f"map {self.map.name!r}: the object has no BTF to look {type_name!r} up in")
+            bare = type_name.removeprefix("struct ").removeprefix("union ").strip()
+            found = btf.find(bare)
+            if found is None:
+                similar = btf.similar(bare)
+                raise UnknownName(f"the object has no type called {type_name!r}", name=type_name, similar=similar,
+                                  helps=(f"similar types: {', '.join(similar)}",) if similar else ())
+            type_id = found
+        if not type_id or btf is None:
+            return None
+        from ebpf.btf import codec
+
+        return codec(btf, type_id)
+
+    def __repr__(self) -> str:
+        return f"<EventStream of {self.map.name}{'' if self._poller else ' (closed)'}>"
+
+    @property
+    def closed(self) -> bool:
+        return self._poller is None
+
+    @property
+    def lost(self) -> int:
+        """Events the kernel had no room for. Ring buffers: 0, the kernel tells only the program (NULL from reserve)."""
+        return self._closed_lost + (self._perf.lost if self._perf is not None else 0)
+
+    def fileno(self) -> int:
+        """Readable when events wait: for ``select`` and event loops."""
+        return -1 if self._poller is None else self._poller.fileno()
+
+    # ---- reading ----
+
+    def _sample(self, cpu: int, data: bytes) -> None:
+        self._pending.append((cpu, data))
+
+    def _fill(self) -> int:
+        """Read what is there into `_pending`."""
+        if self._ring is not None:
+            before = len(self._pending)
+            self._pending.extend([(-1, data) for data in self._ring])
+            return len(self._pending) - before
+        return self._perf.consume() if self._perf is not None else 0
+
+    def poll(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds (``None``: for ever) until an event is there; whether one is."""
+        import time
+
+        if self._pending or self._fill():
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._poller is not None:
+            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+            if left < 0:
+                return False
+            if self._poller.poll(left) or self._pending:
+                return True
+            self._refresh()
+        return False
+
+    def _refresh(self) -> None:
+        if self._perf is not None and self._poller is not None:
+            for ring in self._perf.refresh():
+                self._poller.add(ring.fileno(), self._fill)
+
+    def _decode(self, data: bytes) -> Any:
+        codec = self._codec
+        if codec is None:
+            return data
+        if len(data) < codec.size:
+            raise UsageError(f"map {self.map.name!r}: a record has {len(data)} bytes, its type {codec.size}")
+        return codec.decode(data[:codec.size] if len(data) != codec.size else data)
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.poll(self.timeout):
+            while self._pending:
+                self.cpu, data = self._pending.popleft()
+                yield self._decode(data)
+
+    def consume(self, callback: Callable[[Any], Any], *, timeout: float | None = 0) -> int:
+        """Call ``callback(event)`` for every event that is there, waiting up to ``timeout`` seconds for the first; how many."""
+        if not self.poll(timeout):
+            return 0
+        count = 0
+        while self._pending:
+            self.cpu, data = self._pending.popleft()
+            count += 1
+            callback(self._decode(data))
+        return count
+
+    def batches(self, *, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
+        """Waiting events as NumPy arrays, all that are there at once; without a type ``uint8`` of shape (n, length).
+
+        Ends after ``timeout`` seconds (by default the stream's own) without an event. Records of different lengths come
+        in separate arrays.
+        """
+        wait = self.timeout if timeout is None else timeout
+        dtype = None if self._codec is None else self._codec.dtype
+        ring = self._ring
+        while True:
+            if ring is not None and not self._pending:
+                arrays = ring.read_arrays(dtype)
+                if arrays:
+                    yield from arrays
+                    continue
+                if not self._wait(wait):
+                    return
+                continue
+            if not self.poll(wait):
+                return
+            yield from self._pending_arrays(dtype)
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for readability without reading (ring buffers: their bytes go straight into arrays)."""
+        import time
+
+        from ebpf.kernel.perfbuf import Poller
+
+        if self._ring is None:
+            return False
+        watch = Poller()
+        watch.add(self._ring.fileno(), lambda: 1)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            while self._poller is not None:
+                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+                if left < 0:
+                    return False
+                if watch.poll(left):
+                    return True
+        finally:
+            watch.close()
+        return False
+
+    def _pending_arrays(self, dtype: Any) -> Iterator[np.ndarray[Any, Any]]:
+        import numpy
+
+        by_length: dict[int, list[bytes]] = {}
+        while self._pending:
+            _, data = self._pending.popleft()
+            by_length.setdefault(len(data), []).append(data)
+        for length, records in by_length.items():
+            if dtype is None:
+                yield numpy.frombuffer(b"".join(records), numpy.uint8).reshape(len(records), length)
+                continue
+            size = dtype.itemsize
+            if length < size:
+                raise UsageError(f"map {self.map.name!r}: a record has {length} bytes, its type {size}")
+            yield numpy.frombuffer(b"".join([r[:size] for r in records] if length != size else records), dtype)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        while not self.closed:
+            if not self._pending and not self._fill():
+                ready: asyncio.Future[None] = loop.create_future()
+                loop.add_reader(self.fileno(), lambda f=ready: f.done() or f.set_result(None))
+                try:
+                    await asyncio.wait_for(ready, self.timeout)
+                except TimeoutError:
+                    return
+                finally:
+                    loop.remove_reader(self.fileno())
+                continue
+            while self._pending:
+                self.cpu, data = self._pending.popleft()
+                yield self._decode(data)
+
+    def close(self) -> None:
+        """Stop reading; doing so again is harmless. `lost` keeps its value."""
+        self._closed_lost = self.lost
+        poller, self._poller = self._poller, None
+        if poller is not None:
+            poller.close()
+        perf, self._perf = self._perf, None
+        if perf is not None:
+            perf.close()
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Counters:
+    """Perf counters in a perf event array, one for each online CPU; closing takes them out again."""
+
+    def __init__(self, map: KernelMap, type: int, config: int) -> None:
+        from ebpf.kernel import sys
+        from ebpf.kernel.cpus import online_cpus
+
+        self._map = map
+        self._fds: dict[int, sys.OwnedFd] = {}
+        attr = sys.perf_event_attr(type, config)
+        try:
+            for cpu in online_cpus():
+                fd = sys.perf_event_open(attr, -1, cpu)
+                if fd < 0:
+                    raise sys.failure(f"perf_event_open(type={type}, config={config}, cpu={cpu})", -fd,
+                                      needs=("CAP_PERFMON",))
+                self._fds[cpu] = sys.OwnedFd(fd)
+                map.update(cpu.to_bytes(4, "little"), fd.to_bytes(4, "little"))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take the counters out of the map and release them."""
+        fds, self._fds = self._fds, {}
+        for cpu, fd in fds.items():
+            if not self._map.closed:
+                self._map.delete(cpu.to_bytes(4, "little"))
+            fd.close()

@@ -1,0 +1,137 @@
+"""`ebpf.host`: what can be asked of the running system before a program is attached to it.
+
+Functions to probe, tracepoints, symbols and their addresses, libraries, CPUs, fields of the kernel's structs. Nothing is read until it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ebpf.btf import Btf
+    from ebpf.kernel.tracepipe import TracePipe
+
+
+class Host:
+    """The running system. Use the one instance, `ebpf.host`."""
+
+    __slots__ = ("_btf",)
+
+    def __init__(self) -> None:
+        self._btf: Btf | None = None
+
+    # ---- the kernel ----
+
+    def btf(self) -> Btf | None:
+        """The kernel's own types; ``None`` where it has none (no CONFIG_DEBUG_INFO_BTF)."""
+        if self._btf is None:
+            from ebpf.kernel.facts import kernel_btf
+
+            self._btf = kernel_btf()
+        return self._btf
+
+    def struct_has_field(self, struct: str, field: str) -> bool | None:
+        """Whether the kernel's ``struct`` has ``field``; ``None`` if there is no such struct, or no BTF to tell."""
+        btf = self.btf()
+        found = None if btf is None else btf.find(struct)
+        if btf is None or found is None:
+            return None
+        return field in btf.members(found)
+
+    def functions(self, pattern: str | bytes) -> list[str]:
+        """Kernel functions that a kprobe may be attached to and whose names match the regular expression (from the start)."""
+        from ebpf.kernel.attach.kprobe import functions_matching
+
+        return functions_matching(pattern)
+
+    def tracepoints(self, category: str | None = None) -> list[str]:
+        """Tracepoints as ``category:name``."""
+        from ebpf.kernel.attach.tracepoint import tracepoints
+
+        return tracepoints(category)
+
+    def tracefs(self) -> str:
+        """Where tracefs is mounted."""
+        from ebpf.kernel.tracepipe import tracefs
+
+        return tracefs()
+
+    def syscall_prefix(self) -> str:
+        """What stands before a system call's name in this kernel: ``"__x64_sys_"``."""
+        from ebpf.kernel.symbols import syscall_prefix
+
+        return syscall_prefix()
+
+    def kernel_function(self, name: str) -> str:
+        """The kernel's own name for a function: ``sys_clone`` is ``__x64_sys_clone``; `TargetNotFound` if there is none."""
+        from ebpf.kernel.symbols import kernel_function
+
+        return kernel_function(name)
+
+    def kernel_symbol(self, address: int) -> tuple[str, int, str] | None:
+        """The function at a kernel address: its name, the offset into it, its module ("" for the kernel proper)."""
+        from ebpf.kernel.symbols import kernel_symbols
+
+        found = kernel_symbols().resolve(address)
+        return None if found is None else (found[0].name, found[1], found[0].module)
+
+    def kernel_address(self, name: str) -> int | None:
+        """The address of a kernel symbol, 0 if the kernel hides it from this user, ``None`` if it does not exist."""
+        from ebpf.kernel.symbols import kernel_symbols
+
+        return kernel_symbols().address(name)
+
+    def trace_pipe(self) -> TracePipe:
+        """What programs print with bpf_trace_printk: one pipe for the whole machine."""
+        from ebpf.kernel.tracepipe import TracePipe
+
+        return TracePipe()
+
+    # ---- programs and libraries ----
+
+    def find_library(self, name: str) -> str | None:
+        """The file of a shared library (``"c"``), as the dynamic linker finds it."""
+        from ebpf.kernel.symbols import find_library
+
+        return find_library(name)
+
+    def find_binary(self, name: str, pid: int | None = None) -> str:
+        """The file meant by a path, a library's short name, or a program on PATH; `TargetNotFound` if there is none."""
+        from ebpf.kernel.symbols import find_binary
+
+        return find_binary(name, pid)
+
+    def user_functions(self, binary: str) -> dict[str, tuple[int, int]]:
+        """Functions of a program or library: name → (offset in the file, virtual address)."""
+        from ebpf.kernel.symbols import elf_symbols
+
+        return {name: (s.offset, s.address) for name, s in elf_symbols(self.find_binary(binary)).functions.items()}
+
+    # ---- CPUs ----
+
+    def online_cpus(self) -> list[int]:
+        """CPUs that run now."""
+        from ebpf.kernel.cpus import online_cpus
+
+        return online_cpus()
+
+    def possible_cpus(self) -> list[int]:
+        """CPUs that may ever run: per-CPU maps have a value for each."""
+        from ebpf.kernel.cpus import possible_cpus
+
+        return possible_cpus()
+
+    def detach_xdp(self, device: str | int, *, flags: int = 0) -> None:
+        """Take whatever XDP program is attached by netlink off a device (links are detached by their owners)."""
+        from ebpf.kernel.attach import xdp
+
+        remove: Callable[..., None] | None = getattr(xdp, "detach_netlink", None)
+        if remove is not None:
+            remove(device, flags=flags)
+
+
+host = Host()
+
+__all__: Sequence[str] = ("Host", "host")

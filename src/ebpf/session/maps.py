@@ -1,0 +1,415 @@
+"""Maps as Python sees them: typed keys and values, a mapping's manners, NumPy in bulk.
+
+What keys and values are is read from the object's BTF: integers, tuples, `Record`\\ s of named fields, bytes for ``char[]``
+(docs/architecture.md, "btf"). A map without types takes and gives ``bytes``, except array indexes, which are integers always.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapType
+from ebpf.errors import KeyMissing, MapError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    import numpy as np
+
+    from ebpf.btf import Btf
+    from ebpf.kernel.maps import KernelMap
+    from ebpf.object import MapSpec
+    from ebpf.kernel.perfbuf import PerfBuffer
+    from ebpf.kernel.ringbuf import RingBuffer
+    from ebpf.session.events import Counters, EventStream
+
+ANY, NOEXIST, EXIST = BPF_ANY, BPF_NOEXIST, BPF_EXIST
+
+_T = MapType
+_INDEXED = frozenset({_T.ARRAY, _T.PERCPU_ARRAY, _T.PROG_ARRAY, _T.PERF_EVENT_ARRAY, _T.CGROUP_ARRAY, _T.ARRAY_OF_MAPS})
+_KEYLESS = frozenset({_T.QUEUE, _T.STACK, _T.RINGBUF, _T.USER_RINGBUF, _T.BLOOM_FILTER})
+_DESCRIPTORS = frozenset({_T.PROG_ARRAY, _T.PERF_EVENT_ARRAY, _T.CGROUP_ARRAY, _T.ARRAY_OF_MAPS, _T.HASH_OF_MAPS})
+_EVENTS = frozenset({_T.RINGBUF, _T.PERF_EVENT_ARRAY})
+_MISSING: Any = object()
+
+
+class Map:
+    """A map in the kernel.
+
+    It behaves like a ``dict`` (``m[key]``, ``key in m``, ``len``, iteration, `items`, `get`, `pop`, `update`, `clear`), with the
+    kernel's differences: an array always holds every index, and other programs may change the map at any moment.
+    Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map a hundred times faster than a loop over keys.
+    """
+
+    __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
+                 "_value_codec", "kernel", "key_type_id", "name", "per_cpu", "spec", "streams", "type", "value_type_id")
+
+    def __init__(self, kernel: KernelMap, *, spec: MapSpec | None = None, btf: Btf | None = None,
+                 key_type_id: int = 0, value_type_id: int = 0, event_type: Callable[[], int] | None = None) -> None:
+        from ebpf.kernel.maps import PER_CPU
+
+        #: the map beneath: bytes in, bytes out
+        self.kernel = kernel
+        self.spec = spec
+        self.name: str = kernel.name if spec is None else spec.name
+        self.type = MapType(kernel.type)
+        self.per_cpu = kernel.type in PER_CPU
+        self._btf = btf
+        self.key_type_id = key_type_id
+        self.value_type_id = value_type_id
+        self._event_type = event_type
+        self._key_codec: Any = _MISSING
+        self._value_codec: Any = _MISSING
+        self._decode_key: Callable[[Any], Any] = self._first_decode_key
+        self._decode_value: Callable[[Any], Any] = self._first_decode_value
+        self._encode_key: Callable[[Any], bytes] = self._first_encode_key
+        self._encode_value: Callable[[Any], bytes] = self._first_encode_value
+        #: event streams that are open
+        self.streams: list[EventStream] = []
+
+    def __repr__(self) -> str:
+        return f"<Map {self.name}: {self.type.name.lower()}, {self.max_entries} entries>"
+
+    @property
+    def btf(self) -> Btf | None:
+        """The types that `key_type_id` and `value_type_id` belong to."""
+        return self._btf
+
+    @property
+    def event_type_id(self) -> int:
+        """The type of the records that programs send through this map; 0 if it is not known."""
+        if self._event_type is not None:
+            return self._event_type()
+        return self.value_type_id if self.type == _T.RINGBUF else 0
+
+    @property
+    def key_size(self) -> int:
+        """Bytes in a key."""
+        return self.kernel.key_size
+
+    @property
+    def value_size(self) -> int:
+        """Bytes in a value (of one CPU)."""
+        return self.kernel.value_size
+
+    @property
+    def max_entries(self) -> int:
+        """How many entries there may be; for a ring buffer its size in bytes."""
+        return self.kernel.max_entries
+
+    def fileno(self) -> int:
+        """The map's file descriptor."""
+        return self.kernel.fileno()
+
+    # ---- one entry ----
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self.kernel.lookup(self._encode_key(key))
+        if value is None:
+            raise KeyMissing(f"map {self.name!r} has no entry under {key!r}", map_name=self.name)
+        return self._decode_value(value)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.kernel.update(self._encode_key(key), self._encode_value(value))
+
+    def __delitem__(self, key: Any) -> None:
+        if not self.kernel.delete(self._encode_key(key)):
+            raise KeyMissing(f"map {self.name!r} has no entry under {key!r}", map_name=self.name)
+
+    def __contains__(self, key: object) -> bool:
+        return self.kernel.lookup(self._encode_key(key)) is not None
+
+    def lookup(self, key: Any, default: Any = None) -> Any:
+        """The value under ``key``, or ``default``."""
+        value = self.kernel.lookup(self._encode_key(key))
+        return default if value is None else self._decode_value(value)
+
+    get = lookup
+
+    def delete(self, key: Any) -> bool:
+        """Remove ``key``; whether it was there."""
+        return self.kernel.delete(self._encode_key(key))
+
+    def pop(self, key: Any = _MISSING, default: Any = _MISSING) -> Any:
+        """Remove ``key`` and return its value (one step where the kernel has it: 5.14).
+
+        A queue or a stack takes no key: its next value.
+        """
+        from ebpf.errors import NotSupported
+
+        raw = b"" if key is _MISSING else self._encode_key(key)
+        try:
+            value = self.kernel.lookup_and_delete(raw)
+        except NotSupported:
+            value = self.kernel.lookup(raw)
+            if value is not None:
+                self.kernel.delete(raw)
+        if value is None:
+            if default is not _MISSING:
+                return default
+            what = "is empty" if key is _MISSING else f"has no entry under {key!r}"
+            raise KeyMissing(f"map {self.name!r} {what}", map_name=self.name)
+        return self._decode_value(value)
+
+    def push(self, value: Any, *, replace_oldest: bool = False) -> None:
+        """Add a value to a queue, stack or bloom filter; ``replace_oldest`` makes room in a full one."""
+        self.kernel.update(b"", self._encode_value(value), EXIST if replace_oldest else ANY)
+
+    def peek(self) -> Any:
+        """The next value of a queue or stack, which stays; `KeyMissing` if there is none."""
+        value = self.kernel.lookup(b"")
+        if value is None:
+            raise KeyMissing(f"map {self.name!r} is empty", map_name=self.name)
+        return self._decode_value(value)
+
+    def update(self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]], flags: int = ANY) -> int:
+        """Write many entries, in as few system calls as the kernel allows; how many.
+
+        ``flags``: `ANY`, `NOEXIST` (only new keys), `EXIST` (only keys that are there).
+        """
+        pairs = list(entries.items() if hasattr(entries, "items") else entries)
+        if not pairs:
+            return 0
+        if len(pairs) == 1:
+            self.kernel.update(self._encode_key(pairs[0][0]), self._encode_value(pairs[0][1]), flags)
+            return 1
+        encode_key, encode_value = self._encode_key, self._encode_value
+        return self.kernel.update_batch(b"".join([encode_key(k) for k, _ in pairs]),
+                                        b"".join([encode_value(v) for _, v in pairs]), flags)
+
+    def clear(self) -> int:
+        """Delete every entry (arrays: write zeros); how many there were."""
+        return self.kernel.clear()
+
+    # ---- all entries ----
+
+    def __len__(self) -> int:
+        """How many entries there are now: counted, not known."""
+        if self.type in _INDEXED:
+            return self.max_entries
+        return self.kernel.read_all().count
+
+    def __bool__(self) -> bool:
+        return True  # a map that is empty is still a map
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
+    def keys(self) -> list[Any]:
+        """Every key."""
+        if self.type in _INDEXED:
+            return list(range(self.max_entries))
+        bulk = self.kernel.read_all()
+        return _split(bulk.keys, self.key_size, bulk.count, self._decode_key)
+
+    def values(self) -> list[Any]:
+        """Every value, in the order of `keys` if nothing changed meanwhile."""
+        bulk = self.kernel.read_all()
+        return _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """Every entry."""
+        bulk = self.kernel.read_all()
+        return list(zip(_split(bulk.keys, self.key_size, bulk.count, self._decode_key),
+                        _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)))
+
+    def take(self) -> list[tuple[Any, Any]]:
+        """Every entry, removed as it is read: what programs count meanwhile is in the next `take` (Linux 5.6)."""
+        bulk = self.kernel.take_all()
+        return list(zip(_split(bulk.keys, self.key_size, bulk.count, self._decode_key),
+                        _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)))
+
+    def to_numpy(self, *, take: bool = False) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Every key and every value, as two arrays of equal length whose dtypes come from the map's types.
+
+        Structs become structured dtypes; maps without types give ``uint8`` of shape (n, size). Values of a per-CPU map
+        have a second axis, one column for each possible CPU. ``take`` removes what it reads.
+        """
+        import numpy
+
+        bulk = self.kernel.take_all() if take else self.kernel.read_all()
+        keys = _array(bulk.keys, self.key_size, self._dtype("key"), bulk.count)
+        if not self.per_cpu:
+            return keys, _array(bulk.values, self.kernel.value_stride, self._dtype("value"), bulk.count)
+        step = -(-self.value_size // 8) * 8
+        flat = numpy.frombuffer(bulk.values, numpy.uint8).reshape(-1, step)[:, :self.value_size]
+        dtype = self._dtype("value")
+        cpus = self.kernel.value_stride // step
+        if dtype is None:
+            return keys, flat.reshape(bulk.count, cpus, self.value_size)
+        return keys, numpy.ascontiguousarray(flat).view(dtype).reshape(bulk.count, cpus)
+
+    # ---- events ----
+
+    def events(self, *, type: str | None = None, timeout: float | None = None, pages: int = 64,
+               wakeup_events: int = 1) -> EventStream:
+        """What programs send through this ring buffer or perf event array: iterate, ``async for``, `EventStream.batches`.
+
+        ``type`` names the records' type in the object's BTF (``"struct event"``) where it is not known anyhow;
+        without one records are ``bytes``. ``timeout`` (seconds) ends a quiet iteration. ``pages``: size of each CPU's
+        perf buffer, a power of two. An open stream is part of the session and ends with it.
+        """
+        from ebpf.session.events import EventStream
+
+        if self.type not in _EVENTS:
+            raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only ring buffers and perf event arrays "
+                             "carry events")
+        stream = EventStream(self, type_name=type, timeout=timeout, pages=pages, wakeup_events=wakeup_events)
+        self.streams.append(stream)
+        return stream
+
+    def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
+                    pages: int = 8, wakeup_events: int = 1) -> PerfBuffer:
+        """The reader beneath `events`: ``callback(cpu, data)`` and ``on_lost(cpu, count)`` when its `consume` is called."""
+        from ebpf.kernel.perfbuf import PerfBuffer
+
+        return PerfBuffer(self.kernel, callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
+
+    def ring_buffer(self) -> RingBuffer:
+        """The reader beneath `events`."""
+        from ebpf.kernel.ringbuf import RingBuffer
+
+        return RingBuffer(self.kernel)
+
+    def open_counters(self, type: int, config: int) -> Counters:
+        """Open a perf counter for each online CPU and put it into this perf event array, for programs to read."""
+        from ebpf.session.events import Counters
+
+        return Counters(self.kernel, type, config)
+
+    @property
+    def lost(self) -> int:
+        """Events that the kernel reported as lost because nobody read in time (perf event arrays; open streams)."""
+        return sum(stream.lost for stream in self.streams)
+
+    def pin(self, path: str) -> None:
+        """Keep the map under ``path`` on a BPF file system, beyond the end of this process."""
+        self.kernel.pin(path)
+
+    def close(self) -> None:
+        """Close its streams and the map."""
+        streams, self.streams = self.streams, []
+        for stream in streams:
+            stream.close()
+        self.kernel.close()
+
+    # ---- types ----
+
+    @property
+    def key_codec(self) -> Any:
+        """The `Codec` of keys, ``None`` where keys are plain bytes or indexes."""
+        if self._key_codec is _MISSING:
+            self._key_codec = self._codec(self.key_type_id, self.key_size)
+        return self._key_codec
+
+    @property
+    def value_codec(self) -> Any:
+        """The `Codec` of values (of one CPU), ``None`` where values are plain bytes."""
+        if self._value_codec is _MISSING:
+            self._value_codec = self._codec(self.value_type_id, self.value_size)
+        return self._value_codec
+
+    def _codec(self, type_id: int, size: int) -> Any:
+        if not type_id or self._btf is None:
+            return None
+        from ebpf.btf import codec
+
+        found = codec(self._btf, type_id)
+        return found if found.size == size else None
+
+    def _dtype(self, what: str) -> Any:
+        found = self.key_codec if what == "key" else self.value_codec
+        if found is not None:
+            return found.dtype
+        return "<u4" if (self.type in _INDEXED and what == "key") or (self.type in _DESCRIPTORS and what == "value") else None
+
+    # Coding functions are chosen at the first use and then called directly.
+
+    def _first_decode_key(self, data: Any) -> Any:
+        chosen = self.key_codec
+        self._decode_key = (_integer if chosen is None and self.type in _INDEXED else
+                            bytes if chosen is None else chosen.decode)
+        return self._decode_key(data)
+
+    def _first_encode_key(self, key: Any) -> bytes:
+        chosen = self.key_codec
+        if self.type in _KEYLESS:
+            raise UsageError(f"a {self.type.name.lower()} has no keys", helps=("use push, pop and peek",))
+        self._encode_key = (self._encode_index if self.type in _INDEXED else
+                            self._encode_bytes if chosen is None else chosen.encode)
+        return self._encode_key(key)
+
+    def _encode_index(self, key: Any) -> bytes:
+        try:
+            index = int(key)
+        except (TypeError, ValueError):
+            raise UsageError(f"map {self.name!r} is an array: its keys are integers, not {key!r}") from None
+        if not 0 <= index < self.max_entries:
+            raise KeyMissing(f"array {self.name!r} has entries 0 to {self.max_entries - 1}, not {index}", map_name=self.name)
+        return index.to_bytes(4, "little")
+
+    def _encode_bytes(self, key: Any) -> bytes:
+        if isinstance(key, (bytes, bytearray, memoryview)):
+            return bytes(key)
+        raise UsageError(f"map {self.name!r} has no types: give keys and values as bytes, not {key!r}",
+                         helps=("compile the object with BTF (clang: -g) to use typed values",))
+
+    def _first_decode_value(self, data: Any) -> Any:
+        chosen = self.value_codec
+        one = _integer if self.type in _DESCRIPTORS else bytes if chosen is None else chosen.decode
+        if self.per_cpu:
+            step, size = -(-self.value_size // 8) * 8, self.value_size
+
+            def decode(data: Any) -> tuple[Any, ...]:
+                return tuple([one(data[at:at + size]) for at in range(0, len(data), step)])
+
+            self._decode_value = decode
+        else:
+            self._decode_value = one
+        return self._decode_value(data)
+
+    def _first_encode_value(self, value: Any) -> bytes:
+        chosen = self.value_codec
+        if self.type in _DESCRIPTORS:
+            self._encode_value = self._encode_descriptor
+        elif self.per_cpu:
+            self._encode_value = self._encode_cpus
+        else:
+            self._encode_value = self._encode_bytes if chosen is None else chosen.encode
+        return self._encode_value(value)
+
+    def _encode_cpus(self, values: Any) -> bytes:
+        one = self._encode_bytes if self.value_codec is None else self.value_codec.encode
+        if isinstance(values, (list, tuple)):
+            return self.kernel.join_cpus([one(v) for v in values])
+        from ebpf.kernel.cpus import per_cpu_slots
+
+        return self.kernel.join_cpus([one(values)] * per_cpu_slots())
+
+    def _encode_descriptor(self, value: Any) -> bytes:
+        """A program, map, cgroup directory or anything else with a descriptor, or its number."""
+        number = value if isinstance(value, int) else value.fileno() if hasattr(value, "fileno") else None
+        if number is None or number < 0:
+            raise UsageError(f"map {self.name!r} holds open programs, maps or files, not {value!r}")
+        return int(number).to_bytes(4, "little")
+
+
+def _integer(data: Any) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _split(data: memoryview, size: int, count: int, decode: Callable[[Any], Any]) -> list[Any]:
+    if not count:
+        return []
+    return [decode(data[at:at + size]) for at in range(0, count * size, size)]
+
+
+def _array(data: memoryview, size: int, dtype: Any, count: int) -> np.ndarray[Any, Any]:
+    import numpy
+
+    if dtype is None:
+        return numpy.frombuffer(data, numpy.uint8).reshape(count, size)
+    try:
+        return numpy.frombuffer(data, numpy.dtype(dtype), count)
+    except ValueError as error:
+        raise MapError(f"{size} bytes do not fit dtype {dtype}: {error}", map_name="") from None

@@ -1,0 +1,240 @@
+"""`load` and `Session`: an object in the kernel, with everything that belongs to it, until it is closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ebpf.errors import AttachError, EbpfError, UnknownName, UsageError
+from ebpf.session.maps import Map
+from ebpf.session.programs import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ebpf.kernel.attach import KernelLink
+    from ebpf.kernel.loader import KernelObject
+    from ebpf.kernel.perfbuf import Poller
+    from ebpf.kernel.tracepipe import TracePipe
+    from ebpf.object import Object
+
+
+class _EventType:
+    """The type of a map's events, looked up when somebody asks: most sessions never do."""
+
+    __slots__ = ("_name", "_obj")
+
+    def __init__(self, obj: Object, name: str) -> None:
+        self._obj = obj
+        self._name = name
+
+    def __call__(self) -> int:
+        obj = self._obj
+        found = obj.events.get(self._name)
+        return found if found is not None else obj.maps[self._name].value_type_id
+
+
+class Names(dict[str, Any]):
+    """Programs or maps by name; a name that is not there raises `UnknownName`, which says what similar ones are."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise unknown_name(self._what, name, self)
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that an object does not have."""
+    from ebpf.diagnostics import did_you_mean
+
+    names = list(known)
+    similar = did_you_mean(name, names)
+    helps = (f"did you mean {' or '.join(map(repr, similar))}?",) if similar else (
+        f"it has {', '.join(names)}" if names else f"it has no {what}s at all",)
+    return UnknownName(f"no {what} called {name!r}", name=name, similar=similar, helps=helps)
+
+
+class Session:
+    """An object in the kernel: its `programs` and `maps` by name, and the `links` made through them.
+
+    A context manager. `close` (or the end of ``with``, whatever ended it, Ctrl-C too) detaches, then closes everything. If the process
+    is killed the kernel does the same, since nothing but file descriptors holds it; what was pinned stays.
+    """
+
+    def __init__(self, loaded: KernelObject) -> None:
+        self._loaded = loaded
+        self.obj: Object = loaded.obj
+        self.programs: dict[str, Program] = Names("program")
+        self.maps: dict[str, Map] = Names("map")
+        self.links: list[KernelLink] = []
+        self._closed = False
+        self._callbacks: dict[str, Callable[[Any], Any]] = {}
+        obj = self.obj
+        for name, kernel in loaded.maps.items():
+            spec = obj.maps[name]
+            self.maps[name] = Map(kernel, spec=spec, btf=obj.btf, key_type_id=spec.key_type_id,
+                                  value_type_id=spec.value_type_id, event_type=_EventType(obj, name))
+        for name, program in loaded.programs.items():
+            self.programs[name] = Program(self, program, obj.programs[name])
+
+    def __repr__(self) -> str:
+        state = " (closed)" if self._closed else ""
+        return f"<Session {self.obj.name}: {len(self.programs)} programs, {len(self.maps)} maps, {len(self.links)} links{state}>"
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
+                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> Program:
+        """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or as told.
+
+        `type` (`ProgType`), `expected_attach_type` and `attach_to` are for programs whose section does not say.
+        """
+        found = self.programs.get(name)
+        if found is not None:
+            return found
+        if name not in self.obj.programs:
+            raise unknown_name("program", name, self.obj.programs)
+        kernel = self._loaded.load_program(name, type=type, expected_attach_type=expected_attach_type,
+                                           attach_to=attach_to, log_level=log_level, ifindex=ifindex)
+        self.programs[name] = made = Program(self, kernel, self.obj.programs[name])
+        return made
+
+    # ---- attaching ----
+
+    def attach(self, *names: str) -> list[KernelLink]:
+        """Attach programs where their sections say: those named, or all whose section names a target.
+
+        All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to attach.
+        """
+        wanted = [self.programs[n] for n in names] if names else [
+            p for p in self.programs.values() if (info := p.spec.info if p.spec is not None else None) and info.auto_attach]
+        if not wanted:
+            raise AttachError("no program's section says where to attach it",
+                              helps=tuple(f"{p.name}: section {p.section!r}" for p in self.programs.values()))
+        made: list[KernelLink] = []
+        try:
+            for program in wanted:
+                made.append(program.attach())
+        except BaseException:
+            for link in reversed(made):
+                self.disown(link)
+                link.detach()
+            raise
+        return made
+
+    def adopt(self, link: KernelLink) -> KernelLink:
+        """Make a link part of the session: it is detached when the session is closed."""
+        if self._closed:
+            link.detach()
+            raise UsageError("the session is closed")
+        self.links = [old for old in self.links if old.attached]
+        self.links.append(link)
+        return link
+
+    def disown(self, link: KernelLink) -> None:
+        """The other way round: the link lives as long as its owner keeps it."""
+        self.links = [other for other in self.links if other is not link]
+
+    # ---- events ----
+
+    def on_event(self, map_name: str, callback: Callable[[Any], Any], *, type: str | None = None, pages: int = 64) -> None:
+        """Call ``callback(event)`` during `poll` for every event of that ring buffer or perf event array."""
+        map = self.maps[map_name]
+        if map_name not in self._callbacks:
+            map.events(type=type, pages=pages)
+        self._callbacks[map_name] = callback
+
+    def poll(self, timeout: float | None = None) -> int:
+        """Wait up to ``timeout`` seconds (``None``: for ever) for events and hand them to the callbacks; how many."""
+        if not self._callbacks:
+            raise UsageError("nothing to poll: no callback is set", helps=("set one with session.on_event(map, callback)",))
+        streams = [(self.maps[name].streams[0], callback) for name, callback in self._callbacks.items()]
+        count = sum(stream.consume(callback) for stream, callback in streams)
+        if count:
+            return count
+        if len(streams) == 1:
+            return streams[0][0].consume(streams[0][1], timeout=timeout)
+        watch = self.poller()
+        try:
+            for stream, callback in streams:
+                watch.add(stream.fileno(), lambda s=stream, c=callback: s.consume(c))  # type: ignore[misc]
+            return watch.poll(timeout)
+        finally:
+            watch.close()
+
+    def poller(self) -> Poller:
+        """Something that waits on several descriptors at once and calls their handlers."""
+        from ebpf.kernel.perfbuf import Poller
+
+        return Poller()
+
+    @property
+    def lost(self) -> int:
+        """Events of all maps that the kernel reported as lost."""
+        return sum(map.lost for map in self.maps.values())
+
+    def trace_pipe(self) -> TracePipe:
+        """What programs print with ``bpf_trace_printk``: a file-like object to iterate over or `read_line` from.
+
+        The pipe is the machine's only one: lines of other programs come through it too.
+        """
+        from ebpf.kernel.tracepipe import TracePipe
+
+        return TracePipe()
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """Detach, close and forget everything; doing so again is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        links, self.links = self.links, []
+        problem: EbpfError | OSError | None = None
+        for link in reversed(links):
+            try:
+                link.detach()
+            except (EbpfError, OSError) as error:  # go on: the rest must not stay attached
+                problem = problem or error
+        for map in self.maps.values():
+            map.close()
+        self._loaded.close()
+        if problem is not None:
+            raise problem
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Program]:
+        return iter(self.programs.values())
+
+
+def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = True, types: Mapping[str, int] | None = None,
+         max_entries: Mapping[str, int] | None = None, data: Mapping[str, bytes] | None = None,
+         reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
+    """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
+
+    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those names. ``types`` gives
+    program types where sections do not. ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what the
+    object says; ``reuse`` shares maps of another session. Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays
+    behind then.
+    """
+    from ebpf.kernel.loader import load as load_object
+
+    if isinstance(obj, (bytes, str)):
+        from ebpf.session.build import open_object
+
+        obj = open_object(obj)
+    loaded = load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
+                         reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level)
+    try:
+        return Session(loaded)
+    except BaseException:
+        loaded.close()
+        raise
