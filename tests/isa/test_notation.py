@@ -84,7 +84,8 @@ def _compare(rows: list[Form], command: list[str], tmp_path: Path) -> None:
 
 
 PROGRAM = """
-struct { int (*type)[2]; int (*key_size)[4]; int (*value_size)[8]; int (*max_entries)[4]; } m __attribute__((section(".maps"), used));
+struct { int (*type)[2]; int (*key_size)[4]; int (*value_size)[8]; int (*max_entries)[4]; } m
+    __attribute__((section(".maps"), used));
 static void *(*lookup)(void *, const void *) = (void *)1;
 static long (*ktime)(void) = (void *)5;
 static __attribute__((noinline)) int twice(int x) { asm volatile("" : "+r"(x)); return x * 2; }
@@ -105,13 +106,14 @@ char _license[] __attribute__((section("license"), used)) = "GPL";
 @pytest.mark.parametrize("cpu", ["v1", "v3"])
 def test_a_loaded_program_reads_as_bpftool_prints_it(tmp_path: Path, cpu: str) -> None:
     (tmp_path / "p.c").write_text(PROGRAM)
-    subprocess.run(["clang-14", "-target", "bpf", f"-mcpu={cpu}", "-O2", "-g", "-c", "p.c", "-o", "p.o"], cwd=tmp_path, check=True)
+    subprocess.run(["clang-14", "-target", "bpf", f"-mcpu={cpu}", "-O2", "-g", "-c", "p.c", "-o", "p.o"],
+                   cwd=tmp_path, check=True)
     pin = f"/sys/fs/bpf/ebpf_isa_test_{os.getpid()}_{cpu}"
     loaded = subprocess.run(["bpftool", "prog", "load", "p.o", pin], cwd=tmp_path, capture_output=True, text=True)
     if loaded.returncode:
         pytest.skip(f"this kernel or user cannot load a socket filter: {loaded.stderr.strip().splitlines()[-1]}")
     try:
-        text = subprocess.run(["bpftool", "prog", "dump", "xlated", "pinned", pin], check=True, capture_output=True, text=True).stdout
+        text = subprocess.check_output(["bpftool", "prog", "dump", "xlated", "pinned", pin], text=True)
         subprocess.run(["bpftool", "prog", "dump", "xlated", "pinned", pin, "file", str(tmp_path / "raw")], check=True)
     finally:
         Path(pin).unlink()

@@ -28,15 +28,18 @@ static long (*bpf_for_each_map_elem)(void *map, void *cb, void *ctx, u64 flags) 
 
 HELLO = """
 struct event { u32 pid; char comm[16]; };
-struct { __uint(type, 1); __type(key, u32); __type(value, struct event); __uint(max_entries, 100); } counts SEC(".maps");
-SEC("socket") int hello(void *ctx) { u32 k = 1; struct event *e = bpf_map_lookup_elem(&counts, &k); if (e) e->pid++; return 0; }
+struct { __uint(type, 1); __type(key, u32); __type(value, struct event); __uint(max_entries, 100); }
+    counts SEC(".maps");
+SEC("socket") int hello(void *ctx) {
+    u32 k = 1; struct event *e = bpf_map_lookup_elem(&counts, &k); if (e) e->pid++; return 0; }
 char LICENSE[] SEC("license") = "GPL";
 """
 
 RICH = """
 struct key { u32 a; u32 b; };
 struct inner { __uint(type, 2); __uint(max_entries, 4); __type(key, u32); __type(value, u64); };
-struct { __uint(type, 2); __uint(max_entries, 4); __type(key, u32); __type(value, u64); } in1 SEC(".maps"), in2 SEC(".maps");
+struct { __uint(type, 2); __uint(max_entries, 4); __type(key, u32); __type(value, u64); }
+    in1 SEC(".maps"), in2 SEC(".maps");
 struct { __uint(type, 12); __uint(max_entries, 3); __type(key, u32); __array(values, struct inner); }
     outer SEC(".maps") = { .values = { [0] = (void *)&in1, [2] = (void *)&in2 } };
 struct { __uint(type, 1); __type(key, struct key); __type(value, u64); __uint(max_entries, 10240); __uint(map_flags, 1);
@@ -75,7 +78,8 @@ struct task_struct { int pid; int tgid; } __attribute__((preserve_access_index))
 SEC("tp_btf/sched_switch") int f(u64 *ctx) {
     struct task_struct *t = (void *)ctx[1];
     if (other_kfunc) other_kfunc();
-    return CONFIG_HZ + CONFIG_X + (int)LINUX_KERNEL_VERSION + (int)(long)&some_symbol + some_variable + some_kfunc(3) + t->tgid;
+    return CONFIG_HZ + CONFIG_X + (int)LINUX_KERNEL_VERSION + (int)(long)&some_symbol + some_variable + some_kfunc(3)
+        + t->tgid;
 }
 """
 
@@ -96,7 +100,8 @@ SEC("socket") int f(void *ctx) { u32 k = 1; return bpf_map_lookup_elem(&two, &k)
 """
 
 ULONG = """
-struct { __uint(type, 33); __uint(map_flags, 1024); __uint(max_entries, 10); __ulong(map_extra, 0x10000000); } arena SEC(".maps");
+struct { __uint(type, 33); __uint(map_flags, 1024); __uint(max_entries, 10); __ulong(map_extra, 0x10000000); }
+    arena SEC(".maps");
 """
 
 SOURCES = {"calls": CALLS, "legacy": LEGACY, "ulong": ULONG, "hello": HELLO, "rich": RICH, "externs": EXTERNS}
@@ -109,7 +114,22 @@ def compiled(name: str, *flags: str) -> bytes:
 
     if not shutil.which("clang-14"):
         pytest.skip("clang-14 is not installed")
-    command = ["clang-14", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wno-everything", *flags, "-x", "c", "-c", "-", "-o", "-"]
+    command = ["clang-14", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wno-everything", *flags, "-x", "c", "-c",
+               "-", "-o", "-"]
     done = subprocess.run(command, input=(HEAD + SOURCES[name]).encode(), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def slim(name: str) -> bytes:
+    """What the compiler makes of LLVM's output."""
+    from ebpf.object import ElfImage, read_object
+
+    data = compiled(name)
+    btf = read_object(data).btf
+    assert btf is not None
+    image = ElfImage.parse(data)
+    image.drop(".debug*", ".eh_frame", ".rel.BTF", ".nothing")
+    image.replace(".BTF", btf.data)
+    image.add_events({"counts": 5})
+    return image.emit()

@@ -25,7 +25,8 @@ def function(name: str, text: str, *relocations: Relocation) -> ProgramSpec:
 
 
 def objects(*functions: ProgramSpec) -> Object:
-    return Object("test", "GPL", 0, {functions[0].name: functions[0]}, {f.name: f for f in functions[1:]}, {}, None, {}, {}, None)
+    main, *others = functions
+    return Object("test", "GPL", 0, {main.name: main}, {f.name: f for f in others}, {}, None, {}, {}, None)
 
 
 def test_calls_callbacks_and_circles() -> None:
@@ -84,7 +85,7 @@ def test_all_that_is_linked_decodes(name: str) -> None:
     obj = read_object(compiled(name))
     for program in obj.programs:
         linked = link(obj, program)
-        slots = {slot: insn for slot, insn in isa.iter_slots(isa.decode(linked.code))}
+        slots = dict(isa.iter_slots(isa.decode(linked.code)))
         for slot, kind, symbol, _ in linked.relocations:
             assert slots[slot].opcode == (0x85 if kind == "kfunc" else 0x18)
             if kind == "map" or kind == "data":
@@ -104,8 +105,8 @@ def test_linked_code_is_what_libbpf_loads(tmp_path: Path) -> None:
     if loaded.returncode:
         pytest.skip(f"this kernel or user cannot load a socket filter: {loaded.stderr.strip()[-200:]}")
     try:
-        dumps = {name: subprocess.check_output(["bpftool", "prog", "dump", "xlated", "pinned", f"{pin}/{name}"], text=True)
-                 for name in ("calls", "other")}
+        dump = ["bpftool", "prog", "dump", "xlated", "pinned"]
+        dumps = {name: subprocess.check_output([*dump, f"{pin}/{name}"], text=True) for name in ("calls", "other")}
     finally:
         shutil.rmtree(pin)
     obj = read_object(compiled("calls"))

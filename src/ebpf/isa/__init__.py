@@ -5,8 +5,8 @@
 >>> [text for slot, insn, text in isa.disassemble(code)]
 ['r0 = 0', 'exit']
 
-The notation is the kernel's own (`kernel/bpf/disasm.c`): what the verifier's log and ``bpftool prog dump xlated`` print.
-Everything derives from one table, `ebpf.isa.forms`.
+The notation is the kernel's own (`kernel/bpf/disasm.c`): what the verifier's log and ``bpftool prog dump xlated``
+print. Everything derives from one table, `ebpf.isa.forms`.
 """
 
 from __future__ import annotations

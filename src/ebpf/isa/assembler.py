@@ -13,8 +13,8 @@
 As in the kernel's own output, ``r1 = 5`` is a move and ``r1 = 0x5`` (or ``r1 = 5 ll``, as LLVM writes it) a wide load.
 Lines may be pasted from a verifier log or a bpftool dump: ``12: (bf) `` before an instruction is skipped.
 
-How a line is understood: its registers and numbers are taken out, and what remains (the *shape*, ``r = * ( u64 * ) ( r N )``)
-is looked up among the shapes of the templates in `ebpf.isa.forms`.
+How a line is understood: its registers and numbers are taken out, and what remains (the *shape*, ``r = * ( u64 * ) (
+r N )``) is looked up among the shapes of the templates in `ebpf.isa.forms`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PLUS_MINUS = re.compile(r"\+\s*-(?=\d)")  # `[0]+-4`, `skb[r1 + -4]`: how the k
 
 _LIMITS = {"off": (-(1 << 15), (1 << 15) - 1), "imm": (-(1 << 31), (1 << 32) - 1), "uimm": (-(1 << 31), (1 << 32) - 1),
            "rel": (-(1 << 31), (1 << 31) - 1), "wide": (-(1 << 63), (1 << 64) - 1), "lo": (-(1 << 31), (1 << 32) - 1),
-           "hi": (-(1 << 31), (1 << 32) - 1), "to": (0, 0xFFFF), "frm": (0, 0xFFFF), "fd_idx": (-(1 << 15), (1 << 15) - 1)}
+           "hi": (-(1 << 31), (1 << 32) - 1), "to": (0, 0xFFFF), "frm": (0, 0xFFFF)}
 _SAMPLES = {"dst": "1", "src": "1", "off": "+1", "imm": "1", "uimm": "0x1", "rel": "+1", "wide": "0x1", "lo": "1",
             "hi": "1", "to": "1", "frm": "1", "helper": "bpf_x"}
 
@@ -68,7 +68,8 @@ class _Mistake(Exception):
 def assemble(text: str, *, filename: str = "<assembly>") -> list[Insn]:
     """The instructions that ``text`` spells, one to a line.
 
-    Raises `CompileError` with one diagnostic per mistake: unknown instruction, number out of range, unknown label or helper.
+    Raises `CompileError` with one diagnostic per mistake: unknown instruction, number out of range, unknown label or
+    helper.
     """
     table = _table()
     diagnostics: list[Diagnostic] = []
@@ -149,7 +150,8 @@ class _Table:
         self.shapes: dict[str, tuple[Form, tuple[str | int, ...]]] = {}
         self.words: set[str] = {"ll", "fd"}
         for form in FORMS:
-            self.words.update(re.findall(r"kernel-function|(?<![\w{])[A-Za-z_]\w*", _PLACEHOLDER.sub(" ", form.template)))
+            literal = _PLACEHOLDER.sub(" ", form.template)
+            self.words.update(re.findall(r"kernel-function|(?<![\w{])[A-Za-z_]\w*", literal))
         self.words -= {"r", "w", "r0"}
         loose: list[tuple[str, tuple[Form, tuple[str | int, ...]]]] = []
         for form in FORMS:
@@ -278,12 +280,13 @@ def _insn(form: Form, fields: dict[str, int], names: dict[str, _Tok], slot: int,
             raise _Mistake(f"there is no label `{text}`", column, end,
                            helps=[f"did you mean `{n}`?" for n in near[:1]])
     fixed_off, fixed_imm = form.match >> 16 & 0xFFFF, form.match >> 32
-    off = fields.get("off", fields.get("fd_idx", fixed_off - (fixed_off >> 15 << 16)))
+    off = fields.get("off", fixed_off - (fixed_off >> 15 << 16))
     dst = fields.get("dst", 0) if form.free & DST else 0
     src = fields.get("src", 0) if form.free & SRC else src_fixed
     if form.opcode == OP_LDDW:
         low = fields.get("wide", fields.get("lo", fields.get("rel", 0)))
-        imm = low & 0xFFFFFFFFFFFFFFFF if "wide" in fields else (low & 0xFFFFFFFF) | (fields.get("hi", 0) & 0xFFFFFFFF) << 32
+        high = low >> 32 if "wide" in fields else fields.get("hi", 0)
+        imm = low & 0xFFFFFFFF | (high & 0xFFFFFFFF) << 32
         return Insn(OP_LDDW, dst, src, 0, imm)
     if "to" in fields:
         imm = fields["to"] << 16 | fields["frm"]

@@ -148,7 +148,8 @@ def _refusal(word: int, slot: int | None, high: int = 0) -> InsnError:
     else:
         # The form with the fewest fields in disagreement is the one that was probably meant.
         names = ((DST, "dst"), (SRC, "src"), (OFF, "off"), (IMM, "imm"))
-        wrong = min(([name for field, name in names if (word ^ match) & mask & field] for mask, match, _ in rows), key=len)
+        wrong = min(([name for field, name in names if (word ^ match) & mask & field] for mask, match, _ in rows),
+                    key=len)
         why = f"opcode 0x{opcode:02x} with an unexpected {' and '.join(wrong)}"
     return InsnError(f"{why} in instruction {_hex(word)}", offset=None if slot is None else slot * SLOT_BYTES,
                      notes=() if slot is None else (f"byte {slot * SLOT_BYTES} of the code, slot {slot}",))

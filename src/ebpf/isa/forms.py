@@ -1,18 +1,18 @@
 """The table of instruction forms: one row per form, and everything else in `ebpf.isa` derives from it.
 
-A form is a pattern over the 64 bits of a slot (``word & mask == match``) and a template in the kernel's notation. Fields
-that a form does not name in its template's operands are fixed by the pattern, nearly always to zero, so decoding
-through the table rejects reserved bits (RFC 9669 section 3: "unused fields must be set to zero").
+A form is a pattern over the 64 bits of a slot (``word & mask == match``) and a template in the kernel's notation.
+Fields that a form does not name in its template's operands are fixed by the pattern, nearly always to zero, so
+decoding through the table rejects reserved bits (RFC 9669 section 3: "unused fields must be set to zero").
 
 Operands of templates (`OPERANDS` in `ebpf.isa.text` says how each prints and parses):
 
-=========  =====================================================  ========  ==================================================
-dst, src   register number                                        lo, hi    halves of a wide immediate, signed
-off        signed 16 bits, with sign                              wide      the whole wide immediate, hexadecimal
-imm        signed 32 bits, decimal                                to, frm   upper and lower 16 bits of the immediate
-uimm       the same bits unsigned, hexadecimal                    helper    name of the helper function that ``imm`` numbers
-rel        the immediate, with sign: a distance in slots          fd_idx    ``[off]`` of a kernel function call, if not zero
-=========  =====================================================  ========  ==================================================
+=========  =============================================  ========  ===========================================
+dst, src   register number                                lo, hi    halves of a wide immediate, signed
+off        signed 16 bits, with sign                      wide      the whole wide immediate, hexadecimal
+imm        signed 32 bits, decimal                        to, frm   upper and lower 16 bits of the immediate
+uimm       the same bits unsigned, hexadecimal            helper    name of the helper function number ``imm``
+rel        the immediate, with sign: slots to go          fd_idx    ``[off]`` of a kernel function's call, or ""
+=========  =============================================  ========  ===========================================
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ _SIGN_EXTENSIONS = ((8, "s8"), (16, "s16"), (32, "s32"))  # a move's offset says
 _JUMPS = (
     (0x10, "jeq", "==", "3.18"), (0x20, "jgt", ">", "3.18"), (0x30, "jge", ">=", "3.18"), (0x40, "jset", "&", "3.18"),
     (0x50, "jne", "!=", "3.18"), (0x60, "jsgt", "s>", "3.18"), (0x70, "jsge", "s>=", "3.18"),
-    (0xA0, "jlt", "<", "4.14"), (0xB0, "jle", "<=", "4.14"), (0xC0, "jslt", "s<", "4.14"), (0xD0, "jsle", "s<=", "4.14"),
+    (0xA0, "jlt", "<", "4.14"), (0xB0, "jle", "<=", "4.14"), (0xC0, "jslt", "s<", "4.14"),
+    (0xD0, "jsle", "s<=", "4.14"),
 )
 _SIZES = ((B, "u8", "s8"), (H, "u16", "s16"), (W, "u32", "s32"), (DW, "u64", ""))
 _ATOMICS = ((0x00, "add", "+="), (0x40, "or", "|="), (0x50, "and", "&="), (0xA0, "xor", "^="))
@@ -136,7 +137,8 @@ def _arithmetic() -> Iterator[Form]:
         group = "base64" if width == 64 else "base32"
         yield Form(ALU | K | 0xD0, "le", f"r{{dst}} = le{width} r{{dst}}", free=DST, imm=width, group=group)
         yield Form(ALU | X | 0xD0, "be", f"r{{dst}} = be{width} r{{dst}}", free=DST, imm=width, group=group)
-        yield Form(ALU64 | 0xD0, "bswap", f"r{{dst}} = bswap{width} r{{dst}}", free=DST, imm=width, group=group, since="6.6")
+        yield Form(ALU64 | 0xD0, "bswap", f"r{{dst}} = bswap{width} r{{dst}}", free=DST, imm=width, group=group,
+                   since="6.6")
     yield Form(ALU64 | X | 0xB0, "addr_space_cast", "r{dst} = addr_space_cast(r{src}, {to}, {frm})",
                free=DST | SRC | IMM, off=1, group="linux", since="6.9")
     yield Form(ALU64 | X | 0xB0, "mov_percpu", "r{dst} = &(void __percpu *)(r{src})", free=DST | SRC, off=-1,
@@ -157,8 +159,8 @@ def _jumps() -> Iterator[Form]:
     yield Form(OP_CALL, "call", "call {helper}#{imm}", free=IMM, group="base32")
     yield Form(OP_CALL, "call_local", "call pc{rel}", free=IMM, src=PSEUDO_CALL, group="base32", since="4.16")
     # The kernel keeps the distance in `off` once the callee is compiled, and puts an address into `imm`.
-    yield Form(OP_CALL, "call_local", "call pc{off}#{imm}", free=OFF | IMM, src=PSEUDO_CALL, group="linux", since="4.16",
-               internal=True)
+    yield Form(OP_CALL, "call_local", "call pc{off}#{imm}", free=OFF | IMM, src=PSEUDO_CALL, group="linux",
+               since="4.16", internal=True)
     yield Form(OP_CALL, "call_kfunc", "call kernel-function{fd_idx}#{imm}", free=OFF | IMM, src=PSEUDO_KFUNC_CALL,
                group="base32", since="5.13")
     # Not loaded by any kernel; compilers emit it for calls through pointers that were not optimised away.
@@ -181,7 +183,8 @@ def _memory() -> Iterator[Form]:
             yield Form(LD | MODE_ABS | size, "ld_abs", f"r0 = *({unsigned} *)skb[{{imm}}]", free=IMM, group="packet")
             yield Form(LD | MODE_IND | size, "ld_ind", f"r0 = *({unsigned} *)skb[r{{src}} + {{imm}}]", free=SRC | IMM,
                        group="packet")
-        yield Form(STX | MODE_ATOMIC | size, "load_acquire", f"r{{dst}} = load_acquire(({unsigned} *)(r{{src}} {{off}}))",
+        yield Form(STX | MODE_ATOMIC | size, "load_acquire",
+                   f"r{{dst}} = load_acquire(({unsigned} *)(r{{src}} {{off}}))",
                    free=DST | SRC | OFF, imm=ATOMIC_LOAD_ACQ, group="linux", since="6.15")
         yield Form(STX | MODE_ATOMIC | size, "store_release",
                    f"store_release(({unsigned} *)(r{{dst}} {{off}}), r{{src}})",
@@ -201,7 +204,8 @@ def _atomics(size: int, place: str, bits: str, group: str) -> Iterator[Form]:
     opcode, free = STX | MODE_ATOMIC | size, DST | SRC | OFF
     for code, op, sign in _ATOMICS:
         since = "3.18" if op == "add" else "5.12"
-        yield Form(opcode, f"atomic_{op}", f"lock *{place} {sign} r{{src}}", free=free, imm=code, group=group, since=since)
+        yield Form(opcode, f"atomic_{op}", f"lock *{place} {sign} r{{src}}", free=free, imm=code, group=group,
+                   since=since)
         yield Form(opcode, f"atomic_fetch_{op}", f"r{{src}} = atomic{bits}_fetch_{op}({place}, r{{src}})", free=free,
                    imm=code | ATOMIC_FETCH, group=group, since="5.12")
     yield Form(opcode, "xchg", f"r{{src}} = atomic{bits}_xchg({place}, r{{src}})", free=free, imm=ATOMIC_XCHG,

@@ -83,7 +83,8 @@ class Symbol:
         return self.binding == STB_LOCAL or self.visibility in (STV_HIDDEN, STV_INTERNAL)
 
     def __repr__(self) -> str:
-        return f"Symbol({self.index}, {self.name!r}, type={self.type}, section={self.section}, {self.value:#x}+{self.size})"
+        place = f"section={self.section}, {self.value:#x}+{self.size}"
+        return f"Symbol({self.index}, {self.name!r}, type={self.type}, {place})"
 
 
 class Rel:
@@ -104,7 +105,8 @@ class Rel:
 class ElfImage:
     """The sections, symbols and relocations of an object file.
 
-    ``sections[0]`` is the empty section that ELF wants there. `drop`, `replace` and `add` change the image; `emit` writes it.
+    ``sections[0]`` is the empty section that ELF wants there. `drop`, `replace` and `add` change the image; `emit`
+    writes it.
     """
 
     __slots__ = ("_by_name", "_relocated_by", "_symbols", "flags", "sections")
@@ -254,8 +256,8 @@ class ElfImage:
     def drop(self, *names: str) -> None:
         """Remove sections by name, with the relocations that apply to them and symbols that nothing else needs.
 
-        A name may end in ``*``. Sections that are not there are no mistake. Raises `ElfError` if what remains refers to a
-        symbol inside a removed section.
+        A name may end in ``*``. Sections that are not there are no mistake. Raises `ElfError` if what remains refers
+        to a symbol inside a removed section.
         """
         prefixes = tuple(n[:-1] for n in names if n.endswith("*"))
         gone = {s.index for s in self.sections[1:] if s.name in names or (prefixes and s.name.startswith(prefixes))}
@@ -269,7 +271,8 @@ class ElfImage:
         kept = [s for s in symbols if s.index == 0 or s.section not in gone or s.section == SHN_UNDEF]
         for symbol in symbols:
             if symbol.index in used and symbol.section in gone and symbol.index:
-                raise ElfError(f"cannot drop `{self.sections[symbol.section].name}`: `{symbol.name}` in it is still used")
+                section_name = self.sections[symbol.section].name
+                raise ElfError(f"cannot drop `{section_name}`: `{symbol.name}` in it is still used")
         table = next((s for s in self.sections if s.type == SHT_SYMTAB), None)
         if table is not None and table.index in gone:
             if used:
@@ -300,7 +303,8 @@ class ElfImage:
         # LLVM keeps section and symbol names in one table; `emit` gives the section names one of their own.
         strtab = self.sections[table.link]
         strtab.data, strtab.size = strings, len(strings)
-        table.data = b"".join(_SYM.pack(names[s.name], s.binding << 4 | s.type, s.visibility, s.section, s.value, s.size)
+        table.data = b"".join(_SYM.pack(names[s.name], s.binding << 4 | s.type, s.visibility, s.section, s.value,
+                                        s.size)
                               for s in symbols)
         table.size = len(table.data)
         table.info = next((i for i, s in enumerate(symbols) if s.binding != STB_LOCAL), len(symbols))
@@ -312,8 +316,8 @@ class ElfImage:
         sections = list(self.sections)
         linked = {s.link for s in sections}
         # A table of section names alone is made anew in its place; one that symbols use too is left to them.
-        at = next((s.index for s in sections if s.type == SHT_STRTAB and s.name == ".shstrtab" and s.index not in linked),
-                  len(sections))
+        at = next((s.index for s in sections
+                   if s.type == SHT_STRTAB and s.name == ".shstrtab" and s.index not in linked), len(sections))
         names, strings = _strings([*(s.name for s in sections), ".shstrtab"])
         if at == len(sections):
             sections.append(Section(at, ".shstrtab", SHT_STRTAB, 0, strings, len(strings), 0, 0, 1, 0))
@@ -357,12 +361,13 @@ def _header(view: memoryview) -> tuple[bytes, int, int, int, int, int, int, int,
 
 def _cut(view: memoryview, offset: int, size: int, what: str) -> memoryview:
     if offset + size > len(view):
-        raise ElfError(f"{what} reaches to byte {offset + size}, the file has {len(view)}", offset=min(offset, len(view)))
+        raise ElfError(f"{what} reaches to byte {offset + size}, the file has {len(view)}",
+                       offset=min(offset, len(view)))
     return view[offset:offset + size]
 
 
 class _Strings:
-    """A string table. Names may share their tails, so what is taken out is counted: it cannot grow beyond all bounds."""
+    """A string table. Names may share their tails: what is taken out is counted, so that it cannot grow forever."""
 
     __slots__ = ("_known", "_left", "_table")
 
@@ -380,7 +385,8 @@ class _Strings:
                                offset=where)
             self._left -= end - offset
             if self._left < 0:
-                raise ElfError(f"names overlap again and again in a string table of {len(self._table)} bytes", offset=where)
+                raise ElfError(f"names overlap again and again in a string table of {len(self._table)} bytes",
+                               offset=where)
             found = self._known[offset] = self._table[offset:end].decode("utf-8", "surrogateescape")
         return found
 

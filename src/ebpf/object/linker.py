@@ -23,7 +23,7 @@ _PSEUDO_CALL, _PSEUDO_FUNC = 1, 4
 
 
 class Unresolved(NamedTuple):
-    """An instruction that the loader completes: the ``kind``, ``symbol`` and ``addend`` of `Relocation`, at ``slot``."""
+    """An instruction for the loader to complete: ``kind``, ``symbol`` and ``addend`` of `Relocation`, at ``slot``."""
 
     slot: int
     kind: RelocationKind
@@ -34,8 +34,8 @@ class Unresolved(NamedTuple):
 class Linked(NamedTuple):
     """A whole program. ``insn_off`` in the three tables, and ``slot``, count 8-byte slots, as bpf(2) does.
 
-    ``functions`` are (slot, name) of each function, the program itself first. ``func_info`` and ``line_info`` are empty if
-    any function lacks them: the kernel wants all or none.
+    ``functions`` are (slot, name) of each function, the program itself first. ``func_info`` and ``line_info`` are
+    empty if any function lacks them: the kernel wants all or none.
     """
 
     code: bytes
@@ -97,7 +97,7 @@ def link(obj: Object, program_name: str) -> Linked:
                 pack_into("<i4xi", code, slot * 8 + 4, starts[symbol] - slot - 1, 0)
             elif kind == "undefined":
                 raise RelocationError(
-                    f"`{part.name}` uses `{symbol}`, which is neither defined in {obj.name} nor declared to be the kernel's",
+                    f"`{part.name}` uses `{symbol}`, neither defined in {obj.name} nor declared as the kernel's",
                     helps=(f"define it, or declare `extern … {symbol} __ksym;` (with debug information: `-g`)",))
             else:
                 open_.append(Unresolved(slot, kind, symbol, addend))

@@ -1,4 +1,4 @@
-"""Maps as objects define them: by BTF in ``.maps``, by ``struct bpf_map_def`` in ``maps``, and one for each data section."""
+"""Maps as objects define them: by BTF in ``.maps``, by ``struct bpf_map_def`` in ``maps``; and one per data section."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`read_object`: ELF bytes → `Object`.
 
-The rules are libbpf's (its documentation, "Program types and ELF sections"): a function in a section of its own name is a
-program, one in ``.text`` or a static one a subprogram; ``.maps``, data sections and externs are found through BTF.
+The rules are libbpf's (its documentation, "Program types and ELF sections"): a function in a section of its own name
+is a program, one in ``.text`` or a static one a subprogram; ``.maps``, data sections and externs are found through
+BTF.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ebpf.object.elf import (
 from ebpf.object.spec import Extern, MapSpec, Object, ProgramSpec, Relocation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ebpf.btf import Btf
@@ -138,15 +139,17 @@ class _Reader:
         for index, symbols in sorted(by_section.items()):
             section = image.sections[index]
             if not section.executable:
-                raise ElfError(f"function `{next(iter(symbols.values())).name}` lies in `{section.name}`, which holds no code")
+                first = next(iter(symbols.values()))
+                raise ElfError(f"function `{first.name}` lies in `{section.name}`, which holds no code")
             starts = sorted(symbols)
             for start, after in zip(starts, [*starts[1:], section.size], strict=True):
                 symbol = symbols[start]
                 # Symbols that an assembler wrote have no size: they reach to the next one.
                 end = start + symbol.size if symbol.size else after
                 if end > after or start % 8 or end % 8 or end <= start:
-                    raise ElfError(f"function `{symbol.name}` is said to lie at bytes {start}..{end} of `{section.name}` "
-                                   f"({section.size} bytes), in conflict with the section or its neighbours")
+                    raise ElfError(f"function `{symbol.name}` is said to lie at bytes {start}..{end} of "
+                                   f"`{section.name}` ({section.size} bytes), in conflict with the section or with "
+                                   f"its neighbours")
                 name = symbol.name
                 if name in names:
                     # Static functions of several linked objects may share a name.
@@ -177,15 +180,18 @@ class _Reader:
                 type_, attach_type, attach_to, sleepable = info.type, info.attach_type, info.attach_to, info.sleepable
         funcs, lines, cores = self._debug_records(section.name, start, end)
         return ProgramSpec(function.name, section.name, type_, attach_type, attach_to, sleepable,
-                           not section.name.startswith("?"), function.is_global, start, code, tuple(relocs), funcs, lines, cores)
+                           not section.name.startswith("?"), function.is_global, start, code, tuple(relocs),
+                           funcs, lines, cores)
 
     def _debug_records(self, section: str, start: int, end: int) -> list[tuple[Any, ...]]:
         """Of each table of ``.BTF.ext`` the records of one function, their offsets made relative to its start."""
         tables = self.tables.get(section)
         if tables is None:
             tables = self.tables[section] = []
-            for table in self.ext or ((),) * 3:
-                records = table.get(section, ()) if table else ()
+            empty: dict[str, Any] = {}
+            every: tuple[Mapping[str, Any], ...] = self.ext or (empty,) * 3
+            for table in every:
+                records: tuple[Any, ...] = table.get(section, ())
                 offsets = [r.insn_off for r in records]
                 if any(offset % 8 for offset in offsets):
                     raise ElfError(f"`.BTF.ext` has a record for the middle of an instruction of `{section}`")
@@ -251,15 +257,18 @@ class _Reader:
         found = self.map_at.get((section.index, offset))
         if found is not None:
             return Relocation(at, "map", found)
-        if section.name in (".maps", "maps") and self.btf is None and section.name == ".maps":
-            raise ElfError(f"{where} uses the map `{symbol.name}`, whose definition needs BTF", helps=("compile with `-g`",))
-        raise ElfError(f"{where} refers to `{symbol.name or section.name}` in section `{section.name}`, which is neither code, "
-                       f"data nor a map")
+        if section.name == ".maps" and self.btf is None:
+            raise ElfError(f"{where} uses the map `{symbol.name}`, whose definition needs BTF", helps=(
+                "compile with `-g`",))
+        raise ElfError(f"{where} refers to `{symbol.name or section.name}` in section `{section.name}`, which is "
+                       f"neither code, data nor a map")
 
     def _callee(self, symbol: Symbol, offset: int, where: str) -> str:
         name = self.function_at.get((symbol.section, offset))
         if name is None:
-            raise ElfError(f"{where} refers to byte {offset} of section {symbol.section} (`{symbol.name}`), where no function starts")
+            section = self.image.sections[symbol.section].name
+            raise ElfError(f"{where} refers to byte {offset} of `{section}` (`{symbol.name}`), "
+                           f"where no function starts")
         return name
 
     # -- maps and externs ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an object file holds, as values: programs, maps, variables, externs. The same bytes give the same values anywhere.
+"""What an object file holds, as values: programs, maps, variables, externs. Same bytes, same values, on any host.
 
 These are blueprints: nothing here refers to a kernel. They are named tuples because a start with a warm cache makes
 them, and importing `dataclasses` alone would cost a sixth of its time.
@@ -42,9 +42,10 @@ class Relocation(NamedTuple):
 class ProgramSpec(NamedTuple):
     """One function: a program, or a subprogram that programs call.
 
-    ``code`` is its own instructions alone; `ebpf.object.link` adds those of the subprograms it needs. ``offset`` says where it
-    starts in its section, in bytes. ``insn_off`` in ``func_infos``, ``line_infos`` and ``core_relos`` counts bytes from
-    the start of the function. ``type`` is ``None`` for subprograms and where the section's name says nothing.
+    ``code`` is its own instructions alone; `ebpf.object.link` adds those of the subprograms it needs. ``offset`` says
+    where it starts in its section, in bytes. ``insn_off`` in ``func_infos``, ``line_infos`` and ``core_relos`` counts
+    bytes from the start of the function. ``type`` is ``None`` for subprograms and where the section's name says
+    nothing.
     ``autoload`` is false for ``SEC("?…")``.
     """
 
@@ -84,10 +85,11 @@ class Variable(NamedTuple):
 class MapSpec(NamedTuple):
     """A map to be made. Sizes in bytes; ``max_entries`` 0 where the loader or the kernel chooses.
 
-    ``key_type_id`` and ``value_type_id`` are 0 where the object says only how large they are. ``inner`` is the template of a map
-    of maps. ``values`` are the initial entries of a map of maps or a program array: (index, name of map or program).
-    A data section (``.data``, ``.rodata.x``, ``.bss``, ``.kconfig``) is an array of one element: ``initial`` is its contents (``None``:
-    all zero), ``variables`` what is in it; ``frozen`` says that user space must not change it once it is loaded.
+    ``key_type_id`` and ``value_type_id`` are 0 where the object says only how large they are. ``inner`` is the
+    template of a map of maps. ``values`` are the initial entries of a map of maps or a program array: (index, name of
+    map or program). A data section (``.data``, ``.rodata.x``, ``.bss``, ``.kconfig``) is an array of one element:
+    ``initial`` is its contents (``None``: all zero), ``variables`` what is in it; ``frozen`` says that user space
+    must not change it once it is loaded.
     ``pinning`` is 1 (LIBBPF_PIN_BY_NAME) for a map to be shared under its name.
     """
 
@@ -113,8 +115,10 @@ class MapSpec(NamedTuple):
 class Extern(NamedTuple):
     """Something of the kernel's that programs use: a configuration value, a variable, or a function.
 
-    ``section`` is ``.kconfig`` or ``.ksyms``. ``type_id`` is the declared type (of a function its ``Func``, 0 for ``void``).
-    ``weak``: may be missing, then its address is 0. ``offset`` and ``size`` place a ``.kconfig`` value in its map, in bytes.
+    ``section`` is ``.kconfig`` or ``.ksyms``. ``type_id`` is the declared type (of a function its ``Func``, 0 for
+    ``void``).
+    ``weak``: may be missing, then its address is 0. ``offset`` and ``size`` place a ``.kconfig`` value in its map, in
+    bytes.
     """
 
     name: str
@@ -133,12 +137,13 @@ class Object:
     ``btf`` has the sizes and offsets of its data sections filled in, as the kernel wants them.
     """
 
-    __slots__ = ("_events", "_notes", "btf", "externs", "functions", "functions_at", "kernel_version", "license", "maps",
-                 "name", "programs")
+    __slots__ = ("_events", "_notes", "btf", "externs", "functions", "functions_at", "kernel_version", "license",
+                 "maps", "name", "programs")
 
     def __init__(self, name: str, license: str, kernel_version: int, programs: Mapping[str, ProgramSpec],
                  functions: Mapping[str, ProgramSpec], maps: Mapping[str, MapSpec], btf: Btf | None,
-                 externs: Mapping[str, Extern], functions_at: Mapping[tuple[str, int], str], notes: bytes | None) -> None:
+                 externs: Mapping[str, Extern], functions_at: Mapping[tuple[str, int], str],
+                 notes: bytes | None) -> None:
         self.name = name
         self.license = license
         self.kernel_version = kernel_version
