@@ -63,13 +63,14 @@ class Expander:
     at its first use.
     """
 
-    MAX_TOKENS = 4_000_000  # of all expansions together: what doubles itself at each level stops in seconds
+    MAX_TOKENS = 1_000_000  # of all expansions together: what doubles itself at each level stops in a second
 
     def __init__(self, sources: SourceMap, diagnostics: Diagnostics) -> None:
         self.sources = sources
         self.diagnostics = diagnostics
         self.macros: dict[str, Macro | Computed | str] = {}
         self._budget = self.MAX_TOKENS
+        self.in_condition = False  # the name after `defined` is not expanded then
 
     def lookup(self, name: str) -> Macro | Computed | None:
         """The macro called ``name``, read from our table if need be."""
@@ -107,6 +108,10 @@ class Expander:
             if token.kind == "id" and token.text in macros and self.expand(token, pending, None):
                 continue
             out.append(token)
+            if self.in_condition and token.text == "defined":
+                for _ in range(2 if pending and pending[-1].kind == "(" else 1):
+                    if pending:
+                        out.append(pending.pop())
         return out
 
     def expand(self, token: Token, pending: list[Token], feed: Feed | None) -> bool:

@@ -269,6 +269,7 @@ class _Preprocessor:
             if not line:
                 self.diagnostics.error("C0104", f"`#{kind}` needs a condition", head.loc, head.end)
                 return False
+            self.expander.in_condition = True
             try:
                 tokens = self._replace_operators(self.expander.expand_list(self._replace_operators(line)))
                 return evaluate(tokens, self._identifier) != 0
@@ -276,6 +277,8 @@ class _Preprocessor:
                 token = error.token or line[-1]
                 self.diagnostics.error("C0104", f"in the condition of `#{kind}`: {error.message}", token.loc, token.end)
                 return False
+            finally:
+                self.expander.in_condition = False
         if not line or line[0].kind != "id":
             self.diagnostics.error("C0104", f"`#{kind}` needs a name", head.loc, head.end)
             return False
