@@ -15,6 +15,7 @@ import pytest
 from ebpf import isa
 from ebpf.isa.forms import FORMS, Form
 from ebpf.object.elf import ElfImage
+from tests.object.corpus import compiled
 
 BITS = 0x12345678_00000029_FFF8_76_00  # dst 6, src 7, off -8, imm 41
 
@@ -45,6 +46,12 @@ def llvm_spelling(insn: isa.Insn) -> str:
     if narrow and re.search("load_acquire|store_release|atomic|lock|32_32", text):
         text = re.sub(r"\br(\d+)(?! [-+]\d+[,)])", r"w\1", text)
     return text
+
+
+@pytest.mark.parametrize("form", [f for f in FORMS if not f.internal], ids=lambda f: f"{f.opcode:02x} {f.template}")
+def test_the_assembler_takes_llvms_spelling(form: Form) -> None:
+    insn = example(form)
+    assert isa.assemble(llvm_spelling(insn) if assembles(form) else str(insn)) == [insn]
 
 
 def assembles(form: Form) -> bool:
@@ -127,3 +134,18 @@ def test_a_loaded_program_reads_as_bpftool_prints_it(tmp_path: Path, cpu: str) -
             continue  # bpftool prints addresses and kernel symbols there, which are not in the bytes
         assert line == theirs[slot], slot
 
+
+
+@pytest.mark.skipif(not shutil.which("llvm-objdump-14"), reason="llvm-objdump-14 is not installed")
+@pytest.mark.parametrize("name", ["hello", "rich", "calls", "externs"])
+def test_what_llvm_objdump_prints_assembles(tmp_path: Path, name: str) -> None:
+    (tmp_path / "p.o").write_bytes(compiled(name))
+    text = subprocess.check_output(["llvm-objdump-14", "-d", "--no-show-raw-insn", "p.o"], cwd=tmp_path, text=True)
+    image = ElfImage.parse(compiled(name))
+    for part in text.split("Disassembly of section ")[1:]:
+        section, _, body = part.partition(":\n")
+        lines = [m[1] for m in re.finditer(r"^ +\d+:\t(.*)$", body, re.MULTILINE)]
+        ours = isa.assemble("\n".join(lines))
+        theirs = isa.decode(image.section(section).data)
+        # LLVM prints a local call as it prints a helper's.
+        assert ours == [isa.Insn(i.opcode, i.dst, 0, i.off, i.imm) if i.opcode == 0x85 else i for i in theirs]

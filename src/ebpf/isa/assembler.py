@@ -148,14 +148,14 @@ class _Table:
     def __init__(self) -> None:
         #: shape → (form, operands): an operand is a name in `OPERANDS`, or a number that must stand there
         self.shapes: dict[str, tuple[Form, tuple[str | int, ...]]] = {}
-        self.words: set[str] = {"ll", "fd"}
+        self.words: set[str] = {"ll", "fd", "xchg_64", "xchg32_32", "cmpxchg_64", "cmpxchg32_32"}
         for form in FORMS:
             literal = _PLACEHOLDER.sub(" ", form.template)
             self.words.update(re.findall(r"kernel-function|(?<![\w{])[A-Za-z_]\w*", literal))
         self.words -= {"r", "w", "r0"}
         loose: list[tuple[str, tuple[Form, tuple[str | int, ...]]]] = []
         for form in FORMS:
-            for template in self._spellings(form.template):
+            for template in (*self._spellings(form.template), *_llvm_spellings(form.template)):
                 shape, operands = self._parse(template)
                 self.shapes.setdefault(shape, (form, operands))
                 # Hexadecimal where the kernel prints decimal and the other way round, unless that means something else.
@@ -234,9 +234,27 @@ class _Table:
 
     def _unknown(self, tokens: list[_Tok]) -> _Mistake:
         shape = _shape(tokens)
-        helps = [f"similar: {self.shapes[s][0].template.translate({123: None, 125: None})}"
-                 for s in did_you_mean(shape, self.shapes, limit=1)]
+        near = did_you_mean(shape, self.shapes, limit=1)
+        helps = []
+        if near:
+            example = _PLACEHOLDER.sub(lambda m: _SAMPLES.get(m[1], ""), self.shapes[near[0]][0].template)
+            helps = [f"similar: `{example}`"]
         return _Mistake("this is no BPF instruction", tokens[0][3], tokens[-1][4], helps=helps)
+
+
+def _llvm_spellings(template: str) -> Iterable[str]:
+    """How llvm-objdump prints the same, where that is another shape."""
+    if "+ {imm}]" in template:
+        yield template.replace(" + {imm}", "")
+    narrow = "(u8 *)" in template or "(u16 *)" in template or "(u32 *)" in template
+    if narrow and "skb" not in template:
+        # Values of up to 32 bits are in w registers; the register of the address is followed by its offset.
+        template = re.sub(r"\br(\{\w+\}|0)(?! \{off\})", r"w\1", template)
+        yield template
+    if "atomic64_fetch" in template:
+        yield template.replace("atomic64_fetch", "atomic_fetch")
+    if m := re.search(r"atomic(?:64)?_((?:cmp)?xchg)\(\(u(?:32|64) \*\)\((.*?)\)", template):
+        yield template.replace(m[0], f"{m[1]}{'32_32' if narrow else '_64'}({m[2]}")
 
 
 def _variants(shape: str) -> list[str]:
