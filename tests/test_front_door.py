@@ -15,11 +15,11 @@ SOURCE = Path(ebpf.__file__)
 
 # The public API. A name added or removed here is a decision, and a line in CHANGELOG.md.
 NAMES = [
-    "AttachError", "Btf", "CompileError", "Diagnostic", "EbpfError", "Finding", "FormatError", "InternalError",
-    "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec", "NotSupported",
-    "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound",
-    "UnknownName", "UsageError", "VerifierError", "compile", "disassemble", "examine", "format_error", "host",
-    "inventory", "load", "open",
+    "AttachError", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding", "FormatError",
+    "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec",
+    "NotSupported", "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session",
+    "TargetNotFound", "UnknownName", "UsageError", "VerifierError", "compile", "compile_bytes", "disassemble",
+    "examine", "explain", "format_error", "host", "inventory", "load", "open",
 ]
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ebpf.isa import disassemble as disassemble
     from ebpf.object import MapSpec as MapSpec, Object as Object, ProgramSpec as ProgramSpec
     from ebpf.session import (
+        EventStream as EventStream,
         Link as Link,
         Map as Map,
         Program as Program,
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
         load as load,
         open as open,
     )
+    from ebpf.session.build import compile_bytes as compile_bytes
     from ebpf.session.doctor import Finding as Finding, examine as examine
+    from ebpf.session.explain import explain as explain
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
 
@@ -74,10 +77,16 @@ _HOMES = {
         "MapSpec", "Object", "ProgramSpec",
     ),
     "ebpf.session": (
-        "Link", "Map", "Program", "Session", "compile", "load", "open",
+        "EventStream", "Link", "Map", "Program", "Session", "compile", "load", "open",
+    ),
+    "ebpf.session.build": (
+        "compile_bytes",
     ),
     "ebpf.session.doctor": (
         "Finding", "examine",
+    ),
+    "ebpf.session.explain": (
+        "explain",
     ),
     "ebpf.session.host": (
         "host",

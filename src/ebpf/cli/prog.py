@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
             if not code:
                 raise ebpf.PrivilegeError("bpf(BPF_OBJ_GET_INFO_BY_FD)", needs=("CAP_SYS_ADMIN",),
                                           message="the kernel hides the instructions from this user")
-            for slot, _, text in ebpf.disassemble(code):
+            for slot, _, text in ebpf.disassemble(code, translated=True):
                 print(f"{slot:5}: {text}")
             return 0
         fields = {**info._asdict(), "type": info.type_name, "run_time_ns": info.run_time_ns,

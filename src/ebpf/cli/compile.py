@@ -1,0 +1,79 @@
+"""``ebpf compile``: C text to an ELF object that any loader takes, or to something to read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import ebpf
+from ebpf.cli import _build
+from ebpf.cli.output import colors
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Compile C for the running kernel's types; no clang and no kernel headers are needed."
+    parser.add_argument("source", metavar="FILE.c", help="the C text; - reads standard input")
+    parser.add_argument("-o", dest="output", metavar="FILE",
+                        help="where to write (default: FILE.o; for asm and ir standard output); - is standard output")
+    parser.add_argument("--emit", choices=("obj", "asm", "ir"), default="obj",
+                        help="an object file (default), its instructions in the kernel's notation, or LLVM IR")
+    _build.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    text, name = _read(args.source)
+    if args.emit == "ir":
+        if args.cc is not None:
+            raise ebpf.UsageError("--emit=ir shows our own compiler's IR: leave --cc out")
+        result: str | bytes = ebpf.compile_ir(text, filename=name, **_without_cc(args))
+    else:
+        result = ebpf.compile_bytes(text, filename=name, **_build.options(args))
+        if args.emit == "asm":
+            from ebpf.cli.disasm import format_object
+
+            color = args.output in (None, "-") and colors(sys.stdout)
+            result = "\n".join(format_object(ebpf.open(result), [], source=True, color=color)) + "\n"
+    output = args.output or ("-" if args.emit != "obj" else os.path.splitext(os.path.basename(name))[0] + ".o")
+    if output == "-" and isinstance(result, bytes) and sys.stdout.isatty():
+        raise ebpf.UsageError("an object file is nothing for a terminal", helps=("name a file: -o prog.o",))
+    _write(output, result.encode() if isinstance(result, str) else result)
+    return 0
+
+
+def _without_cc(args: argparse.Namespace) -> dict[str, object]:
+    return {k: v for k, v in _build.options(args).items() if k not in ("cc", "cache")}
+
+
+def _read(source: str) -> tuple[str, str]:
+    if source == "-":
+        return sys.stdin.buffer.read().decode(errors="surrogateescape"), "<stdin>"
+    with open(source, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read(), source
+
+
+def _write(output: str, data: bytes) -> None:
+    """All of it or nothing: what was there before stays when the disk is full."""
+    if output == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(output) and not os.path.isfile(output):  # /dev/null, a pipe
+        with open(output, "wb") as file:
+            file.write(data)
+        return
+    new = f"{output}.{os.getpid()}.new"
+    try:
+        with open(new, "wb") as file:
+            file.write(data)
+        os.replace(new, output)
+    except OSError as error:
+        try:
+            os.unlink(new)
+        except OSError:
+            pass
+        raise OSError(error.errno, error.strerror, output) from None

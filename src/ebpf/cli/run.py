@@ -1,0 +1,165 @@
+"""``ebpf run``: a C program, an object file or a Python script, until it is done, Ctrl-C, or ``--duration``.
+
+Programs of C and object files are attached where their sections say. What they print (bpf_printk) and send (ring
+buffers, perf event arrays) goes to standard output as it comes; programs that do neither show their maps at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import ebpf
+from ebpf.cli import _build
+from ebpf.cli.output import progress, show
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+_PRINTK_HELPERS = (6, 177)  # bpf_trace_printk, bpf_trace_vprintk
+_CALL_OPCODE = 0x85
+_EVENT_MAPS = ("RINGBUF", "PERF_EVENT_ARRAY")
+_UNREADABLE_MAPS = (*_EVENT_MAPS, "PROG_ARRAY", "STACK_TRACE")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.usage = "ebpf run [OPTION...] FILE [ARG...]"
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that time")
+    parser.add_argument("--device", metavar="NAME", help="attach XDP programs to this network device")
+    parser.add_argument("--cgroup", metavar="PATH", help="attach cgroup programs to this control group")
+    parser.add_argument("--maps", action="store_true", help="show the maps at the end in any case")
+    parser.add_argument("--log", action="store_true", help="the verifier's log whole, where it refuses a program")
+    _build.add_options(parser)
+    import argparse
+
+    parser.add_argument("file", metavar="FILE", help="prog.c, prog.o or script.py")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="a script's own arguments")
+
+
+def run(args: argparse.Namespace) -> int:
+    kind = _kind(args.file)
+    if kind == "script":
+        from ebpf.cli._script import run_script
+
+        return run_script(args.file, args.args)
+    if args.args:
+        raise ebpf.UsageError(f"{args.file} takes no arguments (options stand before the file)")
+    if kind == "object":
+        obj = ebpf.open(args.file)
+    else:
+        with open(args.file, encoding="utf-8", errors="surrogateescape") as file:
+            obj = ebpf.compile(file.read(), filename=args.file, **_build.options(args))
+    try:
+        return _run_object(obj, args)
+    except ebpf.VerifierError as error:
+        if args.log and error.log:
+            progress(error.log.rstrip())
+        raise
+
+
+def _kind(path: str) -> str:
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start.startswith(b"\x7fELF"):
+        return "object"
+    if path.endswith(".py") or (start.startswith(b"#!") and b"python" in start.partition(b"\n")[0]):
+        return "script"
+    if path.endswith((".c", ".h")):
+        return "c"
+    raise ebpf.UsageError(f"{path}: neither C text (.c), nor an object file, nor a Python script",
+                          helps=("name it .c or .py, or begin a script with #!/usr/bin/env python3",))
+
+
+def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
+    with ebpf.load(obj) as session:
+        # Readers first: what the first event says must not be lost.
+        sources = _readers(session)
+        _attach(session, args)
+        for link in session.links:
+            progress(f"attached: {link.program} ({link.kind}) to {link.target}")
+        if not session.links:
+            progress("loaded; nothing is attached")
+        end = None if args.duration is None else time.monotonic() + args.duration
+        try:
+            _pump(sources, end)
+        except KeyboardInterrupt:
+            if sys.stdout.isatty():
+                print()
+        if args.maps or not sources:
+            _print_maps(session)
+        if session.lost:
+            progress(f"lost: {session.lost} events came faster than they were read")
+    return 0
+
+
+def _attach(session: ebpf.Session, args: argparse.Namespace) -> None:
+    by_section = []
+    for program in session.programs.values():
+        if program.type.name == "XDP" and args.device:
+            program.attach_xdp(args.device)
+        elif program.type.name.startswith("CGROUP") and args.cgroup:
+            program.attach_cgroup(args.cgroup)
+        elif program.type.name == "XDP":
+            raise ebpf.UsageError(f"program {program.name!r} wants a network device", helps=("--device eth0",))
+        elif program.type.name.startswith("CGROUP"):
+            raise ebpf.UsageError(f"program {program.name!r} wants a control group",
+                                  helps=("--cgroup /sys/fs/cgroup/NAME",))
+        else:
+            by_section.append(program.name)
+    if by_section:
+        session.attach()
+
+
+def _readers(session: ebpf.Session) -> dict[int, Callable[[], None]]:
+    """What to watch: descriptor → what to do when it is readable."""
+    readers: dict[int, Callable[[], None]] = {}
+    for map in session.maps.values():
+        if map.type.name in _EVENT_MAPS:
+            stream = map.events()
+
+            def take(stream: ebpf.EventStream = stream) -> None:
+                stream.consume(lambda event: print(show(event)))
+
+            readers[stream.fileno()] = take
+    if any(_prints(spec.code) for spec in (*session.obj.programs.values(), *session.obj.functions.values())):
+        pipe = session.trace_pipe()
+
+        def copy() -> None:
+            while (line := pipe.read_line(0)) is not None:
+                print(line.decode(errors="replace"))
+
+        readers[pipe.fileno()] = copy
+    return readers
+
+
+def _prints(code: bytes) -> bool:
+    """Whether the code calls bpf_printk's helpers (an instruction is 8 bytes: opcode, registers, offset, imm)."""
+    return any(code[at] == _CALL_OPCODE and not code[at + 1] >> 4
+               and int.from_bytes(code[at + 4:at + 8], "little") in _PRINTK_HELPERS for at in range(0, len(code), 8))
+
+
+def _pump(readers: dict[int, Callable[[], None]], end: float | None) -> None:
+    import select
+
+    while True:
+        left = 0.5 if end is None else min(0.5, end - time.monotonic())
+        if left <= 0:
+            return
+        # Half a second at most: perf buffers are read also when they never reach their wake-up mark.
+        ready = select.select(list(readers), [], [], left)[0] if readers else time.sleep(left)
+        for fd in ready or ():
+            readers[fd]()
+        sys.stdout.flush()
+
+
+def _print_maps(session: ebpf.Session) -> None:
+    for map in session.maps.values():
+        if map.type.name in _UNREADABLE_MAPS or (map.spec is not None and map.spec.is_data):
+            continue
+        entries = map.items()
+        print(f"{map.name}: {len(entries)} {'entry' if len(entries) == 1 else 'entries'}")
+        for key, value in entries:
+            print(f"  {show(key)}: {show(value)}")

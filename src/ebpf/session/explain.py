@@ -1,0 +1,40 @@
+"""What the codes in messages mean: ``error[V0201]`` → its title and the usual remedies. `ebpf explain` prints it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+# Where codes are given out: module and table (code → title). A table that a message uses belongs here.
+_TABLES = (
+    ("ebpf.abi.refusals", "TITLES"),
+    ("ebpf.compiler.c.checker_codes", "CODES"),
+)
+
+
+class Explanation(NamedTuple):
+    """A code's title and what usually helps, most common first."""
+
+    code: str
+    title: str
+    helps: tuple[str, ...]
+
+
+def explain(code: str) -> list[Explanation]:
+    """What ``code`` (``"V0201"``, any case) means; of every code that starts with it (``"V02"``, ``""``)."""
+    wanted = code.upper().strip("[]")
+    titles: dict[str, str] = {}
+    for module, table in _TABLES:
+        titles.update(getattr(import_module(module), table))
+    return [Explanation(c, title, _helps(c)) for c, title in sorted(titles.items()) if c.startswith(wanted)]
+
+
+def _helps(code: str) -> tuple[str, ...]:
+    """The remedies of every wording of a refusal; what a message would fill in stands as a word."""
+    import re
+
+    from ebpf.abi.refusals import REFUSALS
+
+    texts = [help for row in REFUSALS if row.code == code for help in row.helps]
+    plain = (re.sub(r"\{(\w+)[^{}]*\}", r"\1", t).replace("{{", "{").replace("}}", "}") for t in texts)
+    return tuple(dict.fromkeys(plain))
