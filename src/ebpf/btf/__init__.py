@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ebpf.btf.values import Codec, EnumValue, Record, codec
     from ebpf.btf.collection import BtfSet
     from ebpf.btf.core import CoreResult, relocate
     from ebpf.btf.ext import BtfExt, CoreKind, CoreRelo, FuncInfo, LineInfo
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ebpf.btf.reader import Btf, Field
     from ebpf.btf.sanitizer import BtfFeature, place_variables, sanitize
     from ebpf.btf.types import Kind, Type
+    from ebpf.btf.values import Codec, EnumValue, Record, codec
     from ebpf.btf.writer import Builder
 
 _HOMES = {

@@ -188,7 +188,10 @@ class _Finder:
                 enum = local.resolved(relo.type_id)
                 if not isinstance(enum, (T.Enum, T.Enum64)) or path[0] >= len(enum.values):
                     raise BtfError(f"{enum.kind.name} {enum.name!r} has no enumerator number {path[0]}")
-        old = _answer(kind, spec, path[0])
+        try:
+            old = _answer(kind, spec, path[0])
+        except _Unanswerable as error:
+            raise BtfError(str(error)) from None
         matches: list[tuple[int, int, Spec, _Answer]] = []
         unusable = ""
         candidates = self._find(relo.type_id, root)
@@ -292,6 +295,8 @@ def _field_answer(kind: CoreKind, spec: Spec) -> _Answer:
         bit_size, bits = t.bits, bits + t.bit_offset
     is_bitfield = bit_size > 0
     if is_bitfield:
+        if not size:
+            raise BtfError(f"bit-field {member.name!r} has a type of no size")
         # The smallest aligned load, at least as wide as the declared type, that covers all bits.
         offset = bits // 8 // size * size
         while bits + bit_size - 8 * offset > 8 * size:

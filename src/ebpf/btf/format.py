@@ -11,7 +11,7 @@ from ebpf.errors import BtfError
 if TYPE_CHECKING:
     from ebpf.btf.reader import Btf
 
-_MAX_PIECES = 4_000_000  # damaged BTF can describe text that grows exponentially
+_MAX_PIECES = 1_000_000  # damaged BTF can describe text that grows exponentially
 _QUALIFIERS: dict[object, str] = {T.Const: "const", T.Volatile: "volatile", T.Restrict: "restrict"}
 
 

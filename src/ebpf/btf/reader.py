@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAGIC = 0xEB9F
 #: Longest chain of typedefs, qualifiers and arrays that is followed; the kernel's own limit (MAX_RESOLVE_DEPTH).
 MAX_DEPTH = 32
-_MAX_FLAT_MEMBERS = 1 << 20
+_MAX_FLAT_MEMBERS = 1 << 17
 
 
 class Field(NamedTuple):
@@ -253,7 +253,7 @@ class Btf:
         """Up to three names of types that someone who wrote ``name`` may have meant. Slow (up to 0.1 s): for errors."""
         from ebpf.diagnostics import did_you_mean
 
-        head, tail = name[:3], name[-4:]
+        head, tail = name[:2], name[-3:]
         pool = {n for n, _ in self.iter_names(kind)
                 if abs(len(n) - len(name)) <= 3 and (n.startswith(head) or n.endswith(tail))}
         if self.base is not None:
@@ -448,7 +448,7 @@ def _signed32(value: int) -> int:
 def _int(b: Btf, id: int, w: Sequence[int], p: int, vlen: int, flag: int) -> Type:
     data, size = w[p + 3], w[p + 2]
     bits, offset = data & 0xFF, data >> 16 & 0xFF
-    if not size or size > 16 or size & (size - 1) or bits > 8 * size or bits + offset > 128:
+    if not size or size > 16 or size & (size - 1) or not 0 < bits <= 8 * size or bits + offset > 128:
         raise BtfError(f"an integer of {size} bytes with {bits} bits at bit {offset} is impossible")
     return T.Int(id, b.name(w[p]), size, data >> 24 & 15, offset, bits)
 

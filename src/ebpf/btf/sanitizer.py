@@ -83,7 +83,7 @@ def sanitize(btf: Btf | bytes, features: Set[BtfFeature] = ALL_FEATURES) -> byte
     own = list(editor.offsets)
     _mend_externs(editor, own)
     _mend_sections(editor, own)
-    for position in own:
+    for position in list(editor.offsets):
         kind, vlen = editor.info(position)
         _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
     return editor.emit()
@@ -121,16 +121,20 @@ def place_variables(btf: Btf, layout: Mapping[str, tuple[int, Mapping[str, int]]
 
 
 def _mend_externs(editor: _Editor, own: list[int]) -> None:
-    """Extern variables become global ones; functions in data sections (``.ksyms``) give way to a placeholder variable.
+    """Extern variables become global ints (the kernel refuses void ones and does not need their types); functions in
+    data sections (``.ksyms``) give way to a placeholder variable.
 
     Parameters of functions must have names.
     """
     words, btf = editor.words, editor.btf
-    placeholder = 0
-    for position in own:
+    integer = placeholder = 0
+    externs = set()
+    for id, position in enumerate(own, btf.first_id):
         kind, vlen = editor.info(position)
         if kind == Kind.VAR and words[position + 3] == LINKAGE_EXTERN:
-            words[position + 3] = LINKAGE_GLOBAL
+            integer = integer or editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
+            words[position + 2:position + 4] = array("I", (integer, LINKAGE_GLOBAL))
+            externs.add(id)
         elif kind == Kind.FUNC:
             if vlen == LINKAGE_EXTERN:
                 editor.set_info(position, Kind.FUNC, LINKAGE_GLOBAL)
@@ -143,13 +147,15 @@ def _mend_externs(editor: _Editor, own: list[int]) -> None:
                         words[at] = editor.string(f"arg{i + 1}")
         elif kind == Kind.DATASEC:
             entries = range(position + 3, position + 3 + 3 * vlen, 3)
-            if any(btf.kind(words[at]) == Kind.FUNC for at in entries):
+            if any(words[at] in externs or btf.kind(words[at]) == Kind.FUNC for at in entries):
                 if not placeholder:
-                    integer = editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
+                    integer = integer or editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
                     placeholder = editor.add(editor.string("ksym_placeholder"), Kind.VAR << 24, integer, LINKAGE_GLOBAL)
                 for i, at in enumerate(entries):
                     # All entries are laid out anew: externs take no room in the section, but the kernel wants some.
-                    if btf.kind(words[at]) == Kind.FUNC:
+                    if words[at] in externs:
+                        words[at + 2] = 4
+                    elif btf.kind(words[at]) == Kind.FUNC:
                         words[at] = placeholder
                         words[at + 2] = 4
                     words[at + 1] = 0 if not i else words[at - 2] + words[at - 1]

@@ -182,6 +182,8 @@ class Codec:
             raw = bytes(memoryview(value))  # type: ignore[arg-type]
         except TypeError:
             return None
+        except ValueError:  # a NumPy record whose type cannot be said in a buffer's format
+            raw = value.tobytes()  # type: ignore[attr-defined]
         if len(raw) != self.size:
             raise UsageError(f"{where}: {len(raw)} bytes given, {self.type_name} has {self.size}")
         return raw
@@ -263,7 +265,7 @@ class _EnumCodec(_Integer):
         for v in t.values:
             value = v.value if t.signed else v.value & mask
             names.setdefault(value, v.name)
-        self.enum_type: type[EnumValue] = type(t.name or "enum", (EnumValue,), {"_names": names})
+        self.enum_type: type[EnumValue] = type(_class_name(t, "enum"), (EnumValue,), {"_names": names})
         self._known = {value: self.enum_type(value) for value in names}
         self._by_name = {v.name: v.value for v in t.values}
 
@@ -288,15 +290,18 @@ class _FloatCodec(Codec):
     __slots__ = ()
 
     def to_raw(self, value: object, where: str) -> Any:
-        if self.code is None:
-            raw = self._raw_bytes(value, where)
-            if raw is None:
-                raise _unsuitable(value, where, f"the {self.size} bytes of a {self.type_name}")
-            return raw
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            raise _unsuitable(value, where, "a number") from None
+        if isinstance(value, (int, float)) or hasattr(value, "__float__"):
+            if self.code is None:
+                raise UsageError(f"{where}: Python has no {self.type_name}; give its {self.size} bytes")
+            try:
+                self._layout.pack(number := float(value))
+            except OverflowError:
+                raise UsageError(f"{where}: {value} does not fit {self.type_name}") from None
+            return number
+        raw = self._raw_bytes(value, where)
+        if raw is None:
+            raise _unsuitable(value, where, "a number")
+        return self._layout.unpack(raw)[0]
 
 
 class _Text(Codec):
@@ -389,7 +394,7 @@ class _FieldCodec:
         raw: Any = data[at:at + self.size]
         if self.bits:
             raw = int.from_bytes(raw, self._order) >> self.shift & ((1 << self.bits) - 1)
-            if isinstance(self.codec, _Integer) and self.codec._low < 0 and raw >> self.bits - 1:
+            if cast("_Integer", self.codec)._low < 0 and raw >> self.bits - 1:
                 raw -= 1 << self.bits
             if isinstance(self.codec, _Wide):
                 return raw
@@ -400,10 +405,9 @@ class _FieldCodec:
     def put(self, data: bytearray, value: object, where: str) -> None:
         where = f"{where}.{self.name}"
         if self.bits:
-            if not isinstance(self.codec, _Integer):
-                raise UsageError(f"{where}: {self.codec.type_name} cannot be a bit-field")
-            number = self.codec.checked(self.codec.to_raw(value, where) if isinstance(value, str) else value, where)
-            low = -(1 << self.bits - 1) if self.codec._low < 0 else 0
+            integer = cast("_Integer", self.codec)
+            number = integer.checked(integer.to_raw(value, where) if isinstance(value, str) else value, where)
+            low = -(1 << self.bits - 1) if integer._low < 0 else 0
             high = low + (1 << self.bits) - 1
             if not low <= number <= high:
                 raise UsageError(f"{where}: {number} does not fit {self.bits} bits ({low} to {high})")
@@ -430,9 +434,9 @@ class _Composite(Codec):
         self._fields = {f.name: f for f in fields}
         namespace: dict[str, object] = {"__slots__": (), "_codec": self, "_fields": tuple(self._fields)}
         for i, name in enumerate(self._fields):
-            if not (name.startswith("__") and name.endswith("__")) and name not in _RECORD_NAMES:
+            if name.isidentifier() and name not in _RECORD_NAMES and not (name[:2] == name[-2:] == "__"):
                 namespace[name] = _tuplegetter(i, "")
-        self.record_type: type[Record] = type(t.name or "Record", (Record,), namespace)
+        self.record_type: type[Record] = type(_class_name(t, "Record"), (Record,), namespace)
         self._make: Callable[[Any], Record] = partial(tuple.__new__, self.record_type)
         self._plan: list[tuple[int, Callable[[Any], Any] | None]] = []
         self._items = self._cut(fields)
@@ -538,7 +542,7 @@ class _Composite(Codec):
         return _format(value)
 
     def _make_dtype(self) -> numpy.dtype[Any]:
-        """Bit-fields have no NumPy type: those that share bytes appear as raw bytes, named ``"a:b:c"``."""
+        """Bit-fields have no NumPy type: those that share bytes appear as raw bytes, named ``"a_b_c"``."""
         import numpy
 
         names: list[str] = []
@@ -549,7 +553,7 @@ class _Composite(Codec):
         def flush() -> None:
             if shared:
                 start = min(f.offset for f in shared)
-                names.append(":".join(f.name for f in shared))
+                names.append("_".join(f.name for f in shared))
                 formats.append(f"V{max(f.offset + f.size for f in shared) - start}")
                 offsets.append(start)
                 shared.clear()
@@ -570,6 +574,10 @@ class _Composite(Codec):
 
 
 _RECORD_NAMES = frozenset(("_codec", "_fields", "_asdict", "_replace"))
+
+
+def _class_name(t: T.Struct | T.Union | T.Enum | T.Enum64, default: str) -> str:
+    return t.name if t.name.isidentifier() else default
 
 
 def _type_name(btf: Btf, id: int) -> str:
@@ -631,6 +639,9 @@ def _make(btf: Btf, id: int, depth: int) -> Codec:
             inner_codec = _inner(btf, type, depth)
             start = bit_offset // 8
             if is_bitfield:
+                if not isinstance(inner_codec, _Integer) or bit_size > 8 * inner_codec.size:
+                    raise BtfError(f"member {name!r} of type {end} is a bit-field of {bit_size} bits, "
+                                   f"which a {inner_codec.type_name} cannot be")
                 size = -(-(bit_offset + bit_size) // 8) - start
                 into = bit_offset - 8 * start
                 shift = into if btf.little_endian else 8 * size - into - bit_size
