@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ebpf.btf import Btf
-    from ebpf.kernel.maps import KernelMap
+    from ebpf.kernel.maps import Bulk, KernelMap
     from ebpf.object import MapSpec
     from ebpf.kernel.perfbuf import PerfBuffer
     from ebpf.kernel.ringbuf import RingBuffer
@@ -199,25 +199,33 @@ class Map:
         """Every key."""
         if self.type in _INDEXED:
             return list(range(self.max_entries))
-        bulk = self.kernel.read_all()
-        return _split(bulk.keys, self.key_size, bulk.count, self._decode_key)
+        return self._keys_of(self.kernel.read_all())
 
     def values(self) -> list[Any]:
         """Every value, in the order of `keys` if nothing changed meanwhile."""
-        bulk = self.kernel.read_all()
-        return _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)
+        return self._values_of(self.kernel.read_all())
 
     def items(self) -> list[tuple[Any, Any]]:
         """Every entry."""
         bulk = self.kernel.read_all()
-        return list(zip(_split(bulk.keys, self.key_size, bulk.count, self._decode_key),
-                        _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)))
+        return list(zip(self._keys_of(bulk), self._values_of(bulk)))
 
     def take(self) -> list[tuple[Any, Any]]:
         """Every entry, removed as it is read: what programs count meanwhile is in the next `take` (Linux 5.6)."""
         bulk = self.kernel.take_all()
-        return list(zip(_split(bulk.keys, self.key_size, bulk.count, self._decode_key),
-                        _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)))
+        return list(zip(self._keys_of(bulk), self._values_of(bulk)))
+
+    def _keys_of(self, bulk: Bulk) -> list[Any]:
+        if self.key_codec is not None and self.key_size:
+            found: list[Any] = self.key_codec.decode_many(bulk.keys)
+            return found
+        return _split(bulk.keys, self.key_size, bulk.count, self._decode_key)
+
+    def _values_of(self, bulk: Bulk) -> list[Any]:
+        if self.value_codec is not None and not self.per_cpu and self.type not in _DESCRIPTORS and self.value_size:
+            found: list[Any] = self.value_codec.decode_many(bulk.values)
+            return found
+        return _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)
 
     def to_numpy(self, *, take: bool = False) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Every key and every value, as two arrays of equal length whose dtypes come from the map's types.
