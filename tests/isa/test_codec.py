@@ -162,6 +162,19 @@ def test_mistakes_in_assembly_are_all_reported() -> None:
     assert "did you mean `bpf_ktime_get_ns`?" in str(caught.value)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(
+    "r1 w2 = += ( ) * u32 u64 [ ] 5 0x5 -3 +4 goto pc if s> > < call # exit lock atomic_fetch_add , : foo pc+1 map id skb"
+    ' - kernel-function ll " é 99999999999999999999'.split()), max_size=9).map(" ".join))
+def test_any_text_assembles_or_is_refused(text: str) -> None:
+    try:
+        insns = isa.assemble(text)
+    except CompileError as error:
+        assert error.diagnostics
+    else:
+        assert isa.assemble("\n".join(map(str, insns))) == insns
+
+
 def test_labels_comments_and_pasted_dumps() -> None:
     insns = isa.assemble("""
         loop:   r1 = *(u64 *)(r10 - 0x8)      // LLVM's spelling of an offset

@@ -17,7 +17,7 @@ from ebpf.object import link, read_object
 from ebpf.object.elf import ElfImage
 from ebpf.object.spec import Object, ProgramSpec, Relocation
 
-from .corpus import compiled
+from .corpus import SOURCES, compiled
 
 
 def function(name: str, text: str, *relocations: Relocation) -> ProgramSpec:
@@ -113,6 +113,42 @@ def test_linked_code_is_what_libbpf_loads(tmp_path: Path) -> None:
     for name, text in dumps.items():
         theirs = [re.sub(r"#.*", "", m[1]) for m in re.finditer(r"^ *\d+: \([0-9a-f]{2}\) (.*)$", text, re.MULTILINE)]
         assert [line for _, _, line in isa.disassemble(link(obj, name).code)] == theirs
+
+
+SEPARATE = {
+    "linked_a": """
+static noinline u64 same(u64 x) { asm volatile("" : "+r"(x)); return x * 3; }
+extern int shared; int mine = 4;
+__weak noinline int both(u32 x) { asm volatile("" : "+r"(x)); return x + shared; }
+SEC("socket") int a(void *ctx) { return (int)same(3) + both(3) + mine; }
+""", "linked_b": """
+static noinline u64 same(u64 x) { asm volatile("" : "+r"(x)); return x * 5; }
+int shared = 9; int both(u32 x);
+SEC("socket") int b(void *ctx) { return (int)same(3) + both(3); }
+"""}
+
+
+def test_an_object_that_lacks_its_other_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "linked_a", SEPARATE["linked_a"])
+    obj = read_object(compiled("linked_a"), "a.o")
+    with pytest.raises(RelocationError, match="`both` uses `shared`, neither defined in a.o"):
+        link(obj, "a")
+
+
+@pytest.mark.skipif(not shutil.which("bpftool"), reason="bpftool is not installed")
+def test_statically_linked_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libbpf's static linker writes: two static functions of one name, data of both, relocations across."""
+    for name, source in SEPARATE.items():
+        monkeypatch.setitem(SOURCES, name, source)
+        (tmp_path / f"{name}.o").write_bytes(compiled(name))
+    subprocess.run(["bpftool", "gen", "object", "out.o", *(f"{name}.o" for name in SEPARATE)], cwd=tmp_path, check=True)
+    obj = read_object((tmp_path / "out.o").read_bytes())
+    assert [[name for _, name in link(obj, p).functions] for p in ("a", "b")] == [
+        ["a", "same", "both"], ["b", "same.1", "both"]]
+    assert [v.name for v in obj.maps[".data"].variables] == ["mine", "shared"]
+    assert [(r.kind, r.addend) for r in link(obj, "b").relocations] == [("data", 4)]
+    assert "r0 *= 5" in {text for _, _, text in isa.disassemble(obj.functions["same.1"].code)} or "r1 *= 5" in {
+        text for _, _, text in isa.disassemble(obj.functions["same.1"].code)}
 
 
 def test_calls_into_nowhere_are_refused() -> None:

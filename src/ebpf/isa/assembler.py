@@ -206,11 +206,10 @@ class _Table:
 
     def match(self, tokens: list[_Tok]) -> tuple[Form, dict[str, int], dict[str, _Tok]]:
         row = self.shapes.get(_shape(tokens))
-        if row is None and tokens[-1][1] == ">" and "goto" in (t[1] for t in tokens):
+        if row is None and len(tokens) > 3 and tokens[-1][1] == ">" and tokens[-3][1] == "<":
             # LLVM adds the target's name: `goto +3 <LBB0_2>`
-            cut = max(i for i, t in enumerate(tokens) if t[1] == "<")
-            row = self.shapes.get(_shape(tokens[:cut]))
-            tokens = tokens[:cut]
+            row = self.shapes.get(_shape(tokens[:-3]))
+            tokens = tokens[:-3]
         if row is None:
             raise self._unknown(tokens)
         form, operands = row

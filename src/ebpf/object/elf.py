@@ -281,9 +281,11 @@ class ElfImage:
         new_section = {old.index: new for new, old in enumerate(s for s in self.sections if s.index not in gone)}
         new_symbol = {s.index: i for i, s in enumerate(kept)}
         sections = [s for s in self.sections if s.index not in gone]
+        renumbered = {s.index: _renumber(s, new_symbol) for s in sections if s.type in (SHT_REL, SHT_RELA)}
+        # Nothing has been changed so far: an error leaves the image as it was.
         for section in sections:
             if section.type in (SHT_REL, SHT_RELA):
-                section.data = _renumber(section, new_symbol)
+                section.data = renumbered[section.index]
                 section.info = new_section.get(section.info, 0)
             if section.link:
                 section.link = new_section.get(section.link, 0)
@@ -403,9 +405,12 @@ def _strings(texts: Iterable[str]) -> tuple[dict[str, int], bytes]:
 def _renumber(section: Section, new_symbol: dict[int, int]) -> bytes:
     out = bytearray(section.data)
     form = _REL if section.type == SHT_REL else _RELA
-    for at in range(0, len(out), form.size):
+    for at in range(0, len(out) - len(out) % form.size, form.size):
         info = int.from_bytes(out[at + 8:at + 16], "little")
-        out[at + 8:at + 16] = (new_symbol[info >> 32] << 32 | info & 0xFFFFFFFF).to_bytes(8, "little")
+        symbol = new_symbol.get(info >> 32)
+        if symbol is None:
+            raise ElfError(f"`{section.name}` refers to symbol {info >> 32}, which does not exist or is dropped")
+        out[at + 8:at + 16] = (symbol << 32 | info & 0xFFFFFFFF).to_bytes(8, "little")
     return bytes(out)
 
 

@@ -146,7 +146,8 @@ def legacy_maps(section: Section, image: ElfImage) -> dict[int, MapSpec]:
     data = bytes(section.data)
     symbols = sorted((s for s in image.symbols if s.section == section.index and s.name and s.type != STT_SECTION),
                      key=lambda s: s.value)
-    for symbol, after in zip(symbols, [*(s.value for s in symbols[1:]), section.size], strict=True):
+    ends = [*(s.value for s in symbols[1:]), section.size]
+    for symbol, after in zip(symbols, ends, strict=False):
         raw = data[symbol.value:after]
         if len(raw) < 20:
             raise ElfError(f"legacy map `{symbol.name}` has {len(raw)} bytes, at least 20 are needed")
