@@ -81,11 +81,14 @@ def sanitize(btf: Btf | bytes, features: Set[BtfFeature] = ALL_FEATURES) -> byte
     editor = _Editor(btf)
     missing = ALL_FEATURES - features
     own = list(editor.offsets)
-    _mend_externs(editor, own)
-    _mend_sections(editor, own)
-    for position in list(editor.offsets):
-        kind, vlen = editor.info(position)
-        _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
+    try:
+        _mend_externs(editor, own)
+        _mend_sections(editor, own)
+        for position in list(editor.offsets):
+            kind, vlen = editor.info(position)
+            _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
+    except OverflowError:
+        raise BtfError("a data section of this BTF is larger than 512 MB or has damaged offsets") from None
     return editor.emit()
 
 
@@ -121,45 +124,44 @@ def place_variables(btf: Btf, layout: Mapping[str, tuple[int, Mapping[str, int]]
 
 
 def _mend_externs(editor: _Editor, own: list[int]) -> None:
-    """Extern variables become global ints (the kernel refuses void ones and does not need their types); functions in
-    data sections (``.ksyms``) give way to a placeholder variable.
+    """Extern variables become global ones, extern functions too; parameters of functions get names.
 
-    Parameters of functions must have names.
+    In ``.ksyms`` functions give way to a placeholder variable, and variables, which may be of type ``void``, to integers.
     """
     words, btf = editor.words, editor.btf
     integer = placeholder = 0
-    externs = set()
-    for id, position in enumerate(own, btf.first_id):
+    for position in own:
+        kind, vlen = editor.info(position)
+        if kind != Kind.DATASEC:
+            continue
+        entries = range(position + 3, position + 3 + 3 * vlen, 3)
+        if btf.name(words[position]) != ".ksyms" and all(btf.kind(words[at]) != Kind.FUNC for at in entries):
+            continue
+        if not placeholder:
+            integer = editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
+            placeholder = editor.add(editor.string("ksym_placeholder"), Kind.VAR << 24, integer, LINKAGE_GLOBAL)
+        for i, at in enumerate(entries):
+            var = editor.position(words[at])
+            if var is None or editor.info(var)[0] != Kind.VAR:
+                words[at] = placeholder
+            elif words[var + 3] == LINKAGE_EXTERN:
+                words[var + 2] = integer
+            # Laid out anew: externs take no room in the section, but the kernel wants some.
+            words[at + 1], words[at + 2] = 4 * i, 4
+        words[position + 2] = 4 * max(1, vlen)
+    for position in own:
         kind, vlen = editor.info(position)
         if kind == Kind.VAR and words[position + 3] == LINKAGE_EXTERN:
-            integer = integer or editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
-            words[position + 2:position + 4] = array("I", (integer, LINKAGE_GLOBAL))
-            externs.add(id)
+            words[position + 3] = LINKAGE_GLOBAL
         elif kind == Kind.FUNC:
             if vlen == LINKAGE_EXTERN:
                 editor.set_info(position, Kind.FUNC, LINKAGE_GLOBAL)
             proto = editor.position(words[position + 2])
             if proto is not None and editor.info(proto)[0] == Kind.FUNC_PROTO:
-                params = editor.info(proto)[1]
-                for i in range(params):
+                for i in range(editor.info(proto)[1]):
                     at = proto + 3 + 2 * i
                     if not words[at] and words[at + 1]:
                         words[at] = editor.string(f"arg{i + 1}")
-        elif kind == Kind.DATASEC:
-            entries = range(position + 3, position + 3 + 3 * vlen, 3)
-            if any(words[at] in externs or btf.kind(words[at]) == Kind.FUNC for at in entries):
-                if not placeholder:
-                    integer = integer or editor.add(editor.string("ksym_placeholder_int"), Kind.INT << 24, 4, 1 << 24 | 32)
-                    placeholder = editor.add(editor.string("ksym_placeholder"), Kind.VAR << 24, integer, LINKAGE_GLOBAL)
-                for i, at in enumerate(entries):
-                    # All entries are laid out anew: externs take no room in the section, but the kernel wants some.
-                    if words[at] in externs:
-                        words[at + 2] = 4
-                    elif btf.kind(words[at]) == Kind.FUNC:
-                        words[at] = placeholder
-                        words[at + 2] = 4
-                    words[at + 1] = 0 if not i else words[at - 2] + words[at - 1]
-                words[position + 2] = words[entries[-1] + 1] + words[entries[-1] + 2]
 
 
 def _mend_sections(editor: _Editor, own: list[int]) -> None:

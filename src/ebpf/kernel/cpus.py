@@ -1,4 +1,6 @@
-"""CPUs as the kernel counts them. Per-CPU maps have one value for each *possible* CPU, perf buffers run on *online* ones."""
+"""CPUs as the kernel counts them. Per-CPU maps have one value for each *possible* CPU, perf buffers run on *online*
+ones.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ebpf.btf import Btf
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.object import Extern, Object
 
 # How the kernel's BTF spells the target of each kind of program: (prefix, kind of type).
@@ -42,18 +43,17 @@ class BtfPlace(NamedTuple):
 class KernelTypes:
     """The running kernel's BTF, modules' included, as the loader asks for it; also the targets for CO-RE."""
 
-    def __init__(self, btf: Btf | None = None) -> None:
-        self._vmlinux = btf
-        self._asked = btf is not None
+    def __init__(self, facts: SystemFacts | None = None) -> None:
+        self._facts = facts
+        self._vmlinux: Btf | None = None
         self._modules: list[tuple[str, Btf]] | None = None
         self._fds: dict[str, sys.OwnedFd] = {}
 
     @property
     def vmlinux(self) -> Btf:
         """`NotSupported` where the kernel has no BTF."""
-        if not self._asked:
-            self._vmlinux = facts.kernel_btf()
-            self._asked = True
+        if self._vmlinux is None:
+            self._vmlinux = self._facts.btf() if self._facts is not None else facts.kernel_btf()
         if self._vmlinux is None:
             raise NotSupported("BTF of its own types", instead="use a kernel that is built with CONFIG_DEBUG_INFO_BTF",
                                notes=("/sys/kernel/btf/vmlinux is missing",))
@@ -67,7 +67,7 @@ class KernelTypes:
 
     def targets(self) -> Sequence[Btf]:
         """vmlinux, then the modules, which are read only when somebody gets that far."""
-        return _Targets(self)
+        return _targets(self)
 
     def find(self, name: str, kind: Kind) -> BtfPlace | None:
         """The type called `name`, in vmlinux or else in a module."""
@@ -100,7 +100,9 @@ class KernelTypes:
         return self._fds[module].fileno()
 
     def attach_target(self, type: int, attach_type: int, name: str) -> BtfPlace:
-        """Where a program of that kind attaches: what ``SEC("fentry/NAME")`` means. `TargetNotFound` with similar ones."""
+        """Where a program of that kind attaches: what ``SEC("fentry/NAME")`` means. `TargetNotFound` with similar
+        ones.
+        """
         row = _TARGETS.get((ProgType(type), AttachType(attach_type)))
         if row is None:
             raise RelocationError(f"programs of type {ProgType(type).name.lower()} have no target by name")
@@ -125,29 +127,29 @@ class KernelTypes:
                              helps=(f"similar: {', '.join(similar)}",) if similar else ())
 
 
-class _Targets:
+def _targets(types: KernelTypes) -> Sequence[Btf]:
     """A sequence of `Btf` whose tail is read when it is reached."""
+    from collections.abc import Sequence
 
-    def __init__(self, types: KernelTypes) -> None:
-        self._types = types
+    class Targets(Sequence["Btf"]):
+        def __len__(self) -> int:
+            return 1 + len(types.modules)
 
-    def __len__(self) -> int:
-        return 1 + len(self._types.modules)
+        @overload
+        def __getitem__(self, index: int) -> Btf: ...
+        @overload
+        def __getitem__(self, index: slice) -> Sequence[Btf]: ...
+        def __getitem__(self, index: int | slice) -> Btf | Sequence[Btf]:
+            if index == 0:
+                return types.vmlinux
+            return [types.vmlinux, *(btf for _, btf in types.modules)][index]
 
-    @overload
-    def __getitem__(self, index: int) -> Btf: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Btf]: ...
-    def __getitem__(self, index: int | slice) -> Btf | Sequence[Btf]:
-        if index == 0:
-            return self._types.vmlinux
-        every = [self._types.vmlinux, *(btf for _, btf in self._types.modules)]
-        return every[index]
+        def __iter__(self) -> Iterator[Btf]:
+            yield types.vmlinux
+            for _, btf in types.modules:
+                yield btf
 
-    def __iter__(self) -> Iterator[Btf]:
-        yield self._types.vmlinux
-        for _, btf in self._types.modules:
-            yield btf
+    return Targets()
 
 
 def _btf_name(fd: int) -> str:
@@ -164,7 +166,8 @@ def _btf_name(fd: int) -> str:
 def kconfig_contents(obj: Object, size: int) -> bytes:
     """The contents of ``.kconfig``: each extern filled in from the running kernel.
 
-    `RelocationError` for an option that the kernel does not have, unless it is ``__weak``, or that does not fit its type.
+    `RelocationError` for an option that the kernel does not have, unless it is ``__weak``, or that does not fit its
+    type.
     """
     data = bytearray(size)
     config: dict[str, str] | None = None

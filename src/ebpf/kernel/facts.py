@@ -109,7 +109,9 @@ class SystemFacts:
 
 
 def kernel_btf(store: IndexStore | None = None, identity: str | None = None) -> Btf | None:
-    """The running kernel's types, mapped where it allows that (Linux 6.16), else read (5 MB, 2 ms); None without BTF."""
+    """The running kernel's types, mapped where it allows that (Linux 6.16), else read (5 MB, 2 ms); None without
+    BTF.
+    """
     import mmap
 
     from ebpf.btf.reader import Btf
@@ -175,7 +177,9 @@ def read_kconfig() -> dict[str, str]:
 
 
 def _build_id(path: str) -> str:
-    """The GNU build id note (type 3, owner "GNU") among the notes in the file at `path`, as hexadecimal; "" if absent."""
+    """The GNU build id note (type 3, owner "GNU") among the notes in the file at `path`, as hexadecimal; "" if
+    absent.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -17,7 +17,7 @@ from ebpf.kernel import sys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ebpf.btf.sanitizer import BtfFeature
+    from ebpf.btf import BtfFeature
 
 # Answers that say nothing about the kernel.
 _UNTOLD = frozenset({_errno.EPERM, _errno.EACCES, _errno.ENOMEM, _errno.EAGAIN, _errno.EMFILE, _errno.ENFILE,
@@ -65,7 +65,7 @@ def forget() -> None:
 
 def btf_features() -> frozenset[BtfFeature]:
     """What this kernel's BTF_LOAD takes, for `ebpf.btf.sanitizer.sanitize`; what cannot be told counts as taken."""
-    from ebpf.btf.sanitizer import BtfFeature
+    from ebpf.btf import BtfFeature
 
     return frozenset(f for f in BtfFeature if have(f"btf_{f.name.lower()}") is not False)
 

@@ -1,8 +1,9 @@
 """An `Object` becomes maps and programs of the running kernel.
 
 `load` makes the maps (and, unless told otherwise, loads the programs); `KernelObject.load_program` loads one program,
-when it is wanted, in the way it is wanted: BCC decides on a program's type as late as that. What happens in between: types
-reduced to what this kernel takes, descriptors and addresses filled in, fields moved to where this kernel has them (CO-RE).
+when it is wanted, in the way it is wanted: BCC decides on a program's type as late as that. What happens in between:
+types reduced to what this kernel takes, descriptors and addresses filled in, fields moved to where this kernel has
+them (CO-RE).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
     from ebpf.kernel.externs import KernelTypes
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.kernel.maps import KernelMap
     from ebpf.kernel.programs import KernelProgram
     from ebpf.object import Linked, MapSpec, Object, ProgramSpec
@@ -38,15 +40,18 @@ PIN_ROOT: Final = "/sys/fs/bpf"
 def load(obj: Object, *, load_programs: bool | Iterable[str] = True, types: Mapping[str, int] | None = None,
          max_entries: Mapping[str, int] | None = None, data: Mapping[str, bytes] | None = None,
          reuse: Mapping[str, KernelMap] | None = None, pin_root: str = PIN_ROOT, target_btf: Btf | None = None,
-         log_level: int = 0) -> KernelObject:
+         facts: SystemFacts | None = None, log_level: int = 0) -> KernelObject:
     """Create the maps of `obj` and load its programs.
 
-    `load_programs`: all that their sections give a type and that are not marked ``SEC("?…")``, none, or these names. `types`
-    gives types to programs whose sections don't. `max_entries` and `data` (contents of data sections, by map name) replace
-    what the object says; `reuse` gives maps that exist already. `target_btf` stands in for the running kernel's types in
-    CO-RE. Raises `VerifierError`, `RelocationError`, `MapError`, `NotSupported`, `PrivilegeError`; nothing stays behind then.
+    `load_programs`: all that their sections give a type and that are not marked ``SEC("?…")``, none, or these names.
+    `types` gives types to programs whose sections don't. `max_entries` and `data` (contents of data sections, by map
+    name) replace what the object says; `reuse` gives maps that exist already. `facts` saves reading the running
+    kernel's types again; `target_btf` stands in for them in CO-RE.
+
+    Raises `VerifierError`, `RelocationError`, `MapError`, `NotSupported`, `PrivilegeError`;
+    nothing stays behind then.
     """
-    loaded = KernelObject(obj, types=types or {}, target_btf=target_btf, log_level=log_level)
+    loaded = KernelObject(obj, types=types or {}, target_btf=target_btf, facts=facts, log_level=log_level)
     try:
         loaded._create_maps(max_entries or {}, data or {}, reuse or {}, pin_root)
         if isinstance(load_programs, bool):
@@ -65,7 +70,8 @@ def load(obj: Object, *, load_programs: bool | Iterable[str] = True, types: Mapp
 class KernelObject:
     """A loaded object: `maps` and `programs` (those loaded so far) by name. Closing it closes both."""
 
-    def __init__(self, obj: Object, *, types: Mapping[str, int], target_btf: Btf | None, log_level: int) -> None:
+    def __init__(self, obj: Object, *, types: Mapping[str, int], target_btf: Btf | None, facts: SystemFacts | None,
+                 log_level: int) -> None:
         self.obj = obj
         self.types = dict(types)
         self.maps: dict[str, KernelMap] = {}
@@ -75,6 +81,7 @@ class KernelObject:
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
         self._target_btf = target_btf
+        self._facts = facts
         self._log_level = log_level
         self._btf: sys.OwnedFd | None = None
         self._btf_tried = False
@@ -101,7 +108,7 @@ class KernelObject:
         if self._kernel is None:
             from ebpf.kernel.externs import KernelTypes
 
-            self._kernel = KernelTypes()
+            self._kernel = KernelTypes(self._facts)
         return self._kernel
 
     # ---- types ----
@@ -116,7 +123,7 @@ class KernelObject:
         return self._btf.fileno() if self._btf is not None else 0
 
     def _load_btf(self, btf: Btf) -> int:
-        from ebpf.btf.sanitizer import sanitize
+        from ebpf.btf import sanitize
 
         data = sanitize(btf, features.btf_features())
         result, _ = sys.attempt("BTF_LOAD", btf=sys.address_of(data), btf_size=len(data))
@@ -180,6 +187,10 @@ class KernelObject:
             flags &= ~BPF_F_MMAPABLE
         if spec.is_data and features.have("global_data") is False:
             raise NotSupported("global variables", since="5.2")
+        key_size, value_size = spec.key_size, spec.value_size
+        if row is not None and row.max_entries in ("pages", "cpus"):
+            # Buffers of events: `__type(value, struct event)` says what is sent through them, not what they store.
+            key_size, value_size = row.key_size or 0, row.value_size or 0
         inner = None
         if spec.type in (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS):
             if spec.inner is None:
@@ -189,7 +200,7 @@ class KernelObject:
         typed = bool(spec.key_type_id or spec.value_type_id) and (row is None or row.btf_types)
         try:
             return maps.create_map(
-                name=spec.name, type=int(spec.type), key_size=spec.key_size, value_size=spec.value_size,
+                name=spec.name, type=int(spec.type), key_size=key_size, value_size=value_size,
                 max_entries=entries, flags=flags, btf_fd=self.btf_fd() if typed else 0, key_type_id=spec.key_type_id,
                 value_type_id=spec.value_type_id, inner_fd=inner.fileno() if inner else 0,
                 numa_node=spec.numa_node if spec.flags & 4 else None, map_extra=spec.map_extra)
@@ -220,7 +231,8 @@ class KernelObject:
                      log_level: int | None = None, again: bool = False) -> KernelProgram:
         """The program `name`, loaded if it is not yet. `again` loads another copy, which the caller owns.
 
-        `type`, `expected_attach_type` and `attach_to` replace what its section says. Raises `VerifierError` and the like.
+        `type`, `expected_attach_type` and `attach_to` replace what its section says. Raises `VerifierError` and the
+        like.
         """
         if not again and name in self.programs:
             return self.programs[name]
@@ -268,12 +280,13 @@ class KernelObject:
             attach_btf_id, attach_btf_fd = place.id, self.kernel_types.module_fd(place.module)
 
         btf_fd = self.btf_fd() if linked.func_info and features.have("btf_func") is not False else 0
-        arguments: dict[str, Any] = dict(
-            type=int(kind), name=spec.name, license=self.obj.license, flags=flags, ifindex=ifindex,
-            kern_version=self.obj.kernel_version or 0, btf_fd=btf_fd,
-            func_info=linked.func_info_bytes() if btf_fd else b"", line_info=linked.line_info_bytes() if btf_fd else b"",
-            attach_btf_id=attach_btf_id, attach_btf_obj_fd=attach_btf_fd, attach_prog_fd=attach_prog_fd,
-            fd_array=fd_array, attach_to=target)
+        arguments: dict[str, Any] = {
+            "type": int(kind), "name": spec.name, "license": self.obj.license, "flags": flags, "ifindex": ifindex,
+            "kern_version": self.obj.kernel_version or 0, "btf_fd": btf_fd,
+            "func_info": linked.func_info_bytes() if btf_fd else b"",
+            "line_info": linked.line_info_bytes() if btf_fd else b"", "attach_btf_id": attach_btf_id,
+            "attach_btf_obj_fd": attach_btf_fd, "attach_prog_fd": attach_prog_fd, "fd_array": fd_array,
+            "attach_to": target}
         try:
             try:
                 return programs.load_program(code, expected_attach_type=attach_type, log_level=log_level, **arguments)
@@ -288,7 +301,7 @@ class KernelObject:
     def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
         if not linked.core_relos:
             return linked.code
-        from ebpf.btf.core import relocate
+        from ebpf.btf import relocate
 
         if self.obj.btf is None:
             raise RelocationError(f"{spec.name!r} has CO-RE relocations but the object has no BTF")

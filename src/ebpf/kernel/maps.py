@@ -67,24 +67,32 @@ class MapInfo(NamedTuple):
     map_extra: int
 
 
-class Bulk(NamedTuple):
+class Bulk:
     """`count` entries, read at once: `keys` and `values` are contiguous, in the same order, ready for NumPy.
 
     ``len(keys) == count * key_size`` and ``len(values) == count * value_stride``. `restarts` counts how often a walk
     key by key began anew because its key vanished (0 for batches).
     """
 
-    keys: memoryview
-    values: memoryview
-    count: int
-    restarts: int = 0
+    __slots__ = ("count", "keys", "restarts", "values")
+
+    def __init__(self, keys: memoryview, values: memoryview, count: int, restarts: int = 0) -> None:
+        self.keys = keys
+        self.values = values
+        self.count = count
+        self.restarts = restarts
+
+    def __repr__(self) -> str:
+        return f"<Bulk of {self.count} entries>"
 
 
 _MAP_INFO = struct.Struct("@IIIIII16sIIQQIIIIQ")
 
 
 class KernelMap(sys.OwnedFd):
-    """A map in the kernel, open by file descriptor; closed with the object. The kernel keeps it while something uses it."""
+    """A map in the kernel, open by file descriptor; closed with the object. The kernel keeps it while something uses
+    it.
+    """
 
     __slots__ = ("_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
 
@@ -116,17 +124,23 @@ class KernelMap(sys.OwnedFd):
     def lookup(self, key: bytes, flags: int = 0) -> bytes | None:
         """The value under `key`, None if there is none."""
         value = self._element(_LOOKUP, key, None, flags)
-        return value if isinstance(value, bytes) else self._absent(value, "look up")
+        if isinstance(value, bytes):
+            return value
+        self._absent(value, "look up")
+        return None
 
     def lookup_and_delete(self, key: bytes, flags: int = 0) -> bytes | None:
-        """The value under `key`, which is removed at once (queues and stacks 4.20, hashes 5.14); None if there is none."""
+        """The value under `key`, which is removed at once (queues and stacks 4.20, hashes 5.14); None if there is
+        none.
+        """
         value = self._element(_LOOKUP_AND_DELETE, key, None, flags)
         if isinstance(value, bytes):
             return value
         if value in (-sys.ENOTSUPP, -_errno.EOPNOTSUPP, -_errno.EINVAL):
             raise NotSupported(f"taking single entries out of map {self.name!r} in one step", since="5.14",
                                instead="look up, then delete; or take all with lookup_and_delete_batch")
-        return self._absent(value, "take")
+        self._absent(value, "take")
+        return None
 
     def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
         """Set the value under `key`. `flags`: ANY, NOEXIST (only a new key), EXIST (only one that is there)."""
@@ -148,15 +162,17 @@ class KernelMap(sys.OwnedFd):
     def next_key(self, key: bytes | None = None) -> bytes | None:
         """The key after `key` (the first one for None, or when `key` is not there any more); None after the last."""
         size = self.key_size
-        buffer = (ctypes.c_char * (_ATTR_SIZE + 2 * size))()
+        buffer: Any = (ctypes.c_char * (_ATTR_SIZE + 2 * size))()
         base = ctypes.addressof(buffer) + _ATTR_SIZE
         if key is not None:
             buffer[_ATTR_SIZE:_ATTR_SIZE + size] = self._checked(key, size, "key")
         _ELEMENT.pack_into(buffer, 0, self._fd, base if key is not None else 0, base + size, 0)
         result = sys.bpf(_NEXT_KEY, buffer, _ATTR_SIZE)
         if result == 0:
-            return buffer[_ATTR_SIZE + size:]
-        return self._absent(result, "walk through")
+            following: bytes = buffer[_ATTR_SIZE + size:]
+            return following
+        self._absent(result, "walk through")
+        return None
 
     def _element(self, command: int, key: bytes, value: bytes | None, flags: int) -> Any:
         """Attributes, key and value in one buffer: one allocation per call, and safe with several threads.
@@ -166,7 +182,7 @@ class KernelMap(sys.OwnedFd):
         key_size, value_size = self.key_size, self.value_stride
         if len(key) != key_size:
             self._checked(key, key_size, "key")
-        buffer = (ctypes.c_char * (_ATTR_SIZE + key_size + value_size))()
+        buffer: Any = (ctypes.c_char * (_ATTR_SIZE + key_size + value_size))()
         base = ctypes.addressof(buffer) + _ATTR_SIZE
         start = _ATTR_SIZE + key_size
         buffer[_ATTR_SIZE:start] = key
@@ -364,7 +380,7 @@ class KernelMap(sys.OwnedFd):
         if self.type in ARRAYS:
             keys = struct.pack(f"@{self.max_entries}I", *range(self.max_entries))
             return self.update_batch(keys, bytes(self.max_entries * self.value_stride))
-        if self.type in FD_VALUES and self.type != HASH_OF_MAPS:
+        if self.type in FD_VALUES and self.type != _T.HASH_OF_MAPS:
             return sum(self.delete(i.to_bytes(4, _ENDIAN)) for i in range(self.max_entries)
                        if self.type == _T.PERF_EVENT_ARRAY or self.lookup(i.to_bytes(4, _ENDIAN)) is not None)
         return self.take_all().count
@@ -442,10 +458,10 @@ def create_map(*, name: str, type: int, key_size: int, value_size: int, max_entr
     short = _kernel_name(name)
     if numa_node is not None and numa_node >= 0:
         flags |= BPF_F_NUMA_NODE
-    wanted: dict[str, int | bytes] = dict(
-        map_type=type, key_size=key_size, value_size=value_size, max_entries=max_entries, map_flags=flags,
-        inner_map_fd=inner_fd, numa_node=max(numa_node or 0, 0), map_extra=map_extra,
-        btf_vmlinux_value_type_id=value_type_vmlinux_id, map_name=short)
+    wanted: dict[str, int | bytes] = {
+        "map_type": type, "key_size": key_size, "value_size": value_size, "max_entries": max_entries,
+        "map_flags": flags, "inner_map_fd": inner_fd, "numa_node": max(numa_node or 0, 0), "map_extra": map_extra,
+        "btf_vmlinux_value_type_id": value_type_vmlinux_id, "map_name": short}
     if btf_fd and _takes_btf(type) and (key_type_id or value_type_id):
         wanted.update(btf_fd=btf_fd, btf_key_type_id=key_type_id, btf_value_type_id=value_type_id)
     result, _ = sys.attempt("MAP_CREATE", **wanted)

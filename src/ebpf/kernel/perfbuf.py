@@ -1,7 +1,7 @@
 """Reading a perf buffer: a perf event array with one ring for each CPU, which programs fill with bpf_perf_event_output.
 
-Each ring is a page of state (``struct perf_event_mmap_page``: the kernel's ``data_head``, our ``data_tail``) and 2ⁿ pages
-of data. Records: ``PERF_RECORD_SAMPLE`` (a size, and the bytes padded so that size and bytes together are a
+Each ring is a page of state (``struct perf_event_mmap_page``: the kernel's ``data_head``, our ``data_tail``) and 2ⁿ
+pages of data. Records: ``PERF_RECORD_SAMPLE`` (a size, and the bytes padded so that size and bytes together are a
 multiple of 8) and ``PERF_RECORD_LOST``, by which the kernel tells how many it had no room for: `lost` adds them up.
 """
 
@@ -110,8 +110,9 @@ _ENDIAN: Final = "little" if struct.pack("@H", 1)[0] else "big"
 class PerfBuffer:
     """All rings of one perf event array. `callback(cpu, data)` per sample, `on_lost(cpu, count)` per report of loss.
 
-    `pages` (a power of two) for each CPU's ring; `wakeup_events`: how many samples wake a waiting reader. `lost` counts what the kernel
-    reported as lost; it is never silent: `PerfBuffer.lost` stays even if nobody gave an `on_lost`.
+    `pages` (a power of two) for each CPU's ring; `wakeup_events`: how many samples wake a waiting reader. `lost`
+    counts what the kernel reported as lost; it is never silent: `PerfBuffer.lost` stays even if nobody gave an
+    `on_lost`.
     """
 
     __slots__ = ("_pages", "_wakeup_events", "callback", "map", "on_lost", "rings")

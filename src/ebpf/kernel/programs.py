@@ -50,10 +50,8 @@ class ProgramInfo(NamedTuple):
 _PROG_INFO = struct.Struct("@II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQIII")
 
 
-class TestRun(NamedTuple):
+class TrialRun(NamedTuple):
     """What BPF_PROG_TEST_RUN gave: the program's result, the packet and context afterwards, nanoseconds for one run."""
-
-    __test__ = False  # not a test, pytest
 
     result: int  #: as unsigned 32 bits
     data: bytes
@@ -120,11 +118,11 @@ class KernelProgram(sys.OwnedFd):
         return buffer.raw[:got] if struct.unpack_from("@Q", info, 32)[0] else b""
 
     def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, data_size_out: int | None = None,
-                 flags: int = 0, cpu: int = 0) -> TestRun:
+                 flags: int = 0, cpu: int = 0) -> TrialRun:
         """Run it once (or `repeat` times) in the kernel on `data` (a packet) and `context`; nothing is attached.
 
-        Works for network programs, raw tracepoints (context: arguments as 8-byte words), syscall programs and, for their
-        own test functions only, fentry ones; `NotSupported` for kprobes and tracepoints.
+        Works for network programs, raw tracepoints (context: arguments as 8-byte words), syscall programs and, for
+        their own test functions only, fentry ones; `NotSupported` for kprobes and tracepoints.
         """
         room = data_size_out if data_size_out is not None else (len(data) + 512 if data else 0)
         out = ctypes.create_string_buffer(max(room, 1))
@@ -132,9 +130,10 @@ class KernelProgram(sys.OwnedFd):
         ctx_out = ctypes.create_string_buffer(max(len(context), 1))
         skb_like = self.type not in (ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.TRACING)
         keep = bytearray(data)
-        members: dict[str, int | bytes] = dict(
-            prog_fd=self._fd, data_in=sys.address_of(keep), data_size_in=len(data), repeat=repeat, flags=flags, cpu=cpu,
-            ctx_in=ctypes.addressof(ctx_in) if context else 0, ctx_size_in=len(context))
+        members: dict[str, int | bytes] = {
+            "prog_fd": self._fd, "data_in": sys.address_of(keep), "data_size_in": len(data), "repeat": repeat,
+            "flags": flags, "cpu": cpu, "ctx_in": ctypes.addressof(ctx_in) if context else 0,
+            "ctx_size_in": len(context)}
         if room:
             members.update(data_out=ctypes.addressof(out), data_size_out=room)
         if context and skb_like:
@@ -158,7 +157,7 @@ class KernelProgram(sys.OwnedFd):
             after = ctx_in.raw[:len(context)]
         else:
             after = ctx_out.raw[:sys.member("PROG_TEST_RUN", attr, "ctx_size_out")] if context and skb_like else b""
-        return TestRun(sys.member("PROG_TEST_RUN", attr, "retval"), out.raw[:min(size_out, room)], after,
+        return TrialRun(sys.member("PROG_TEST_RUN", attr, "retval"), out.raw[:min(size_out, room)], after,
                        sys.member("PROG_TEST_RUN", attr, "duration"))
 
 
@@ -172,12 +171,12 @@ def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL"
     (`KernelProgram.log`). `func_info` and `line_info` are the kernel's own records (8 and 16 bytes).
     """
     text = license.encode() + b"\0"
-    members: dict[str, int | bytes] = dict(
-        prog_type=type, insns=sys.address_of(code), insn_cnt=len(code) // 8, license=sys.address_of(text),
-        kern_version=kern_version or (features.kernel_version_code() if type == ProgType.KPROBE else 0),
-        prog_flags=flags, prog_name=maps._kernel_name(name), prog_ifindex=ifindex,
-        expected_attach_type=expected_attach_type, attach_btf_id=attach_btf_id,
-        attach_btf_obj_fd=attach_prog_fd or attach_btf_obj_fd)
+    members: dict[str, int | bytes] = {
+        "prog_type": type, "insns": sys.address_of(code), "insn_cnt": len(code) // 8, "license": sys.address_of(text),
+        "kern_version": kern_version or (features.kernel_version_code() if type == ProgType.KPROBE else 0),
+        "prog_flags": flags, "prog_name": maps._kernel_name(name), "prog_ifindex": ifindex,
+        "expected_attach_type": expected_attach_type, "attach_btf_id": attach_btf_id,
+        "attach_btf_obj_fd": attach_prog_fd or attach_btf_obj_fd}
     if btf_fd and func_info:
         members.update(prog_btf_fd=btf_fd, func_info=sys.address_of(func_info), func_info_rec_size=8,
                        func_info_cnt=len(func_info) // 8)

@@ -2,11 +2,12 @@
 
 The kernel writes records one behind the other: 8 bytes of header (length with a *busy* bit, set from reserve until
 submit, and a *discard* bit; then a page offset of its own) and the data, padded to 8 bytes. The data area is mapped
-twice in a row, so that no record wraps. Two positions count bytes since creation: the producer's, which we may only read,
-and the consumer's, which we move forward when records are done with (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst).
+twice in a row, so that no record wraps. Two positions count bytes since creation: the producer's, which we may only
+read, and the consumer's, which we move forward when records are done with (kernel/bpf/ringbuf.c,
+Documentation/bpf/ringbuf.rst).
 
-Programs that find the buffer full get NULL from ``bpf_ringbuf_reserve`` (an error from ``bpf_ringbuf_output``): the kernel keeps no
-count of that, only the program can. `RingBuffer.fill` tells how close it is.
+Programs that find the buffer full get NULL from ``bpf_ringbuf_reserve`` (an error from ``bpf_ringbuf_output``): the
+kernel keeps no count of that, only the program can. `RingBuffer.fill` tells how close it is.
 
 Speed: most buffers hold records of one size. `_run` recognises a run of them by looking at all headers at once;
 then a batch is one copy, and callbacks cost nothing but their call.
@@ -36,8 +37,8 @@ _RUN_LIMIT: Final = 4096
 class RingBuffer:
     """The consumer's side of one ring buffer. One reader at a time; closing the map does not close the mapping."""
 
-    __slots__ = ("_consumer", "_consumer_map", "_data", "_data_map", "_headers", "_mask", "_producer", "discarded", "map",
-                 "records", "size")
+    __slots__ = ("_consumer", "_consumer_map", "_data", "_data_map", "_headers", "_mask", "_producer", "discarded",
+                 "map", "records", "size")
 
     def __init__(self, map: KernelMap) -> None:
         self.map = map
@@ -110,7 +111,9 @@ class RingBuffer:
         return self._each(one, limit, 0)
 
     def consume_addresses(self, callback: Callable[[int, int], Any], limit: int = 0) -> int:
-        """Call `callback(address, size)` for every record, without copying: the address is valid during the call only."""
+        """Call `callback(address, size)` for every record, without copying: the address is valid during the call
+        only.
+        """
         return self._each(callback, limit, self._data_map.address + PAGE_SIZE)
 
     def _each(self, callback: Callable[[int, int], Any], limit: int, base: int) -> int:
@@ -172,7 +175,8 @@ class RingBuffer:
             if dtype is not None and length < dtype.itemsize:
                 self._advance(length, count)
                 self.records += count
-                raise UsageError(f"ring buffer {self.map.name!r}: a record has {length} bytes, its type {dtype.itemsize}")
+                raise UsageError(f"ring buffer {self.map.name!r}: a record has {length} bytes, its type "
+                                 f"{dtype.itemsize}")
             stride = (length + _HEADER + 7) & ~7
             rows = numpy.frombuffer(self._data, numpy.uint8, count * stride, offset).reshape(count, stride)
             wanted = length if dtype is None else dtype.itemsize

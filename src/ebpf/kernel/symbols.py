@@ -8,8 +8,8 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ebpf.errors import ElfError, TargetNotFound
 from ebpf.diagnostics import did_you_mean
+from ebpf.errors import ElfError, TargetNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,9 @@ class KernelSymbols:
         return bool(self.find_all(name))
 
     def resolve(self, address: int) -> tuple[KernelSymbol, int] | None:
-        """The function that holds `address`, and how far into it that is; None below the first or if they are hidden."""
+        """The function that holds `address`, and how far into it that is; None below the first or if they are
+        hidden.
+        """
         if self._addresses is None:
             order = []
             at = 1
@@ -150,7 +152,9 @@ def function_not_found(name: str, why: str = "") -> TargetNotFound:
 
 
 def _near(name: str, symbols: KernelSymbols) -> list[str]:
-    """Functions that `name` may mean. Comparing it with all 150,000 takes a second on a slow machine: sort out first."""
+    """Functions that `name` may mean. Comparing it with all 150,000 takes a second on a slow machine: sort out
+    first.
+    """
     written = next((p for p in SYSCALL_PREFIXES if name.startswith(p)), None)
     running = syscall_prefix()
     pool = set()
@@ -323,7 +327,9 @@ def find_binary(name: str, pid: int | None = None) -> str:
 
 
 def find_library(name: str) -> str | None:
-    """The file of library `name` (``c``, ``libc``, ``libc.so.6``) as the dynamic linker would find it; None if absent."""
+    """The file of library `name` (``c``, ``libc``, ``libc.so.6``) as the dynamic linker would find it; None if
+    absent.
+    """
     folders = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f]
     for soname, path in _ld_cache():
         if _is_library(soname, name) and os.path.exists(path):

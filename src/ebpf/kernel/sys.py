@@ -1,8 +1,9 @@
 """The system calls that eBPF needs, and what their errors mean.
 
 Everything that reaches the kernel through ``bpf(2)`` goes through the one function `bpf` of this module, so that a test
-can put another in its place (`monkeypatch.setattr(sys, "bpf", fake)`) and run the layers above without root. `call` packs
-a command's attributes by the table `COMMANDS` and raises; hot paths pack for themselves and look at the returned number.
+can put another in its place (`monkeypatch.setattr(sys, "bpf", fake)`) and run the layers above without root. `call`
+packs a command's attributes by the table `COMMANDS` and raises; hot paths pack for themselves and look at the
+returned number.
 
 A system call returns its result, or ``-errno``. `failure` turns ``errno`` into an exception: the only place that knows
 which capability a command wants, and what else refuses it (sysctls, lockdown, RLIMIT_MEMLOCK).
@@ -160,9 +161,9 @@ def member(name: str, attr: Buffer, wanted: str) -> int:
 
 
 def address_of(data: bytes | bytearray | memoryview | ctypes.Array[Any]) -> int:
-    """Where the bytes of `data` are. The caller keeps `data` alive, and does not resize it, while the address is used."""
+    """Where the bytes of `data` are. The caller keeps it alive, and does not resize it, while the address is used."""
     if isinstance(data, bytes):
-        return ctypes.cast(data, ctypes.c_void_p).value or 0
+        return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
     if isinstance(data, ctypes.Array):
         return ctypes.addressof(data)
     return ctypes.addressof(ctypes.c_char.from_buffer(data)) if len(data) else 0

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Where distributions mount it, newer place first.
 TRACEFS_PLACES: Final = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
-# `task-pid [cpu] flags seconds.micros: function: message`. 5.11 added a fifth flag (migration disabled); a task's name may hold
-# anything, blanks and dashes included, and with the option record-tgid `(tgid)` stands behind the pid.
+# `task-pid [cpu] flags seconds.micros: function: message`. 5.11 added a fifth flag (migration disabled); a task's
+# name may hold anything, blanks and dashes included; with the option record-tgid `(tgid)` stands behind the pid.
 _LINE = re.compile(rb"^\s*(?P<task>.*?)-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+(?P<flags>\S{4,6})\s+"
                    rb"(?P<ts>\d+\.\d+):\s+(?P<function>[^:]*):\s?(?P<message>.*)$", re.DOTALL)
 _LOST = re.compile(rb"^CPU:(?P<cpu>\d+) \[LOST (?P<count>\d+) EVENTS\]")
@@ -40,7 +40,7 @@ class LostLines(NamedTuple):
     """The pipe's own report: that many lines of that CPU were overwritten before anyone read them."""
 
     cpu: int
-    count: int
+    lines: int
 
 
 def parse_line(line: bytes) -> TraceLine | LostLines | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def attach(program: KernelProgram, cgroup: str | int, *, attach_type: int | None = None) -> KernelLink:
     """Run `program` for the control group at path `cgroup` (or an open descriptor) and those below.
 
-    `attach_type` where the program's section does not say it (``cgroup/skb``). Several programs may be attached at once.
+    `attach_type` where the program's section does not say it (``cgroup/skb``). Several programs may be attached at
+    once.
     """
     wanted = program.expected_attach_type if attach_type is None else attach_type
     owned = None

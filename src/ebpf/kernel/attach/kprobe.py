@@ -32,8 +32,8 @@ def attach(program: KernelProgram, function: str, *, offset: int = 0, retprobe: 
            cookie: int | None = None, legacy: bool = False, maxactive: int = 0) -> KernelLink:
     """Run `program` when the kernel function `function` is entered (`offset` bytes into it), or returns.
 
-    A system call's name (``sys_clone``, any prefix) finds the running kernel's own function. Raises `TargetNotFound` with
-    similar names, `AttachError` where the kernel forbids probing. `legacy`: through tracefs. `maxactive` (legacy
+    A system call's name (``sys_clone``, any prefix) finds the running kernel's own function. Raises `TargetNotFound`
+    with similar names, `AttachError` where the kernel forbids probing. `legacy`: through tracefs. `maxactive` (legacy
     kretprobes): how many calls may be under way at once.
     """
     kind = "kretprobe" if retprobe else "kprobe"
@@ -99,7 +99,8 @@ def _failure(program: KernelProgram, function: str, offset: int, kind: str, errn
 def attach_many(program: KernelProgram, functions: Sequence[str], *, retprobe: bool = False) -> LinkGroup:
     """Attach to many functions, one event each; those that cannot be probed make it fail as a whole, none stays.
 
-    Programs loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` go to `kprobe_multi.attach` instead: one system call.
+    Programs loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` go to `kprobe_multi.attach` instead: one
+    system call.
     """
     links: list[KernelLink] = []
     kind = "kretprobe" if retprobe else "kprobe"

@@ -25,8 +25,9 @@ def attach(program: KernelProgram, functions: Sequence[str], *, retprobe: bool =
            cookies: Sequence[int] = ()) -> KernelLink:
     """Run `program` at all `functions` (names), or at their returns; `cookies` gives each a number of its own.
 
-    The program must have been loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` (or _SESSION). Raises `NotSupported` where
-    the kernel cannot: `kprobe.attach_many` can everywhere, with a program loaded without that attach type.
+    The program must have been loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` (or _SESSION). Raises
+    `NotSupported` where the kernel cannot: `kprobe.attach_many` can everywhere, with a program loaded without that
+    attach type.
     """
     if not functions:
         raise UsageError("no function to attach to")

@@ -1,7 +1,8 @@
 """The link: what holds a program to its hook.
 
-A link is a file descriptor (a BPF link, or a perf event). It is detached by `KernelLink.detach`, at the end of ``with``,
-when nobody refers to it any more, and by the kernel when the process ends, however it ends; unless it was pinned.
+A link is a file descriptor (a BPF link, or a perf event). It is detached by `KernelLink.detach`, at the end of
+``with``, when nobody refers to it any more, and by the kernel when the process ends, however it ends; unless it was
+pinned.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def refused(program: KernelProgram, kind: str, target: str, errno: int, needs: t
     if errno in (_errno.EOPNOTSUPP, sys.ENOTSUPP, _errno.ENOSYS):
         return NotSupported(f"attaching to {kind} {target}")
     name = _errno.errorcode.get(errno, str(errno))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if errno == _errno.EINVAL:
         notes = (f"the program is of type {program.type_name}; is that the type for a {kind}?",)
     return AttachError(f"{what}: {os.strerror(errno)} ({name})", notes=notes)

@@ -29,8 +29,8 @@ def attach(program: KernelProgram, type: int, config: int, *, period: int = 0, f
            cookie: int | None = None) -> KernelLink:
     """Run `program` every `period` counts, or `frequency` times a second, of the counter (`type`, `config`).
 
-    `EVENTS` has both by name. `pid`: count for that process only (`inherit`: and its children to come); `cpu`: on that CPU only;
-    with neither on every CPU that is online.
+    `EVENTS` has both by name. `pid`: count for that process only (`inherit`: and its children to come); `cpu`: on
+    that CPU only; with neither on every CPU that is online.
     """
     if bool(period) == bool(frequency):
         raise UsageError("give either a period (in counts) or a frequency (in Hz)")

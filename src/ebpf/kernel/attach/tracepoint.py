@@ -51,7 +51,7 @@ def tracepoint_not_found(category: str, name: str) -> EbpfError:
     """The error for a tracepoint that does not exist."""
     known = tracepoints()
     similar = did_you_mean(f"{category}:{name}", known) or [t for t in known if t.endswith(f":{name}")]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if category not in {t.partition(":")[0] for t in known}:
         notes = (f"there is no category {category!r}; its module may not be loaded",)
     return TargetNotFound(f"no tracepoint called {category}:{name}", name=f"{category}:{name}", similar=similar,

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 def attach(program: KernelProgram, binary: str, *, symbol: str | None = None, address: int | None = None,
            offset: int = 0, retprobe: bool = False, pid: int | None = None, ref_ctr_offset: int = 0,
            cookie: int | None = None) -> KernelLink:
-    """Run `program` when `binary` executes the function `symbol` (+ `offset`), or virtual address `address`, or returns.
+    """Run `program` when `binary` executes the function `symbol` (+ `offset`), or virtual address `address`, or
+    returns.
 
-    `binary` is a path, a library's short name (``"c"``) or a program on PATH. With neither symbol nor address, `offset` is an
-    offset in the file. `pid`: in that process only. `ref_ctr_offset`: file offset of a USDT semaphore.
+    `binary` is a path, a library's short name (``"c"``) or a program on PATH. With neither symbol nor address,
+    `offset` is an offset in the file. `pid`: in that process only. `ref_ctr_offset`: file offset of a USDT semaphore.
     """
     path = find_binary(binary, pid)
     place = offset
