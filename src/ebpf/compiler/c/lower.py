@@ -94,7 +94,7 @@ class UnitLowering:
             return True
         extra = decl.parameters[_MAX_PARAMETERS]
         self.diagnostics.error(
-            "C0401", f"`{decl.name}` has {len(decl.type.parameters)} parameters; a BPF call passes at most {_MAX_PARAMETERS}",
+            "C0501", f"`{decl.name}` has {len(decl.type.parameters)} parameters; a BPF call passes at most {_MAX_PARAMETERS}",
             extra.loc, extra.end, label="the sixth",
             helps=("pass a pointer to a struct", "make it `static __always_inline`"))
         return False

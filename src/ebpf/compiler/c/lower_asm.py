@@ -1,8 +1,11 @@
-"""GNU inline assembly, handed through to LLVM's assembler with its operands."""
+"""GNU inline assembly with an empty template: barriers, and values made opaque to the optimiser.
+
+LLVM as llvmlite ships it has no assembler for BPF, so instructions in a template cannot be had: they are an error with a
+span. The operands' constraints are all that counts then.
+"""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import tree
@@ -12,11 +15,12 @@ from ebpf.compiler.c.lower_types import in_memory, ir_type
 if TYPE_CHECKING:
     from ebpf.compiler.c.lower_function import FunctionLowering
 
-_OPERAND = re.compile(r"%(%|=|\{|\}|\||([a-zA-Z]?)(\d+|\[\w+\]))|\$")
-
-
 def lower_asm(f: FunctionLowering, s: tree.Asm) -> None:
-    names = [o.name for o in (*s.outputs, *s.inputs)]
+    if s.template.strip():
+        f.error("C0503", "instructions in inline assembly are not supported", s.loc, s.end,
+                notes=("barriers (an empty string) and operands are",),
+                helps=("write it in C", "compile with clang: `ebpf compile --cc clang`"))
+        return
     constraints: list[str] = []
     results: list[tuple[tree.AsmOperand, str]] = []
     tied: list[tuple[int, str]] = []
@@ -50,31 +54,11 @@ def lower_asm(f: FunctionLowering, s: tree.Asm) -> None:
         if clobber != "cc":
             constraints.append(f"~{{{clobber}}}")
 
-    def operand(m: re.Match[str]) -> str:
-        if m[0] == "$":
-            return "$$"
-        if m[3] is None:
-            return {"%%": "%", "%=": "${:uid}"}.get(m[0], m[1])
-        if m[3].startswith("["):
-            name = m[3][1:-1]
-            if name not in names:
-                f.error("C0403", f"the assembly names an operand `{name}` that it does not have", s.loc, s.end)
-                return ""
-            number = names.index(name)
-        else:
-            number = int(m[3])
-            if number >= len(names):
-                f.error("C0403", f"the assembly names operand %{number}, and there are {len(names)}", s.loc, s.end)
-                return ""
-        return f"${{{number}:{m[2]}}}" if m[2] else f"${number}"
-
-    template = _OPERAND.sub(operand, s.template)
     kinds = [kind for _, kind in results]
     result = "void" if not kinds else kinds[0] if len(kinds) == 1 else f"{{ {', '.join(kinds)} }}"
     # Without outputs it is there for what it does: as good as volatile.
     effect = " sideeffect" if s.volatile or not s.outputs else ""
-    text = "".join(c if 32 <= ord(c) < 127 and c not in '"\\' else "".join(f"\\{b:02X}" for b in c.encode()) for c in template)
-    call = f'call {result} asm{effect} "{text}", "{",".join(constraints)}"({", ".join(arguments)})'
+    call = f'call {result} asm{effect} "", "{",".join(constraints)}"({", ".join(arguments)})'
     if not kinds:
         f.w.do(call)
         return

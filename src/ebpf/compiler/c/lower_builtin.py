@@ -26,7 +26,7 @@ def builtin(f: FunctionLowering, e: tree.Builtin, *, used: bool = True) -> str:
         return handler(f, e)
     if e.name.startswith("atomic_"):
         return _atomic(f, e, used)
-    f.error("C0402", f"`{e.name}` has no form in BPF", e.loc, e.end)
+    f.error("C0502", f"`{e.name}` has no form in BPF", e.loc, e.end)
     return "0"
 
 
@@ -75,13 +75,13 @@ def _memory(f: FunctionLowering, e: tree.Builtin) -> str:
         if is_set:
             fill(f, target, source, length)
         elif e.name == "memmove" and length > 128 * min(target.align, source_align, 8):
-            f.error("C0404", f"memmove of {length} bytes is too long to be done in registers", e.loc, e.end,
+            f.error("C0504", f"memmove of {length} bytes is too long to be done in registers", e.loc, e.end,
                     helps=("use memcpy if the two do not overlap",))
         else:
             copy(f, target, source, source_align, length, move=e.name == "memmove")
         return target.ptr
     if e.name == "memmove":
-        f.error("C0404", "memmove needs a constant length", e.loc, e.end, helps=("use memcpy if the two do not overlap",))
+        f.error("C0504", "memmove needs a constant length", e.loc, e.end, helps=("use memcpy if the two do not overlap",))
         return target.ptr
     unit = min(target.align, source_align if not is_set else 8, 8) if length is not None else 1
     if length is not None and length % unit:
@@ -183,7 +183,7 @@ def _overflow(f: FunctionLowering, e: tree.Builtin) -> str:
     types = [left.type, right.type, target.target]
     widths = [bits_of(t) for t in types]
     if max(widths) > 64:
-        f.error("C0402", f"`__builtin_{e.name}` on 128-bit integers has no form in BPF", e.loc, e.end)
+        f.error("C0502", f"`__builtin_{e.name}` on 128-bit integers has no form in BPF", e.loc, e.end)
         return "0"
     wide = 64 if max(widths) <= 32 else 128
     a = resize(f, f.value(left), widths[0], wide, is_signed(left.type))
@@ -214,7 +214,7 @@ def _atomic(f: FunctionLowering, e: tree.Builtin, used: bool) -> str:
     bits = 64 if kind == "ptr" else bits_of(pointer.target)
     if not isinstance(strip(pointer.target), (Int, Enum, Pointer)) or bits > 64 or (
             bits < 32 and name not in ("load", "store")):
-        f.error("C0406", "BPF's atomic operations work on 4 and 8 bytes", e.loc, e.end,
+        f.error("C0506", "BPF's atomic operations work on 4 and 8 bytes", e.loc, e.end,
                 label=f"this is on {bits // 8} byte{'s' if bits != 8 else ''}", helps=("use a u32 or u64",))
         return "0"
     at = f.value(e.args[0])

@@ -373,7 +373,7 @@ def _call(f: FunctionLowering, e: tree.Expr, target: str, args: list[str]) -> st
 
 def _call_helper(f: FunctionLowering, e: tree.CallHelper) -> str:
     if len(e.args) > 5:
-        f.error("C0401", f"{e.name} is given {len(e.args)} arguments; a BPF call passes at most 5", e.loc, e.end)
+        f.error("C0501", f"{e.name} is given {len(e.args)} arguments; a BPF call passes at most 5", e.loc, e.end)
         return constant(e.type, 0)
     return _call(f, e, f"inttoptr (i64 {e.helper} to ptr)", _arguments(f, e.args))
 

@@ -106,7 +106,7 @@ class FunctionLowering:
 
     def context_value(self, loc: int, end: int) -> str:
         if not self.decl.parameters:
-            self.error("C0405", "a packet load needs the program's context, and this function has no parameter", loc, end)
+            self.error("C0505", "a packet load needs the program's context, and this function has no parameter", loc, end)
             return "null"
         return self.w.emit(f"load ptr, ptr {self.address_of(self.decl.parameters[0])}, align 8")
 

@@ -1,0 +1,131 @@
+"""LLVM's object → ours: without DWARF, with the types of event records.
+
+What remains is what a loader reads: code, data, maps, ``.BTF``, ``.BTF.ext``, and the section ``.ebpf`` that names, for each map that
+carries events, the BTF type of its records.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ebpf.btf.reader import Btf
+from ebpf.btf.types import Kind, Member, Struct, Union
+from ebpf.btf.writer import Builder
+from ebpf.compiler.c.types import (
+    Array,
+    CType,
+    Enum,
+    Float,
+    Function,
+    Int,
+    Pointer,
+    Qualified,
+    Record,
+    Typedef,
+    Void,
+)
+from ebpf.object.elf import ElfImage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_DROPPED = (".debug_*", ".eh_frame", ".llvm_addrsig")
+
+
+def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = ()) -> bytes:
+    """The finished object. ``events`` maps a map's name to its records' type; ``types`` are further ones to carry."""
+    image = ElfImage.parse(elf)
+    image.drop(*_DROPPED)
+    if events or types:
+        section = image.get(".BTF")
+        writer = TypeWriter(Btf.parse(bytes(section.data)) if section is not None else None)
+        for t in types:
+            writer.add(t)
+        ids = {name: writer.add(t) for name, t in events.items()}
+        if section is None:
+            image.add(".BTF", writer.builder.emit(little_endian=True), align=4)
+        else:
+            image.replace(".BTF", writer.builder.emit())
+        if ids:
+            image.add_events(ids)
+    return image.emit()
+
+
+class TypeWriter:
+    """C types as BTF, behind what an object has already; a record that is there whole is used as it is."""
+
+    def __init__(self, existing: Btf | None) -> None:
+        self.builder = Builder(existing)
+        self._existing = existing
+        self._ids: dict[object, int] = {}
+        self._index = 0
+
+    def add(self, t: CType) -> int:
+        """The type's id (0 for void)."""
+        if isinstance(t, Void):
+            return 0
+        key: object = t.name if isinstance(t, (Int, Float)) else t
+        found = self._ids.get(key)
+        if found is None:
+            found = self._ids[key] = self._add(t)
+        return found
+
+    def _add(self, t: CType) -> int:
+        b = self.builder
+        if isinstance(t, Int):
+            known = self._find(t.name, Kind.INT)
+            return known or b.add_int(t.name, t.size, signed=t.signed, is_bool=t.name == "_Bool")
+        if isinstance(t, Float):
+            return b.add_float(t.name, t.size)
+        if isinstance(t, Pointer):
+            return b.add_ptr(self._behind_pointer(t.target))
+        if isinstance(t, Array):
+            return b.add_array(self.add(t.element), t.count or 0, self._index_type())
+        if isinstance(t, Typedef):
+            return b.add_typedef(t.name, self.add(t.type))
+        if isinstance(t, Qualified):
+            inner = self.add(t.type)
+            if t.volatile:
+                inner = b.add_volatile(inner)
+            return b.add_const(inner) if t.const else inner
+        if isinstance(t, Enum):
+            known = self._find(t.tag, Kind.ENUM) if t.tag else 0
+            return known or b.add_enum(t.tag or "", t.values.items(), size=t.underlying.size)
+        if isinstance(t, Function):
+            return b.add_func_proto(self.add(t.result), [("", self.add(p)) for p in t.parameters])
+        assert isinstance(t, Record)
+        return self._record(t)
+
+    def _record(self, t: Record) -> int:
+        if not t.ensure_complete():
+            return self.builder.add_fwd(t.tag or "", is_union=t.kind == "union")
+        known = self._find(t.tag, Kind.UNION if t.kind == "union" else Kind.STRUCT) if t.tag else 0
+        if known and self._existing is not None:
+            there = self._existing.type(known)
+            fields = [f for f in t.fields if f.name is not None or not f.bit_size]
+            # By members too: LLVM was given kernel records with used members only.
+            if isinstance(there, (Struct, Union)) and there.size == t.size and [m.name for m in there.members] == [
+                    f.name or "" for f in fields]:
+                return known
+        id = self._ids[t] = self.builder.reserve()
+        members = tuple([Member(f.name or "", self.add(f.type), f.bit_offset, f.bit_size)
+                         for f in t.fields if f.name is not None or not f.bit_size])
+        self.builder.define(id, (Union if t.kind == "union" else Struct)(0, t.tag or "", t.size, members))
+        return id
+
+    def _behind_pointer(self, t: CType) -> int:
+        """A record behind a pointer is only declared: its contents are not in the bytes that people look at."""
+        if isinstance(t, Record) and t.tag and t not in self._ids:
+            known = self._find(t.tag, Kind.UNION if t.kind == "union" else Kind.STRUCT)
+            return known or self.builder.add_fwd(t.tag, is_union=t.kind == "union")
+        return self.add(t)
+
+    def _find(self, name: str, kind: Kind) -> int:
+        return (self._existing.find(name, kind) or 0) if self._existing is not None else 0
+
+    def _index_type(self) -> int:
+        if not self._index:
+            self._index = self._find("__ARRAY_SIZE_TYPE__", Kind.INT) or self.builder.add_int("__ARRAY_SIZE_TYPE__", 4)
+        return self._index
+
+

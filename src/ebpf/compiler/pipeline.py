@@ -1,0 +1,145 @@
+"""C text to an object, stage by stage: preprocess, parse, check, lower, generate, finish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
+from ebpf.compiler.options import Options
+from ebpf.errors import CompileError, InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ebpf.compiler.c.source import SourceMap
+    from ebpf.compiler.c.tree import Unit
+    from ebpf.compiler.facts import Facts
+    from ebpf.diagnostics import Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A finished object and what the compiler had to say about the source: warnings, in order."""
+
+    elf: bytes
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def compile_c(text: str, *, filename: str = "<text>", facts: Facts, options: Options | None = None) -> bytes:
+    """The ELF object for a program in C. Raises `CompileError` with one diagnostic for each mistake (warnings too)."""
+    return compile_c_full(text, filename=filename, facts=facts, options=options).elf
+
+
+def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options: Options | None = None) -> Compiled:
+    """Like `compile_c`, with the warnings."""
+    options = options or Options()
+    # LLVM loads in its own process while the front end runs in this one.
+    with CodeGenerator(mcpu=options.mcpu, opt=options.opt_level) as generator:
+        unit, sources, found = front_end(text, filename=filename, facts=facts, options=options)
+        ir = lower_unit(unit, sources, found, options)
+        try:
+            raw = generator.run(ir)
+        except CodeGenerationError as error:
+            from ebpf.compiler.llvm.explain import explain
+
+            if error.how == "refused":
+                raise InternalError("LLVM refused the code that this compiler made: please report it with the source",
+                                    notes=[error.stderr.strip()[:2000]]) from None
+            raise _failed([*found, *explain(error, sources, filename, options.mcpu)], filename) from None
+    from ebpf.compiler.llvm.output import finish
+
+    elf = finish(raw, events=unit.events, types=unit.types)
+    return Compiled(elf, tuple(found))
+
+
+def front_end(text: str, *, filename: str, facts: Facts, options: Options) -> tuple[Unit, SourceMap, list[Diagnostic]]:
+    """The typed tree. Raises `CompileError` if anything in the text is wrong."""
+    from ebpf.compiler.c.checker import check
+    from ebpf.compiler.c.parser import parse
+    from ebpf.compiler.c.preprocessor import preprocess
+    from ebpf.compiler.c.source import SourceMap
+
+    sources = SourceMap()
+    names = _KernelNames(facts)
+    pre = preprocess(sources, filename, text, defines=options.defines, include_dirs=options.include_dirs,
+                     read_include=facts.read_include, kconfig=facts.kconfig, constant=names.constant,
+                     predefined=_predefined(facts, options))
+    if _has_errors(pre.diagnostics):
+        raise _failed(pre.diagnostics, filename)
+    syntax, complaints = parse(pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar, includes=pre.includes)
+    found = [*pre.diagnostics, *complaints]
+    if _has_errors(found):
+        raise _failed(found, filename)
+    unit, complaints = check(syntax, sources, facts, options, pre)
+    found += complaints
+    if _has_errors(found):
+        raise _failed(found, filename)
+    return unit, sources, found
+
+
+def lower_unit(unit: Unit, sources: SourceMap, found: list[Diagnostic], options: Options) -> str:
+    """The unit's IR. What BPF cannot do is added to ``found``; raises `CompileError` if there is any."""
+    from ebpf.compiler.c.lower import lower
+    from ebpf.compiler.c.source import Diagnostics, TooManyErrors
+
+    diagnostics = Diagnostics(sources)
+    ir = ""
+    try:
+        ir = lower(unit, diagnostics, options)
+    except TooManyErrors:
+        pass
+    found += diagnostics.items
+    if diagnostics.error_count:
+        raise _failed(found, unit.filename)
+    return ir
+
+
+class _KernelNames:
+    """What preprocessor and parser ask of the kernel's types, before the checker is there."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._types: object = None
+
+    def _kernel(self):  # type: ignore[no-untyped-def]
+        if self._types is None:
+            from ebpf.compiler.c.kernel_types import KernelTypes
+
+            self._types = KernelTypes(self._facts, lambda kind, tag: None)
+        return self._types
+
+    def is_typedef(self, name: str) -> bool:
+        return self._kernel().typedef(name) is not None
+
+    def similar(self, name: str) -> Sequence[str]:
+        return self._kernel().similar(name)  # type: ignore[no-any-return]
+
+    def constant(self, name: str) -> int | str | None:
+        from ebpf.abi.constants import lookup_constant
+        from ebpf.compiler.c.kernel_types import ABI_ARCH
+
+        version = self._facts.kernel_version
+        found = lookup_constant(name, arch=ABI_ARCH.get(self._facts.arch, self._facts.arch), kernel=(version >> 16, version >> 8 & 255))
+        if found is None:
+            enumerator = self._kernel().enumerator(name)
+            found = enumerator[1] if enumerator is not None else None
+        return found
+
+
+def _predefined(facts: Facts, options: Options) -> dict[str, str | int]:
+    """Macros that the kernel's build would define."""
+    arch = options.arch or facts.arch
+    return {"__KERNEL__": 1, f"__TARGET_ARCH_{arch}": 1, "LINUX_VERSION_CODE": facts.kernel_version,
+            "KERNEL_VERSION": "(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))"}
+
+
+def _has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
+    return any(d.severity == "error" for d in diagnostics)
+
+
+def _failed(diagnostics: Sequence[Diagnostic], filename: str) -> CompileError:
+    errors = sum(d.severity == "error" for d in diagnostics)
+    ordered = sorted(diagnostics, key=lambda d: (d.span.line, d.span.column) if d.span is not None and d.span.file == filename
+                     else (1 << 30, 0))
+    return CompileError(f"{filename}: {errors} error{'s' if errors != 1 else ''}", diagnostics=ordered)
