@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ebpf.btf import Btf, BtfExt, Builder, CoreRelo, Kind, codec, format_type, relocate, sanitize
-from ebpf.btf import types as T
+from ebpf.btf import Btf, BtfExt, Builder, CoreRelo, Kind, codec, format_type, relocate, sanitize, types as T
 from ebpf.btf.writer import pack
 from ebpf.errors import BtfError, RelocationError, UsageError
 from tests.btf import sample as samples

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ebpf.btf import Btf, Builder, Kind, format_decl, format_type
-from ebpf.btf import types as T
+from ebpf.btf import Btf, Builder, Kind, format_decl, format_type, types as T
 from ebpf.errors import BtfError
 from tests.btf import sample as samples
 from tests.btf.witness import VMLINUX, bpftool, compile_bpf, vmlinux

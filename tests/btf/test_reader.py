@@ -7,8 +7,7 @@ from array import array
 
 import pytest
 
-from ebpf.btf import Btf, BtfSet, Builder, Kind, format_type
-from ebpf.btf import types as T
+from ebpf.btf import Btf, BtfSet, Builder, Kind, format_type, types as T
 from ebpf.btf.writer import pack
 from ebpf.errors import BtfError
 from tests.btf import sample as samples

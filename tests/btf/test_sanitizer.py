@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ebpf.btf import Btf, BtfFeature, Kind, place_variables, sanitize
-from ebpf.btf import types as T
+from ebpf.btf import Btf, BtfFeature, Kind, place_variables, sanitize, types as T
 from ebpf.btf.sanitizer import ALL_FEATURES
 from tests.btf import sample as samples
 from tests.btf.witness import compile_bpf
@@ -112,10 +111,11 @@ SOURCE = """
 struct sk_buff; struct __sk_buff;
 #define SEC(name) __attribute__((section(name), used))
 extern int bpf_kfunc(struct sk_buff *, int) __attribute__((section(".ksyms")));
+extern const void some_symbol __attribute__((section(".ksyms")));
 extern const int CONFIG_HZ __attribute__((section(".kconfig")));
 struct { int (*type)[1]; } m SEC(".maps");
 static volatile const int limit = 3; int counter; static float ratio = 1.5f; volatile long total = 5;
-SEC("tc") int prog(struct __sk_buff *s) { counter++; total += limit; return bpf_kfunc((void *)s, 1) + CONFIG_HZ; }
+SEC("tc") int prog(struct __sk_buff *s) { counter++; total += limit; return bpf_kfunc((void *)s, 1) + CONFIG_HZ + (long)&some_symbol; }
 char _license[] SEC("license") = "GPL";
 """
 

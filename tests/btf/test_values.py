@@ -8,8 +8,7 @@ import struct
 
 import pytest
 
-from ebpf.btf import Builder, Codec, EnumValue, Record, codec
-from ebpf.btf import types as T
+from ebpf.btf import Builder, Codec, EnumValue, Record, codec, types as T
 from ebpf.errors import BtfError, UsageError
 from tests.btf import sample as samples
 

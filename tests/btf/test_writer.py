@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ebpf.btf import Btf, BtfExt, Builder, CoreKind, Kind, format_type
-from ebpf.btf import types as T
+from ebpf.btf import Btf, BtfExt, Builder, CoreKind, Kind, format_type, types as T
 from ebpf.errors import BtfError, UsageError
 from tests.btf import sample as samples
 from tests.btf.witness import bpftool, compile_bpf, vmlinux

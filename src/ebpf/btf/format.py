@@ -38,7 +38,9 @@ def format_type(btf: Btf, id: int) -> str:
     elif isinstance(t, T.DataSec):
         printer.write(f"/* section {t.name}, {t.size} bytes */")
         for v in t.variables:
-            printer.write(f"\n{format_type(btf, v.type)} /* at {v.offset}, {v.size} bytes */")
+            inner = btf.type(v.type)
+            text = format_type(btf, v.type) if isinstance(inner, (T.Var, T.Func)) else f"type {v.type};"
+            printer.write(f"\n{text} /* at {v.offset}, {v.size} bytes */")
         return printer.text()
     elif isinstance(t, T.DeclTag):
         return f'/* btf_decl_tag("{t.name}") on type {t.type}, component {t.component_idx} */'
