@@ -104,7 +104,15 @@ struct { __uint(type, 33); __uint(map_flags, 1024); __uint(max_entries, 10); __u
     arena SEC(".maps");
 """
 
-SOURCES = {"calls": CALLS, "legacy": LEGACY, "ulong": ULONG, "hello": HELLO, "rich": RICH, "externs": EXTERNS}
+STRUCT_OPS = """
+struct some_ops { int flags; int (*first)(void *); int (*second)(void *, int); char name[16]; };
+SEC("struct_ops/first") int first(void *ctx) { return 1; }
+SEC("struct_ops.s/second") int second(void *ctx) { return 2; }
+SEC(".struct_ops") struct some_ops one = { .flags = 3, .second = (void *)second, .name = "one" };
+SEC(".struct_ops.link") struct some_ops two = { .first = (void *)first, .second = (void *)second, .name = "two" };
+"""
+
+SOURCES = {"struct_ops": STRUCT_OPS, "calls": CALLS, "legacy": LEGACY, "ulong": ULONG, "hello": HELLO, "rich": RICH, "externs": EXTERNS}
 
 
 @cache

@@ -36,11 +36,11 @@ def tiny() -> bytes:
         offsets.append(len(body))
         body += part
     headers = bytes(64)
-    for name, type_, offset, size, link, entry in ((".strtab", 3, offsets[0], len(strings), 0, 0),
+    for name, type_, offset, size, strtab, entry in ((".strtab", 3, offsets[0], len(strings), 0, 0),
                                                    ("license", 1, offsets[1], 4, 0, 0),
                                                    (".symtab", 2, offsets[2], len(symbols), 1, 24)):
         headers += struct.pack("<IIQQQQIIQQ", strings.index(name.encode()), type_, 3 if type_ == 1 else 0, 0, offset,
-                               size, link, 1 if link else 0, 1, entry)
+                               size, strtab, 1 if strtab else 0, 1, entry)
     put_header(body, len(body), 4)
     return bytes(body) + headers
 

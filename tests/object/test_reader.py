@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpf.abi.maps import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MapType
+from ebpf.abi.maps import BPF_F_LINK, BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MapType
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.btf.types import DataSec, Func, Kind
 from ebpf.errors import ElfError
@@ -138,6 +138,19 @@ def test_legacy_map_definitions() -> None:
     assert [(m.name, m.type, m.key_size, m.value_size, m.max_entries, m.flags) for m in obj.maps.values()] == [
         ("one", MapType.HASH, 4, 8, 16, 1), ("two", MapType.ARRAY, 4, 2, 17, 0)]
     assert [(r.kind, r.symbol) for r in obj.programs["f"].relocations] == [("map", "two")]
+
+
+def test_tables_of_functions() -> None:
+    obj = read_object(compiled("struct_ops"))
+    assert {m.name: (m.type, m.values, m.flags) for m in obj.maps.values()} == {
+        "one": (MapType.STRUCT_OPS, ((16, "second"),), 0),
+        "two": (MapType.STRUCT_OPS, ((8, "first"), (16, "second")), BPF_F_LINK)}
+    one = obj.maps["one"]
+    assert one.initial is not None
+    assert (one.value_size, one.initial[:4], one.initial[24:28]) == (40, bytes([3, 0, 0, 0]), b"one\0")
+    assert obj.btf is not None
+    assert obj.btf.type(one.value_type_id).name == "some_ops"
+    assert obj.programs["second"].sleepable
 
 
 def test_without_debug_information() -> None:

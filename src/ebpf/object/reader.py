@@ -151,10 +151,10 @@ class _Reader:
                                    f"`{section.name}` ({section.size} bytes), in conflict with the section or with "
                                    f"its neighbours")
                 name = symbol.name
-                if name in names:
+                while name in names:
                     # Static functions of several linked objects may share a name.
-                    names[name] += 1
-                    name = f"{name}.{names[name]}"
+                    names[symbol.name] += 1
+                    name = f"{symbol.name}.{names[symbol.name]}"
                 names[name] = 0
                 self.function_at[index, start] = name
                 out.append(_Function(name, section, start, end, symbol.binding != STB_LOCAL))
