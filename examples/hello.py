@@ -24,6 +24,7 @@ struct event {
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 64 * 1024);
+    __type(value, struct event);
 } events SEC(".maps");
 
 SEC("kprobe")
@@ -71,7 +72,7 @@ def greet_child(session: ebpf.Session) -> int:
         child.stdin.write(b"go\n")
         child.stdin.close()
         seen = 0
-        for event in session.maps["events"].events(type="struct event", timeout=3):
+        for event in session.maps["events"].events(timeout=3):
             seen += 1
             print(f"  {event.time_ns / 1e9:.6f}  Hello, {event.comm.decode()} ({event.pid})!")
             if seen == 5:
@@ -84,7 +85,7 @@ def greet_machine(session: ebpf.Session) -> int:
     session.programs["hello"].attach_kprobe("sys_clone")
     print("attached: to the system call clone, for every process; Ctrl-C ends it")
     try:
-        for event in session.maps["events"].events(type="struct event"):
+        for event in session.maps["events"].events():
             print(f"  {event.time_ns / 1e9:.6f}  Hello, {event.comm.decode()} ({event.pid})!")
     except KeyboardInterrupt:
         print()

@@ -18,8 +18,8 @@ NAMES = [
     "AttachError", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding", "FormatError",
     "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec",
     "NotSupported", "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session",
-    "TargetNotFound", "UnknownName", "UsageError", "VerifierError", "compile", "compile_bytes", "disassemble",
-    "examine", "explain", "format_error", "host", "inventory", "load", "open",
+    "TargetNotFound", "UnknownName", "UsageError", "VerifierError", "build", "compile", "disassemble", "examine",
+    "explain", "format_diagnostic", "format_error", "host", "inventory", "load", "open",
 ]
 
 

@@ -17,7 +17,11 @@ from __future__ import annotations
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would cost 6 ms
 if TYPE_CHECKING:
     from ebpf.btf import Btf as Btf, Record as Record
-    from ebpf.diagnostics import Diagnostic as Diagnostic, format_error as format_error
+    from ebpf.diagnostics import (
+        Diagnostic as Diagnostic,
+        format_diagnostic as format_diagnostic,
+        format_error as format_error,
+    )
     from ebpf.errors import (
         AttachError as AttachError,
         CompileError as CompileError,
@@ -49,11 +53,11 @@ if TYPE_CHECKING:
         load as load,
         open as open,
     )
-    from ebpf.session.build import compile_bytes as compile_bytes
     from ebpf.session.doctor import Finding as Finding, examine as examine
     from ebpf.session.explain import explain as explain
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
+    from ebpf.session.toolchain import build as build
 
 __version__ = "0.1.0"
 
@@ -63,7 +67,7 @@ _HOMES = {
         "Btf", "Record",
     ),
     "ebpf.diagnostics": (
-        "Diagnostic", "format_error",
+        "Diagnostic", "format_diagnostic", "format_error",
     ),
     "ebpf.errors": (
         "AttachError", "CompileError", "EbpfError", "FormatError", "InternalError", "KernelError", "KeyMissing",
@@ -79,8 +83,8 @@ _HOMES = {
     "ebpf.session": (
         "EventStream", "Link", "Map", "Program", "Session", "compile", "load", "open",
     ),
-    "ebpf.session.build": (
-        "compile_bytes",
+    "ebpf.session.toolchain": (
+        "build",
     ),
     "ebpf.session.doctor": (
         "Finding", "examine",

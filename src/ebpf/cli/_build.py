@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+import ebpf
+
 if TYPE_CHECKING:
     import argparse
 
 
 class BuildOptions(TypedDict):
-    """Keyword arguments of `ebpf.compile` and `ebpf.compile_bytes`."""
+    """Keyword arguments of `ebpf.compile`."""
 
     dialect: str
     mcpu: str
@@ -30,6 +32,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                        help='where #include "file" is looked for')
     group.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME[=VALUE]", help="define a macro")
     group.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing")
+
+
+def open_object(path: str) -> ebpf.Object:
+    """`ebpf.open`, with the file's name in what it complains about."""
+    with open(path, "rb"):  # a missing file is worded as one, by name
+        pass
+    try:
+        return ebpf.open(path)
+    except ebpf.FormatError as error:
+        error.message = f"{path}: {error.message}"
+        raise
 
 
 def options(args: argparse.Namespace) -> BuildOptions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli import _build
-from ebpf.cli.output import colors
+from ebpf.cli.output import colors, progress
 
 if TYPE_CHECKING:
     import argparse
@@ -26,26 +26,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     text, name = _read(args.source)
-    if args.emit == "ir":
-        if args.cc is not None:
-            raise ebpf.UsageError("--emit=ir shows our own compiler's IR: leave --cc out")
-        result: str | bytes = ebpf.compile_ir(text, filename=name, **_without_cc(args))
-    else:
-        result = ebpf.compile_bytes(text, filename=name, **_build.options(args))
-        if args.emit == "asm":
-            from ebpf.cli.disasm import format_object
+    options = _build.options(args)
+    built = ebpf.build(text, filename=name, emit="ir" if args.emit == "ir" else "obj", dialect=options["dialect"],
+                       mcpu=options["mcpu"], defines=options["defines"], include_dirs=options["include_dirs"],
+                       cc=options["cc"])
+    for warning in built.warnings:
+        progress(ebpf.format_diagnostic(warning, color=colors(sys.stderr)))
+    result = built.data
+    if args.emit == "asm":
+        from ebpf.cli.disasm import format_object
 
-            color = args.output in (None, "-") and colors(sys.stdout)
-            result = "\n".join(format_object(ebpf.open(result), [], source=True, color=color)) + "\n"
+        color = args.output in (None, "-") and colors(sys.stdout)
+        result = ("\n".join(format_object(ebpf.open(result), [], source=True, color=color)) + "\n").encode()
     output = args.output or ("-" if args.emit != "obj" else os.path.splitext(os.path.basename(name))[0] + ".o")
-    if output == "-" and isinstance(result, bytes) and sys.stdout.isatty():
+    if output == "-" and args.emit == "obj" and sys.stdout.isatty():
         raise ebpf.UsageError("an object file is nothing for a terminal", helps=("name a file: -o prog.o",))
-    _write(output, result.encode() if isinstance(result, str) else result)
+    _write(output, result)
     return 0
-
-
-def _without_cc(args: argparse.Namespace) -> dict[str, object]:
-    return {k: v for k, v in _build.options(args).items() if k not in ("cc", "cache")}
 
 
 def _read(source: str) -> tuple[str, str]:

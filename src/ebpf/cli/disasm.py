@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import ebpf
+from ebpf.cli._build import open_object
 from ebpf.cli.output import colors
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if os.path.isfile(args.what) and not args.what.startswith("/sys/fs/bpf/"):
-        obj = ebpf.open(args.what)
+        obj = open_object(args.what)
         for line in format_object(obj, args.names, source=not args.no_source, color=colors(sys.stdout)):
             print(line)
         return 0

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.args:
         raise ebpf.UsageError(f"{args.file} takes no arguments (options stand before the file)")
     if kind == "object":
-        obj = ebpf.open(args.file)
+        obj = _build.open_object(args.file)
     else:
         with open(args.file, encoding="utf-8", errors="surrogateescape") as file:
             obj = ebpf.compile(file.read(), filename=args.file, **_build.options(args))

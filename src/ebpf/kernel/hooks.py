@@ -91,7 +91,7 @@ def _feature(name: str) -> Answer:
     have = features.have(name)
     if have is None:
         return Answer("unknown", "cannot be told without privilege")
-    return Answer("ok") if have else Answer("no", f"since Linux {row.since}")
+    return Answer("ok") if have else Answer("no", f"this kernel has no {row.what}; Linux {row.since} and later can")
 
 
 def _uprobe() -> Answer:

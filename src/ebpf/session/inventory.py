@@ -100,8 +100,7 @@ class Inventory:
         tags = {"prog_id": "program", "map_id": "map", "link_id": "link"}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                held = [fd for fd in os.listdir(f"/proc/{pid}/fd")
-                        if os.readlink(f"/proc/{pid}/fd/{fd}") in _KINDS]
+                held = [fd for fd in os.listdir(f"/proc/{pid}/fd") if _target(f"/proc/{pid}/fd/{fd}") in _KINDS]
                 if not held:
                     continue
                 with open(f"/proc/{pid}/comm") as file:
@@ -161,5 +160,12 @@ class Inventory:
             raise UsageError(f"what is pinned at {path} is a {found}, not a {kind}",
                              helps=(f"`ebpf {_COMMANDS[found]} show {path}`",))
         return opened
+
+def _target(descriptor: str) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:  # closed meanwhile (of our own process: the one that lists them)
+        return ""
+
 
 inventory = Inventory()
