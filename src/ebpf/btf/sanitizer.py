@@ -126,7 +126,7 @@ def place_variables(btf: Btf, layout: Mapping[str, tuple[int, Mapping[str, int]]
 def _mend_externs(editor: _Editor, own: list[int]) -> None:
     """Extern variables become global ones, extern functions too; parameters of functions get names.
 
-    In ``.ksyms`` functions give way to a placeholder variable; variables, which may be of type ``void``, become integers.
+    In ``.ksyms`` functions give way to a placeholder variable; variables, which may be ``void``, become integers.
     """
     words, btf = editor.words, editor.btf
     integer = placeholder = 0
