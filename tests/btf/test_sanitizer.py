@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ebpf.btf import Btf, BtfFeature, Kind, place_variables, sanitize, types as T
+from ebpf.btf import Btf, BtfFeature, Kind, sanitize, types as T
 from ebpf.btf.sanitizer import ALL_FEATURES
 from tests.btf import sample as samples
 from tests.btf.witness import compile_bpf
@@ -61,13 +61,6 @@ def test_externs() -> None:
     assert kfunc.linkage == var.linkage == T.LINKAGE_GLOBAL
     proto = btf.type(kfunc.type)
     assert isinstance(proto, T.FuncProto) and all(p.name for p in proto.params)
-
-
-def test_variables_are_placed() -> None:
-    btf = Btf.parse(place_variables(BTF, {".bss": (32, {"counter": 16})}))
-    section = btf.type(ID[".bss"])
-    assert isinstance(section, T.DataSec)
-    assert section.size == 32 and section.variables == ((ID["var"], 16, 8),)
 
 
 class _LoadAttr(ctypes.Structure):

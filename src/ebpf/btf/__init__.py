@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ebpf.btf.format import format_decl, format_type
     from ebpf.btf.index import IndexStore
     from ebpf.btf.reader import Btf, Field
-    from ebpf.btf.sanitizer import BtfFeature, place_variables, sanitize
+    from ebpf.btf.sanitizer import BtfFeature, sanitize
     from ebpf.btf.types import Kind, Type
     from ebpf.btf.values import Codec, EnumValue, Record, codec
     from ebpf.btf.writer import Builder
@@ -24,13 +24,13 @@ _HOMES = {
     "Codec": "values", "CoreKind": "ext", "CoreRelo": "ext", "CoreResult": "core", "EnumValue": "values",
     "Field": "reader", "FuncInfo": "ext", "IndexStore": "index", "Kind": "types", "LineInfo": "ext",
     "Record": "values", "Type": "types", "codec": "values", "format_decl": "format", "format_type": "format",
-    "place_variables": "sanitizer", "relocate": "core", "sanitize": "sanitizer",
+    "relocate": "core", "sanitize": "sanitizer",
 }
 
 __all__ = [
     "Btf", "BtfExt", "BtfFeature", "BtfSet", "Builder", "Codec", "CoreKind", "CoreRelo", "CoreResult", "EnumValue",
     "Field", "FuncInfo", "IndexStore", "Kind", "LineInfo", "Record", "Type", "codec", "format_decl", "format_type",
-    "place_variables", "relocate", "sanitize",
+    "relocate", "sanitize",
 ]
 
 

@@ -17,7 +17,7 @@ from ebpf.btf.writer import pack
 from ebpf.errors import BtfError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Set
 
 
 class BtfFeature(Enum):
@@ -89,34 +89,6 @@ def sanitize(btf: Btf | bytes, features: Set[BtfFeature] = ALL_FEATURES) -> byte
             _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
     except OverflowError:
         raise BtfError("a data section of this BTF is larger than 512 MB or has damaged offsets") from None
-    return editor.emit()
-
-
-def place_variables(btf: Btf, layout: Mapping[str, tuple[int, Mapping[str, int]]]) -> bytes:
-    """The blob with data sections as the linker laid them out.
-
-    ``layout`` is section name → (size in bytes, variable → offset). Clang writes sizes and offsets of 0 into BTF and
-    leaves this to the loader, which has the ELF symbols. Sections and variables that are not mentioned stay.
-    """
-    editor = _Editor(btf)
-    words = editor.words
-    for id, position in enumerate(list(editor.offsets), btf.first_id):
-        kind, vlen = editor.info(position)
-        if kind != Kind.DATASEC or (name := btf.name(words[position])) not in layout:
-            continue
-        size, places = layout[name]
-        words[position + 2] = size
-        entries = []
-        for at in range(position + 3, position + 3 + 3 * vlen, 3):
-            type, offset, length = words[at:at + 3]
-            entries.append((places.get(btf.type(type).name, offset), type, length))
-            if entries[-1][0] + length > size:
-                raise BtfError(f"variable {btf.type(type).name!r} ends after its section {name} ({size} bytes)",
-                               offset=btf.offset_of(id))
-        entries.sort()  # the kernel wants ascending offsets
-        for i, (offset, type, length) in enumerate(entries):
-            at = position + 3 + 3 * i
-            words[at], words[at + 1], words[at + 2] = type, offset, length
     return editor.emit()
 
 
