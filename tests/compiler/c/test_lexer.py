@@ -65,7 +65,11 @@ def test_source_map():
     sources = SourceMap()
     a = sources.add_file("a.c", "one\ntwo\r\n")
     b = sources.add_file("b.c", "x")
-    assert sources.position(a) == ("a.c", 1, 1) and sources.position(a + 5) == ("a.c", 2, 2) and sources.position(b) == ("b.c", 1, 1)
+    assert (
+        sources.position(a) == ("a.c", 1, 1)
+        and sources.position(a + 5) == ("a.c", 2, 2)
+        and sources.position(b) == ("b.c", 1, 1)
+    )
     assert sources.position(a + 9) == ("a.c", 3, 1) and sources.position(0) == ("", 0, 0) and sources.span(0) is None
     span = sources.span(a + 4, b + 1)
     assert span is not None and (span.line, span.column, span.end_column, span.text) == (2, 1, 4, "two")

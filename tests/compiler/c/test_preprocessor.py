@@ -93,9 +93,13 @@ def test_tokens(text, expected):
 
 
 @pytest.mark.skipif(CLANG is None, reason="clang is not installed")
-@pytest.mark.parametrize("text", [c[1] for c in CASES if c[0] not in NOT_FOR_CLANG], ids=[c[0] for c in CASES if c[0] not in NOT_FOR_CLANG])
+@pytest.mark.parametrize(
+    "text", [c[1] for c in CASES if c[0] not in NOT_FOR_CLANG], ids=[c[0] for c in CASES if c[0] not in NOT_FOR_CLANG]
+)
 def test_same_as_clang(text):
-    done = subprocess.run([CLANG, "-E", "-P", "-std=gnu2x", "-w", "-x", "c", "-"], input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [CLANG, "-E", "-P", "-std=gnu2x", "-w", "-x", "c", "-"], input=text, capture_output=True, text=True, check=True
+    )
     theirs = [t.text for t in tokenize(done.stdout, 1)[:-1]]
     assert words(text) == theirs
 
@@ -151,8 +155,14 @@ def test_several_mistakes_are_reported_and_at_most_twenty():
 
 
 def test_kernel_headers_cost_nothing_and_own_ones_are_read():
-    files = {"inc/own.h": "own", "sub/a.h": '#include "b.h"\na', "sub/b.h": "#pragma once\nb", "vmlinux.h": "never",
-             "types.h": "own_types", "inc/linux/foo.h": "never either"}
+    files = {
+        "inc/own.h": "own",
+        "sub/a.h": '#include "b.h"\na',
+        "sub/b.h": "#pragma once\nb",
+        "vmlinux.h": "never",
+        "types.h": "own_types",
+        "inc/linux/foo.h": "never either",
+    }
     text = ('#include <linux/foo.h>\n#include <uapi/linux/ptrace.h>\n#include <bpf/bpf_helpers.h>\n#include "vmlinux.h"\n#include <stdbool.h>\n'
             '#include "own.h"\n#include "sub/a.h"\n#include "sub/b.h"\n#include <own.h>\n#include "types.h"\n#include <bcc/proto.h>\n')  # fmt: skip
     result = run(text, files, include_dirs=("inc",))
@@ -208,7 +218,16 @@ def test_own_table_gives_way_to_the_program():
 
 
 def test_defines_from_the_command_line():
-    assert words("A B F(2) C", defines=("A", "B=x y", "-DF(x)=(x+x)", "C=", "-UNOTHING")) == ["1", "x", "y", "(", "2", "+", "2", ")"]
+    assert words("A B F(2) C", defines=("A", "B=x y", "-DF(x)=(x+x)", "C=", "-UNOTHING")) == [
+        "1",
+        "x",
+        "y",
+        "(",
+        "2",
+        "+",
+        "2",
+        ")",
+    ]
 
 
 def test_pragmas_stay_in_the_stream():
@@ -246,4 +265,9 @@ def test_places_in_an_expansion_are_those_of_the_use():
 def test_places_after_splices_are_those_of_the_text():
     sources = SourceMap()
     tokens = preprocess(sources, "p.c", "ab\\\ncd x\\\r\n y\nz").tokens
-    assert [(t.text, sources.position(t.loc)[1:]) for t in tokens[:-1]] == [("abcd", (1, 1)), ("x", (2, 4)), ("y", (3, 2)), ("z", (4, 1))]
+    assert [(t.text, sources.position(t.loc)[1:]) for t in tokens[:-1]] == [
+        ("abcd", (1, 1)),
+        ("x", (2, 4)),
+        ("y", (3, 2)),
+        ("z", (4, 1)),
+    ]

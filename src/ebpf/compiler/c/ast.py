@@ -1,9 +1,9 @@
 """The syntax tree of restricted C: what was written, with its place, before any meaning.
 
 ``loc`` and ``end`` are positions that `source.SourceMap` turns into file, line and column; ``end`` is exclusive.
-Inside a macro's expansion they are those of the outermost use (a macro's arguments keep their own), which is what a reader of the
-source can point at. Declarators that share their specifiers (``struct s { … } a, *b;``) share the type's node: a record or enum with
-members is declared once, by the node's identity.
+Inside a macro's expansion they are those of the outermost use (a macro's arguments keep their own), which is what a
+reader of the source can point at. Declarators that share their specifiers (``struct s { … } a, *b;``) share the
+type's node: a record or enum with members is declared once, by the node's identity.
 A node is made once per construct and never changed, but freezing a dataclass costs four times its making, so these
 are plain.
 """

@@ -12,16 +12,24 @@ from bisect import bisect_right
 class Token:
     """One preprocessing token.
 
-    ``kind`` is ``"id"`` (keywords are told apart by the parser), ``"num"``, ``"str"``, ``"chr"``, ``"eof"``, ``"pragma"``, ``"bad"``,
-    or for a punctuator its canonical spelling (``"["`` also for ``<:``). ``text`` is what was written.
-    ``space``: white space stands before it; ``bol``: it is the first of its line. ``hide`` is the hide set of macro
-    expansion: the macros whose names this token must not expand again (None: empty).
+    ``kind`` is ``"id"`` (keywords are told apart by the parser), ``"num"``, ``"str"``, ``"chr"``, ``"eof"``,
+    ``"pragma"``, ``"bad"``, or for a punctuator its canonical spelling (``"["`` also for ``<:``). ``text`` is what
+    was written. ``space``: white space stands before it; ``bol``: it is the first of its line. ``hide`` is the hide
+    set of macro expansion: the macros whose names this token must not expand again (None: empty).
     """
 
     __slots__ = ("bol", "end", "hide", "kind", "loc", "space", "text")
 
-    def __init__(self, kind: str, text: str, loc: int, end: int, space: bool = False, bol: bool = False,
-                 hide: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        text: str,
+        loc: int,
+        end: int,
+        space: bool = False,
+        bol: bool = False,
+        hide: frozenset[str] | None = None,
+    ) -> None:
         self.kind = kind
         self.text = text
         self.loc = loc
@@ -54,7 +62,9 @@ _SPLICE = re.compile(r"\\[ \t]*\r?\n")
 
 
 def tokenize(text: str, base: int) -> list[Token]:
-    """The tokens of ``text``, whose first character is at ``base``; the last one is of kind ``"eof"`` (``bol`` is set)."""
+    """The tokens of ``text``, whose first character is at ``base``; the last one is of kind ``"eof"`` (``bol``
+    is set).
+    """
     splices = _SPLICE.search(text) is not None
     source = _SPLICE.sub("", text) if splices else text
     out: list[Token] = []
@@ -67,7 +77,9 @@ def tokenize(text: str, base: int) -> list[Token]:
             append(Token("id", source[start:end], base + start, base + end, space or start != match.start(), bol))
         elif group == 2:
             word = source[start:end]
-            append(Token(_DIGRAPHS.get(word, word), word, base + start, base + end, space or start != match.start(), bol))
+            append(
+                Token(_DIGRAPHS.get(word, word), word, base + start, base + end, space or start != match.start(), bol)
+            )
         elif group == 3:
             bol, space = True, False
             continue
@@ -143,7 +155,22 @@ def unescape(text: str) -> tuple[bytes | list[int], list[str]]:
 
 
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9a-fA-F]*|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
-_SIMPLE = {"n": 10, "t": 9, "r": 13, "0": 0, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "E": 27, "\\": 92, "'": 39, '"': 34, "?": 63}
+_SIMPLE = {
+    "n": 10,
+    "t": 9,
+    "r": 13,
+    "0": 0,
+    "a": 7,
+    "b": 8,
+    "f": 12,
+    "v": 11,
+    "e": 27,
+    "E": 27,
+    "\\": 92,
+    "'": 39,
+    '"': 34,
+    "?": 63,
+}
 
 
 def _plain(text: str, wide: bool) -> list[int]:
@@ -158,7 +185,19 @@ def _narrow(value: int, wide: bool, word: str, complaints: list[str]) -> int:
 
 
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F']+|0[bB][01']+|[0-9][0-9']*)([uUlLzZ]*)")
-_SUFFIXES = {"": "", "u": "u", "l": "l", "ul": "ul", "lu": "ul", "ll": "ll", "ull": "ull", "llu": "ull", "z": "l", "uz": "ul", "zu": "ul"}
+_SUFFIXES = {
+    "": "",
+    "u": "u",
+    "l": "l",
+    "ul": "ul",
+    "lu": "ul",
+    "ll": "ll",
+    "ull": "ull",
+    "llu": "ull",
+    "z": "l",
+    "uz": "ul",
+    "zu": "ul",
+}
 
 
 def parse_integer(text: str) -> tuple[int, str, bool] | str:

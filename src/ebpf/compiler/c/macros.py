@@ -1,8 +1,9 @@
 """The macros that kernel, libbpf and BCC headers would have defined, in our own words.
 
-One table: the name, and what would follow it in a ``#define``. Nothing here is read before the name is used, and a program's own
-``#define`` or function of the same name wins. What needs types to be understood (``BPF_CORE_READ``, ``container_of``, ``PT_REGS_PARM1``,
-``bpf_printk``, map macros, ``BPF_KPROBE``…) is not here: it stays a call for the checker, or a wrapper for the parser.
+One table: the name, and what would follow it in a ``#define``. Nothing here is read before the name is used, and a
+program's own ``#define`` or function of the same name wins. What needs types to be understood (``BPF_CORE_READ``,
+``container_of``, ``PT_REGS_PARM1``, ``bpf_printk``, map macros, ``BPF_KPROBE``…) is not here: it stays a call for the
+checker, or a wrapper for the parser.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ _VALUES = {
     "lower_32_bits": "(n) ((unsigned int)((n) & 0xffffffff))",
     "div_u64": "(n, d) ((unsigned long long)(n) / (unsigned int)(d))",
     "div64_u64": "(n, d) ((unsigned long long)(n) / (unsigned long long)(d))",
-    "do_div": "(n, base) ({ unsigned int _base = (base); unsigned int _rest = (n) % _base; (n) = (n) / _base; _rest; })",
+    "do_div": "(n, base) ({ unsigned int _base = (base), _rest = (n) % _base; (n) = (n) / _base; _rest; })",
     "READ_ONCE": "(x) (*(const volatile typeof(x) *)&(x))",
     "WRITE_ONCE": "(x, value) (*(volatile typeof(x) *)&(x) = (value))",
     "rcu_dereference": "(p) (p)",
@@ -134,10 +135,9 @@ _VALUES = {
     # BCC's helpers.h and proto.h
     "cursor_advance": "(cursor, bytes) ((void *)((cursor += (bytes)) - (bytes)))",
     "TP_DATA_LOC": "(field) ((char *)args + (args->data_loc_ ## field & 0xffff))",
-    "TP_DATA_LOC_READ": "(to, field, size) bpf_probe_read((void *)(to), size, (char *)args + (args->data_loc_ ## field & 0xffff))",
-    "TP_DATA_LOC_READ_CONST": "(to, field, size) bpf_probe_read((void *)(to), size, (char *)args + (args->data_loc_ ## field & 0xffff))",
-    "TP_DATA_LOC_READ_STR": "(to, field, size) "
-                            "bpf_probe_read_str((void *)(to), size, (char *)args + (args->data_loc_ ## field & 0xffff))",
+    "TP_DATA_LOC_READ": "(to, field, size) bpf_probe_read((void *)(to), size, TP_DATA_LOC(field))",
+    "TP_DATA_LOC_READ_CONST": "(to, field, size) bpf_probe_read((void *)(to), size, TP_DATA_LOC(field))",
+    "TP_DATA_LOC_READ_STR": "(to, field, size) bpf_probe_read_str((void *)(to), size, TP_DATA_LOC(field))",
 }
 
 
@@ -147,31 +147,71 @@ def _byte_orders() -> dict[str, str]:
     for bits, letter in ((16, "s"), (32, "l")):
         swap = f"(x) ((__u{bits})__builtin_bswap{bits}(x))"
         for name in (f"hton{letter}", f"ntoh{letter}"):
-            table[name] = table[f"bpf_{name}"] = table[f"__bpf_{name}"] = table[f"__constant_{name}"] = table[f"bpf_constant_{name}"] = swap
+            table[name] = table[f"bpf_{name}"] = table[f"__bpf_{name}"] = table[f"__constant_{name}"] = table[
+                f"bpf_constant_{name}"
+            ] = swap
     for bits in (16, 32, 64):
         swap, same = f"(x) ((__u{bits})__builtin_bswap{bits}(x))", f"(x) ((__u{bits})(x))"
         for order, text in (("be", swap), ("le", same)):
             for name in (f"cpu_to_{order}{bits}", f"{order}{bits}_to_cpu"):
-                table[name] = table[f"__{name}"] = table[f"bpf_{name}"] = table[f"__bpf_{name}"] = table[f"__constant_{name}"] = text
+                table[name] = table[f"__{name}"] = table[f"bpf_{name}"] = table[f"__bpf_{name}"] = table[
+                    f"__constant_{name}"
+                ] = text
         table[f"swab{bits}"] = table[f"__swab{bits}"] = table[f"__builtin_swab{bits}"] = swap
     table["htonll"] = table["ntohll"] = table["bpf_htonll"] = table["bpf_ntohll"] = "(x) ((__u64)__builtin_bswap64(x))"
     return table
 
 
-# What clang defines for the BPF target; the kernel's and BCC's own come from the caller (``__KERNEL__``, ``__TARGET_ARCH_x86``…).
+# What clang defines for the BPF target; the kernel's and BCC's own come from the caller (``__KERNEL__``,
+# ``__TARGET_ARCH_x86``…).
 _COMPILER = {
-    "__BPF__": "1", "__bpf__": "1", "__STDC__": "1", "__STDC_VERSION__": "201710L", "__STDC_HOSTED__": "0", "__clang__": "1",
-    "__clang_major__": "22", "__clang_minor__": "1", "__clang_patchlevel__": "0", "__GNUC__": "4", "__GNUC_MINOR__": "2", "__VERSION__": '"ebpf"',
-    "__CHAR_BIT__": "8", "__SIZEOF_INT__": "4", "__SIZEOF_LONG__": "8", "__SIZEOF_LONG_LONG__": "8", "__SIZEOF_SHORT__": "2",
-    "__SIZEOF_POINTER__": "8", "__SIZEOF_SIZE_T__": "8", "__SIZEOF_INT128__": "16", "__LP64__": "1", "_LP64": "1",
-    "__ORDER_LITTLE_ENDIAN__": "1234", "__ORDER_BIG_ENDIAN__": "4321", "__ORDER_PDP_ENDIAN__": "3412",
-    "__BYTE_ORDER__": "__ORDER_LITTLE_ENDIAN__", "__LITTLE_ENDIAN__": "1", "__LITTLE_ENDIAN_BITFIELD": "1",
-    "__INT_MAX__": "2147483647", "__LONG_MAX__": "9223372036854775807L", "__LONG_LONG_MAX__": "9223372036854775807LL",
-    "__SHRT_MAX__": "32767", "__SCHAR_MAX__": "127", "__SIZE_TYPE__": "long unsigned int", "__PTRDIFF_TYPE__": "long int",
-    "__INT8_TYPE__": "signed char", "__INT16_TYPE__": "short", "__INT32_TYPE__": "int", "__INT64_TYPE__": "long int",
-    "__UINT8_TYPE__": "unsigned char", "__UINT16_TYPE__": "unsigned short", "__UINT32_TYPE__": "unsigned int",
-    "__UINT64_TYPE__": "long unsigned int", "__UINTPTR_TYPE__": "long unsigned int", "__INTPTR_TYPE__": "long int",
-    "__OPTIMIZE__": "1", "__bool_true_false_are_defined": "1",
-}  # fmt: skip
+    "__BPF__": "1",
+    "__bpf__": "1",
+    "__STDC__": "1",
+    "__STDC_VERSION__": "201710L",
+    "__STDC_HOSTED__": "0",
+    "__clang__": "1",
+    "__clang_major__": "22",
+    "__clang_minor__": "1",
+    "__clang_patchlevel__": "0",
+    "__GNUC__": "4",
+    "__GNUC_MINOR__": "2",
+    "__VERSION__": '"ebpf"',
+    "__CHAR_BIT__": "8",
+    "__SIZEOF_INT__": "4",
+    "__SIZEOF_LONG__": "8",
+    "__SIZEOF_LONG_LONG__": "8",
+    "__SIZEOF_SHORT__": "2",
+    "__SIZEOF_POINTER__": "8",
+    "__SIZEOF_SIZE_T__": "8",
+    "__SIZEOF_INT128__": "16",
+    "__LP64__": "1",
+    "_LP64": "1",
+    "__ORDER_LITTLE_ENDIAN__": "1234",
+    "__ORDER_BIG_ENDIAN__": "4321",
+    "__ORDER_PDP_ENDIAN__": "3412",
+    "__BYTE_ORDER__": "__ORDER_LITTLE_ENDIAN__",
+    "__LITTLE_ENDIAN__": "1",
+    "__LITTLE_ENDIAN_BITFIELD": "1",
+    "__INT_MAX__": "2147483647",
+    "__LONG_MAX__": "9223372036854775807L",
+    "__LONG_LONG_MAX__": "9223372036854775807LL",
+    "__SHRT_MAX__": "32767",
+    "__SCHAR_MAX__": "127",
+    "__SIZE_TYPE__": "long unsigned int",
+    "__PTRDIFF_TYPE__": "long int",
+    "__INT8_TYPE__": "signed char",
+    "__INT16_TYPE__": "short",
+    "__INT32_TYPE__": "int",
+    "__INT64_TYPE__": "long int",
+    "__UINT8_TYPE__": "unsigned char",
+    "__UINT16_TYPE__": "unsigned short",
+    "__UINT32_TYPE__": "unsigned int",
+    "__UINT64_TYPE__": "long unsigned int",
+    "__UINTPTR_TYPE__": "long unsigned int",
+    "__INTPTR_TYPE__": "long int",
+    "__OPTIMIZE__": "1",
+    "__bool_true_false_are_defined": "1",
+}
 
 MACROS: dict[str, str] = {**_ATTRIBUTES, **_MAP_FIELDS, **_FLOW, **_VALUES, **_byte_orders(), **_COMPILER}

@@ -1,7 +1,8 @@
 """Macro expansion (C11 6.10.3 with GNU's and C23's extensions), by hide sets after Prosser's algorithm.
 
-A token that comes out of an expansion has the place of the outermost use, the call's arguments keep their own: both are
-what a reader of the source can point at. Expansion works on a stack of pending tokens (last one next), refilled from the file.
+A token that comes out of an expansion has the place of the outermost use, the call's arguments keep their own: both
+are what a reader of the source can point at. Expansion works on a stack of pending tokens (last one next), refilled
+from the file.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class Macro:
-    """One ``#define``. ``params`` is None for an object-like macro; a variadic one's last parameter takes all the rest."""
+    """One ``#define``. ``params`` is None for an object-like macro; a variadic one's last parameter takes all
+    the rest.
+    """
 
     __slots__ = ("body", "builtin", "loc", "name", "params", "simple", "variadic")
 
-    def __init__(self, name: str, params: list[str] | None, variadic: bool, body: list[Token], loc: int,
-                 builtin: bool = False) -> None:
+    def __init__(
+        self, name: str, params: list[str] | None, variadic: bool, body: list[Token], loc: int, builtin: bool = False
+    ) -> None:
         self.name = name
         self.params = params
         self.variadic = variadic
@@ -33,9 +37,15 @@ class Macro:
 
     def same_as(self, other: Macro) -> bool:
         """Whether redefining one as the other is allowed: same tokens, white space at the same places."""
-        return (self.params == other.params and self.variadic == other.variadic and len(self.body) == len(other.body)
-                and all(a.text == b.text and (a.space == b.space or i == 0)
-                        for i, (a, b) in enumerate(zip(self.body, other.body))))
+        return (
+            self.params == other.params
+            and self.variadic == other.variadic
+            and len(self.body) == len(other.body)
+            and all(
+                a.text == b.text and (a.space == b.space or i == 0)
+                for i, (a, b) in enumerate(zip(self.body, other.body))
+            )
+        )
 
 
 class Computed:
@@ -59,8 +69,8 @@ class Feed(Protocol):
 class Expander:
     """The macros that are defined and what their uses expand to.
 
-    An entry that is still a string is a macro of our own table, written as in ``#define`` without the name (``"(x) ((x) + 1)"``), read
-    at its first use.
+    An entry that is still a string is a macro of our own table, written as in ``#define`` without the name (``"(x)
+    ((x) + 1)"``), read at its first use.
     """
 
     MAX_TOKENS = 1_000_000  # of all expansions together: what doubles itself at each level stops in a second
@@ -99,7 +109,9 @@ class Expander:
         return Macro(name, params, variadic, tokens, 0, True)
 
     def expand_list(self, tokens: list[Token]) -> list[Token]:
-        """All of ``tokens``, expanded as if they were the rest of the file (a macro's argument, a directive's line)."""
+        """All of ``tokens``, expanded as if they were the rest of the file (a macro's argument, a directive's
+        line).
+        """
         pending = tokens[::-1]
         out: list[Token] = []
         macros = self.macros
@@ -115,7 +127,9 @@ class Expander:
         return out
 
     def expand(self, token: Token, pending: list[Token], feed: Feed | None) -> bool:
-        """Expand the use of a macro at ``token``: its expansion becomes the next pending tokens. False: it is none here."""
+        """Expand the use of a macro at ``token``: its expansion becomes the next pending tokens. False: it is
+        none here.
+        """
         name = token.text
         hide = token.hide
         if hide is not None and name in hide:
@@ -158,8 +172,13 @@ class Expander:
         if self._budget < 0:
             self._budget = 1 << 60  # once said is enough
             self.macros.pop(token.text, None)
-            self.diagnostics.error("C0108", f"the expansion of macro `{token.text}` is too large", token.loc, token.end,
-                                   notes=[f"expansions have made more than {self.MAX_TOKENS} tokens"])
+            self.diagnostics.error(
+                "C0108",
+                f"the expansion of macro `{token.text}` is too large",
+                token.loc,
+                token.end,
+                notes=[f"expansions have made more than {self.MAX_TOKENS} tokens"],
+            )
             raise ExpansionTooLarge
 
     def _expand_computed(self, token: Token, macro: Computed, pending: list[Token], feed: Feed | None) -> bool:
@@ -179,7 +198,9 @@ class Expander:
 
     # ------------------------------------------------------------------------------------------------ arguments
 
-    def _arguments(self, name: Token, pending: list[Token], feed: Feed | None) -> tuple[list[list[Token]], Token] | None:
+    def _arguments(
+        self, name: Token, pending: list[Token], feed: Feed | None
+    ) -> tuple[list[list[Token]], Token] | None:
         """The arguments of a call and its closing parenthesis; None if no ``(`` follows (nothing is taken then)."""
         if pending:
             if pending[-1].kind != "(":
@@ -211,8 +232,14 @@ class Expander:
                 args.append([])
                 continue
             elif kind == "eof":
-                self.diagnostics.error("C0105", f"the call of macro `{name.text}` is never closed", name.loc, name.end,
-                                       label="no `)` follows", helps=["add the closing `)`"])
+                self.diagnostics.error(
+                    "C0105",
+                    f"the call of macro `{name.text}` is never closed",
+                    name.loc,
+                    name.end,
+                    label="no `)` follows",
+                    helps=["add the closing `)`"],
+                )
                 return args, Token(")", ")", name.loc, name.end)
             args[-1].append(token)
 
@@ -239,14 +266,26 @@ class Expander:
         taken = 0 if got == 1 and not args[0] else got
         related = [(macro.loc, macro.loc + len(macro.name), "defined here")] if macro.loc else []
         self.diagnostics.error(
-            "C0106", f"macro `{macro.name}` takes {at_least}{count} argument{'' if count == 1 else 's'}, {taken} given",
-            name.loc, max(closing.end, name.end), related=related)
+            "C0106",
+            f"macro `{macro.name}` takes {at_least}{count} argument{'' if count == 1 else 's'}, {taken} given",
+            name.loc,
+            max(closing.end, name.end),
+            related=related,
+        )
         return None
 
     # ---------------------------------------------------------------------------------------------- substitution
 
-    def _substitute(self, macro: Macro, body: list[Token], use: Token, end: int, args: list[list[Token]],
-                    expanded: dict[int, list[Token]], hide: frozenset[str]) -> list[Token]:
+    def _substitute(
+        self,
+        macro: Macro,
+        body: list[Token],
+        use: Token,
+        end: int,
+        args: list[list[Token]],
+        expanded: dict[int, list[Token]],
+        hide: frozenset[str],
+    ) -> list[Token]:
         """``body`` with parameters, ``#``, ``##`` and ``__VA_OPT__`` replaced."""
         params = macro.params or []
         out: list[Token] = []
@@ -258,8 +297,14 @@ class Expander:
             kind = token.kind
             if kind == "##" and 0 < at < count - 1:
                 nxt = body[at + 1]
-                if (out and out[-1].kind == "," and macro.variadic and nxt.text == params[-1] and nxt.kind == "id"
-                        and (at < 2 or body[at - 1].kind == ",")):
+                if (
+                    out
+                    and out[-1].kind == ","
+                    and macro.variadic
+                    and nxt.text == params[-1]
+                    and nxt.kind == "id"
+                    and (at < 2 or body[at - 1].kind == ",")
+                ):
                     # GNU's `, ## __VA_ARGS__`: the comma goes if there are no arguments, else nothing is pasted.
                     rest = args[-1]
                     if rest:
@@ -289,7 +334,13 @@ class Expander:
                     if full is None:
                         full = expanded[index] = self.expand_list(args[index])
                     piece = _copy(full, hide, token.space)
-            elif kind == "id" and token.text == "__VA_OPT__" and macro.variadic and at + 1 < count and body[at + 1].kind == "(":
+            elif (
+                kind == "id"
+                and token.text == "__VA_OPT__"
+                and macro.variadic
+                and at + 1 < count
+                and body[at + 1].kind == "("
+            ):
                 close = _closing(body, at + 1)
                 index = len(params) - 1
                 full = expanded.get(index)
@@ -324,8 +375,12 @@ class Expander:
         text = left.text + right.text
         made = tokenize(text, 0)
         if len(made) != 2 or made[0].kind == "bad" or made[0].text != text:
-            self.diagnostics.error("C0107", f"`##` of `{left.text}` and `{right.text}` gives `{text}`, which is not one token",
-                                   use.loc, left.end)
+            self.diagnostics.error(
+                "C0107",
+                f"`##` of `{left.text}` and `{right.text}` gives `{text}`, which is not one token",
+                use.loc,
+                left.end,
+            )
             return left
         return Token(made[0].kind, text, left.loc, left.end, left.space, False, hide)
 
@@ -335,7 +390,10 @@ class ExpansionTooLarge(Exception):
 
 
 def _copy(tokens: list[Token], hide: frozenset[str], space: bool) -> list[Token]:
-    out = [Token(t.kind, t.text, t.loc, t.end, t.space or t.bol, False, hide if t.hide is None else t.hide | hide) for t in tokens]
+    out = [
+        Token(t.kind, t.text, t.loc, t.end, t.space or t.bol, False, hide if t.hide is None else t.hide | hide)
+        for t in tokens
+    ]
     if out:
         out[0].space = space
     return out

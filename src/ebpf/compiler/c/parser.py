@@ -1,7 +1,8 @@
-"""Tokens → syntax tree: what stands at file scope. A hand-written recursive descent, one token of look-ahead nearly everywhere.
+"""Tokens → syntax tree: what stands at file scope. A hand-written recursive descent, one token of look-ahead nearly
+everywhere.
 
-``parser_expressions``, ``parser_types`` and ``parser_statements`` are its other parts. A mistake is reported once, then parsing goes on
-behind the statement or declaration that holds it.
+``parser_expressions``, ``parser_types`` and ``parser_statements`` are its other parts. A mistake is reported once,
+then parsing goes on behind the statement or declaration that holds it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def parse(
 ) -> tuple[ast.TranslationUnit, list[Diagnostic]]:
     """The syntax tree of `preprocess`'s tokens.
 
-    ``is_typedef(name)`` tells whether a name that the program does not declare is a type (of the kernel's BTF, say); it is asked
-    at most once for each name. ``similar_types(name)`` suggests spellings of a type that is unknown. With errors among the diagnostics, the
-    tree holds what could be read.
+    ``is_typedef(name)`` tells whether a name that the program does not declare is a type (of the kernel's BTF, say);
+    it is asked at most once for each name. ``similar_types(name)`` suggests spellings of a type that is unknown. With
+    errors among the diagnostics, the tree holds what could be read.
     """
     parser = Parser(tokens, sources, is_typedef, similar_types)
     items: list[ast.ExternalDecl] = []
@@ -45,14 +46,18 @@ def parse(
     except RecursionError:
         token = parser.tokens[min(parser.pos, len(parser.tokens) - 1)]
         try:
-            parser.diagnostics.error("C0213", "this is nested too deeply", token.loc, token.end, helps=["split it into several functions"])
+            parser.diagnostics.error(
+                "C0213", "this is nested too deeply", token.loc, token.end, helps=["split it into several functions"]
+            )
         except TooManyErrors:
             pass
     first, last = parser.tokens[0], parser.tokens[-1]
     return ast.TranslationUnit(first.loc, last.end, items, list(includes)), parser.diagnostics.items
 
 
-_STATEMENT_STARTS = frozenset({"if", "while", "do", "for", "switch", "case", "default", "goto", "break", "continue", "return", "else"})
+_STATEMENT_STARTS = frozenset(
+    {"if", "while", "do", "for", "switch", "case", "default", "goto", "break", "continue", "return", "else"}
+)
 
 
 class Parser(StatementParser):
@@ -91,13 +96,22 @@ class Parser(StatementParser):
             self.fail("C0206", "assembly at file scope cannot be compiled for BPF")
         if kind == "}":
             self.pos += 1
-            self.report("C0209", "this `}` closes nothing", index=self.pos - 1, helps=["is there one `}` too many above?"])
+            if not self.brace_missing:
+                self.report(
+                    "C0209", "this `}` closes nothing", index=self.pos - 1, helps=["is there one `}` too many above?"]
+                )
             return
         if kind in _STATEMENT_STARTS:
-            self.fail("C0211", f"`{token.text}` cannot stand outside of a function", helps=["is there one `}` too many above?"])
+            self.fail(
+                "C0211",
+                f"`{token.text}` cannot stand outside of a function",
+                helps=["is there one `}` too many above?"],
+            )
         if kind == "extern" and self.kinds[self.pos + 1] == "str":
             self.pos += 1
-            self.fail("C0204", f"`extern {self.tokens[self.pos].text}` is C++", helps=["remove it together with its braces"])
+            self.fail(
+                "C0204", f"`extern {self.tokens[self.pos].text}` is C++", helps=["remove it together with its braces"]
+            )
         if kind == "id" and token.text in ("namespace", "using", "class", "template"):
             self.fail("C0204", f"`{token.text}` is C++; programs are written in C")
         self.file_declaration(items)
@@ -105,8 +119,12 @@ class Parser(StatementParser):
     def file_declaration(self, items: list[ast.ExternalDecl]) -> None:
         start = self.pos
         specifiers = self.specifiers()
-        if (specifiers.base is None and self.kinds[self.pos] == "id" and self.kinds[self.pos + 1] == "("
-                and self.tokens[self.pos].text in FILE_WRAPPERS):
+        if (
+            specifiers.base is None
+            and self.kinds[self.pos] == "id"
+            and self.kinds[self.pos + 1] == "("
+            and self.tokens[self.pos].text in FILE_WRAPPERS
+        ):
             function = self.macro_call_or_wrapped()
             function.loc = self.tokens[start].loc
             if isinstance(function, ast.FunctionDef):
@@ -115,11 +133,14 @@ class Parser(StatementParser):
             items.append(function)
             return
         base = self.need_base(specifiers)
-        if self.kinds[self.pos] == ";":
-            self.pos += 1
+        if self.ends_here(specifiers):
             items.append(self.bare_declaration(specifiers, base))
             return
-        if self.kinds[self.pos] == "id" and self.tokens[self.pos].text in DECLARATOR_WRAPPERS and self.kinds[self.pos + 1] == "(":
+        if (
+            self.kinds[self.pos] == "id"
+            and self.tokens[self.pos].text in DECLARATOR_WRAPPERS
+            and self.kinds[self.pos + 1] == "("
+        ):
             items.append(self.wrapped_declarator(start, specifiers, base))
             return
         first = True
@@ -131,8 +152,11 @@ class Parser(StatementParser):
                     items.append(self.function(start, specifiers, declarator, type_))
                     return
                 opening = self.tokens[self.pos]
-                self.fail("C0202", f"`=` expected before the initialiser of `{declarator.name}`",
-                          helps=[] if opening.bol else ["or is `()` missing, to make it a function?"])
+                self.fail(
+                    "C0202",
+                    f"`=` expected before the initialiser of `{declarator.name}`",
+                    helps=[] if opening.bol else ["or is `()` missing, to make it a function?"],
+                )
             first = False
             items.append(self.init_declarator(specifiers, base, declarator))
             if self.kinds[self.pos] != ",":
@@ -142,14 +166,28 @@ class Parser(StatementParser):
 
     # ---------------------------------------------------------------------------------------------------- functions
 
-    def function(self, start: int, specifiers: Specifiers, declarator: Declarator, type_: ast.FunctionOf) -> ast.FunctionDef:
+    def function(
+        self, start: int, specifiers: Specifiers, declarator: Declarator, type_: ast.FunctionOf
+    ) -> ast.FunctionDef:
         name = declarator.name or ""
         self.declare(name)
         if specifiers.storage == "typedef":
-            self.diagnostics.error("C0208", "a function with a body cannot be a `typedef`", specifiers.loc, specifiers.end)
+            self.diagnostics.error(
+                "C0208", "a function with a body cannot be a `typedef`", specifiers.loc, specifiers.end
+            )
         body = self.function_body(name, type_.parameters)
-        return ast.FunctionDef(self.tokens[start].loc, self.tokens[self.pos - 1].end, name, type_, specifiers.storage, specifiers.inline,
-                               specifiers.attributes + declarator.attributes, body, None, declarator.name_loc)
+        return ast.FunctionDef(
+            self.tokens[start].loc,
+            self.tokens[self.pos - 1].end,
+            name,
+            type_,
+            specifiers.storage,
+            specifiers.inline,
+            specifiers.attributes + declarator.attributes,
+            body,
+            None,
+            declarator.name_loc,
+        )
 
     def function_body(self, name: str, parameters: list[ast.Parameter] | None) -> ast.Block:
         self.function_name = name
@@ -163,7 +201,9 @@ class Parser(StatementParser):
         self.function_name = None
         return body
 
-    def wrapped_declarator(self, start: int, specifiers: Specifiers, base: ast.TypeExpr) -> ast.FunctionDef | ast.VarDecl:
+    def wrapped_declarator(
+        self, start: int, specifiers: Specifiers, base: ast.TypeExpr
+    ) -> ast.FunctionDef | ast.VarDecl:
         """``int BPF_KPROBE(name, struct sock *sk) { … }``"""
         wrapper_token = self.tokens[self.pos]
         opener = self.pos + 1
@@ -181,8 +221,18 @@ class Parser(StatementParser):
         if self.kinds[self.pos] != "{":
             self.fail("C0202", f"the body of `{name.text}` expected, found {self.found()}")
         body = self.function_body(name.text, parameters)
-        return ast.FunctionDef(self.tokens[start].loc, self.tokens[self.pos - 1].end, name.text, type_, specifiers.storage, specifiers.inline,
-                               attributes, body, wrapper, name.loc)
+        return ast.FunctionDef(
+            self.tokens[start].loc,
+            self.tokens[self.pos - 1].end,
+            name.text,
+            type_,
+            specifiers.storage,
+            specifiers.inline,
+            attributes,
+            body,
+            wrapper,
+            name.loc,
+        )
 
     def _wrapper_parameters(self, opener: int) -> tuple[list[ast.Parameter], bool]:
         """What follows a wrapper's names, up to and with ``)``."""
@@ -205,7 +255,7 @@ class Parser(StatementParser):
         if leading is not None:
             return self.wrapped_function(token, opener, leading)
         close = self._closing(opener)
-        if name in DECLARATOR_WRAPPERS and self.kinds[close + 1] == "{":
+        if name in DECLARATOR_WRAPPERS and close >= 0 and self.kinds[close + 1] == "{":
             self.report("C0208", f"the type of what `{name}(…)` heads is missing", helps=[f"write `int {name}(…)`"])
             void = ast.BuiltinType(token.loc, token.loc, "int")
             from ebpf.compiler.c.parser_types import Specifiers
@@ -213,7 +263,7 @@ class Parser(StatementParser):
             function = self.wrapped_declarator(self.pos, Specifiers(token.loc), void)
             assert isinstance(function, ast.FunctionDef)
             return function
-        if self.kinds[close + 1] == "{":
+        if close >= 0 and self.kinds[close + 1] == "{":
             self._function_without_type(token)
         self.pos += 2
         args = self._raw_argument(close) if name == "BPF_LICENSE" else self._macro_arguments(name, opener)
@@ -227,7 +277,9 @@ class Parser(StatementParser):
     def _function_without_type(self, token: Token) -> None:
         from ebpf.diagnostics import did_you_mean
 
-        close = did_you_mean(token.text, [*FILE_WRAPPERS, *DECLARATOR_WRAPPERS], limit=1) if token.text.isupper() else []
+        close = (
+            did_you_mean(token.text, [*FILE_WRAPPERS, *DECLARATOR_WRAPPERS], limit=1) if token.text.isupper() else []
+        )
         helps = [f"did you mean `{close[0]}`?"] if close else [f"write `int {token.text}(…)`"]
         self.report("C0208", f"the type of function `{token.text}` is missing", helps=helps)
         raise Recover
@@ -241,24 +293,32 @@ class Parser(StatementParser):
             if self.kinds[self.pos] in (",", ")"):
                 args.append(None)
             else:
-                if self.kinds[self.pos] == "id" and self.kinds[self.pos + 1] == "*" and self.kinds[self.pos + 2] in (",", ")", "*"):
+                if (
+                    self.kinds[self.pos] == "id"
+                    and self.kinds[self.pos + 1] == "*"
+                    and self.kinds[self.pos + 2] in (",", ")", "*")
+                ):
                     if not self.starts_type(self.pos):
                         self.unknown_type(self.pos)
-                args.append(self.argument())
+                own_name = not args and name.startswith("BPF_") and self.kinds[self.pos + 1] in (",", ")")
+                args.append(self.assignment() if own_name else self.argument())
             if self.kinds[self.pos] != ",":
                 break
             self.pos += 1
         if self.kinds[self.pos] != ")":
             token = self.tokens[opener]
-            self.fail("C0202", f"`,` or `)` expected in the arguments of `{name}`, found {self.found()}",
-                      related=[(token.loc, token.end, "to close this `(`")])
+            self.fail(
+                "C0202",
+                f"`,` or `)` expected in the arguments of `{name}`, found {self.found()}",
+                related=[(token.loc, token.end, "to close this `(`")],
+            )
         self.pos += 1
         return args
 
     def _raw_argument(self, close: int) -> list[ast.Expr | None]:
         """``BPF_LICENSE(Dual BSD/GPL)``: one word is a name, anything else is taken as text."""
         first = self.tokens[self.pos]
-        if close <= self.pos or self.kinds[close] != ")":
+        if close <= self.pos:
             self.fail("C0202", "`BPF_LICENSE` needs a licence", helps=["write `BPF_LICENSE(GPL)`"])
         if self.kinds[self.pos] == "str":
             args: list[ast.Expr | None] = [self.string()]
@@ -274,7 +334,7 @@ class Parser(StatementParser):
         return args
 
     def _closing(self, opener: int) -> int:
-        """The index of the ``)`` that closes the ``(`` at ``opener``, or where the search ends without one."""
+        """The index of the ``)`` that closes the ``(`` at ``opener``; -1 if a statement's end comes first."""
         kinds = self.kinds
         depth, at = 0, opener
         while True:
@@ -286,7 +346,7 @@ class Parser(StatementParser):
                 if depth == 0:
                     return at
             elif kind in ("eof", ";", "{", "}"):
-                return at - 1
+                return -1
             at += 1
 
     def wrapped_function(self, token: Token, opener: int, leading: int) -> ast.FunctionDef:
@@ -306,7 +366,9 @@ class Parser(StatementParser):
             self.pos += 1
         if len(names) < leading:
             count = "one name" if leading == 1 else f"{leading} names"
-            example = {"TRACEPOINT_PROBE": "TRACEPOINT_PROBE(sched, sched_switch)"}.get(token.text, f"{token.text}({', '.join(['name'] * leading)})")
+            example = {"TRACEPOINT_PROBE": "TRACEPOINT_PROBE(sched, sched_switch)"}.get(
+                token.text, f"{token.text}({', '.join(['name'] * leading)})"
+            )
             self.fail("C0202", f"`{token.text}` needs {count}, found {self.found()}", helps=[f"write `{example}`"])
         parameters: list[ast.Parameter] = []
         variadic = False
@@ -323,4 +385,6 @@ class Parser(StatementParser):
         if self.kinds[self.pos] != "{":
             self.fail("C0202", f"the body `{{ … }}` expected after `{token.text}(…)`, found {self.found()}")
         body = self.function_body(names[-1], parameters)
-        return ast.FunctionDef(token.loc, self.tokens[self.pos - 1].end, "", type_, None, False, [], body, wrapper, token.loc)
+        return ast.FunctionDef(
+            token.loc, self.tokens[self.pos - 1].end, "", type_, None, False, [], body, wrapper, token.loc
+        )

@@ -15,32 +15,94 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.lexer import Token
     from ebpf.compiler.c.source import SourceMap
 
-KEYWORDS = {word: word for word in """
-    auto break case char const continue default do double else enum extern float for goto if inline int long register restrict
-    return short signed sizeof static struct switch typedef union unsigned void volatile while
+KEYWORDS = {
+    word: word
+    for word in """
+    auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
     _Alignas _Alignof _Atomic _Bool _Complex _Generic _Noreturn _Static_assert _Thread_local
     typeof asm __attribute__ __extension__ __int128 __auto_type __builtin_offsetof __label__
-""".split()}
-KEYWORDS.update({
-    "__const": "const", "__const__": "const", "__volatile": "volatile", "__volatile__": "volatile", "__inline": "inline",
-    "__inline__": "inline", "__signed": "signed", "__signed__": "signed", "__restrict": "restrict", "__restrict__": "restrict",
-    "__asm": "asm", "__asm__": "asm", "__attribute": "__attribute__", "__typeof": "typeof", "__typeof__": "typeof", "typeof_unqual": "typeof",
-    "__alignof": "_Alignof", "__alignof__": "_Alignof", "__thread": "_Thread_local", "__complex__": "_Complex",
-    "_BitInt": "_BitInt", "__extension": "__extension__",
-})
+""".split()
+}
+KEYWORDS.update(
+    {
+        "__const": "const",
+        "__const__": "const",
+        "__volatile": "volatile",
+        "__volatile__": "volatile",
+        "__inline": "inline",
+        "__inline__": "inline",
+        "__signed": "signed",
+        "__signed__": "signed",
+        "__restrict": "restrict",
+        "__restrict__": "restrict",
+        "__asm": "asm",
+        "__asm__": "asm",
+        "__attribute": "__attribute__",
+        "__typeof": "typeof",
+        "__typeof__": "typeof",
+        "typeof_unqual": "typeof",
+        "__alignof": "_Alignof",
+        "__alignof__": "_Alignof",
+        "__thread": "_Thread_local",
+        "__complex__": "_Complex",
+        "_BitInt": "_BitInt",
+        "__extension": "__extension__",
+    }
+)
 
 # Words that begin a declaration's specifiers, whatever the scope says.
-TYPE_WORDS = frozenset("""
+TYPE_WORDS = frozenset(
+    """
     void char short int long float double signed unsigned _Bool _Complex __int128 struct union enum typeof __auto_type
     const volatile restrict _Atomic
-""".split())
-SPECIFIER_WORDS = TYPE_WORDS | frozenset("typedef extern static auto register inline _Noreturn _Thread_local _Alignas __attribute__".split())
+""".split()
+)
+SPECIFIER_WORDS = TYPE_WORDS | frozenset(
+    "typedef extern static auto register inline _Noreturn _Thread_local _Alignas __attribute__".split()
+)
 
 # Names that are types although no header has been read; a program may still declare them otherwise.
 BUILTIN_TYPE_NAMES = {"bool": "_Bool", "__int128_t": "__int128", "__uint128_t": "unsigned __int128"}
-_CPP_WORDS = frozenset("class template namespace using public private protected virtual friend operator constexpr mutable explicit typename".split())
-_COMMON_TYPES = ("u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "__u8", "__u16", "__u32", "__u64", "__s32", "__s64", "size_t", "bool",
-                 "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "int64_t", "pid_t", "__be16", "__be32")
+_CPP_WORDS = frozenset(
+    """
+    class template namespace using public private protected virtual friend operator constexpr mutable explicit typename
+    """.split()
+)
+_COMMON_TYPES = (
+    "int",
+    "char",
+    "long",
+    "short",
+    "unsigned",
+    "void",
+    "struct",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "__u8",
+    "__u16",
+    "__u32",
+    "__u64",
+    "__s32",
+    "__s64",
+    "size_t",
+    "bool",
+    "uint8_t",
+    "uint16_t",
+    "uint32_t",
+    "uint64_t",
+    "int32_t",
+    "int64_t",
+    "pid_t",
+    "__be16",
+    "__be32",
+)
 
 
 class Recover(Exception):
@@ -52,10 +114,17 @@ class Unwind(Exception):
 
 
 class Cursor:
-    """The tokens and where we are. ``kinds[i]`` is the kind of ``tokens[i]``, keywords included; ``pos`` is the next one."""
+    """The tokens and where we are. ``kinds[i]`` is the kind of ``tokens[i]``, keywords included; ``pos`` is
+    the next one.
+    """
 
-    def __init__(self, tokens: Sequence[Token], sources: SourceMap, is_typedef: Callable[[str], bool],
-                 similar_types: Callable[[str], Sequence[str]] | None) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[Token],
+        sources: SourceMap,
+        is_typedef: Callable[[str], bool],
+        similar_types: Callable[[str], Sequence[str]] | None,
+    ) -> None:
         self.diagnostics = Diagnostics(sources)
         self.sources = sources
         self.tokens: list[Token] = []
@@ -70,7 +139,7 @@ class Cursor:
         self.tags: set[str] = set()
         self.openers: list[int] = []  # indices of the `{` that are open
         self.function_name: str | None = None
-        self.anonymous_function_args = False
+        self.brace_missing = False  # has been said; a `}` too many is no news then
 
     def _split_pragmas(self, tokens: Sequence[Token]) -> None:
         keywords = KEYWORDS
@@ -109,7 +178,9 @@ class Cursor:
             own.append(token)
 
     def pragma_attributes(self, index: int) -> list[ast.Attribute]:
-        """What ``#pragma clang attribute push`` and ``#pragma pack`` give a record that is defined at token ``index``."""
+        """What ``#pragma clang attribute push`` and ``#pragma pack`` give a record that is defined at token
+        ``index``.
+        """
         found = bisect_right(self._attribute_at, index) - 1
         if found < 0:
             return []
@@ -128,14 +199,32 @@ class Cursor:
         kind = self.kinds[self.pos]
         return "the end of the file" if kind == "eof" else f"`{self.tokens[self.pos].text}`"
 
-    def fail(self, code: str, message: str, *, label: str = "", helps: Sequence[str] = (), notes: Sequence[str] = (),
-             related: Sequence[tuple[int, int, str]] = (), index: int | None = None) -> NoReturn:
+    def fail(
+        self,
+        code: str,
+        message: str,
+        *,
+        label: str = "",
+        helps: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        related: Sequence[tuple[int, int, str]] = (),
+        index: int | None = None,
+    ) -> NoReturn:
         """Report a mistake at the next token (or at ``index``) and give up the construct."""
         self.report(code, message, label=label, helps=helps, notes=notes, related=related, index=index)
         raise Recover
 
-    def report(self, code: str, message: str, *, label: str = "", helps: Sequence[str] = (), notes: Sequence[str] = (),
-               related: Sequence[tuple[int, int, str]] = (), index: int | None = None) -> None:
+    def report(
+        self,
+        code: str,
+        message: str,
+        *,
+        label: str = "",
+        helps: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        related: Sequence[tuple[int, int, str]] = (),
+        index: int | None = None,
+    ) -> None:
         token = self.tokens[self.pos if index is None else index]
         if token.kind == "bad":
             self.bad_token(token)
@@ -159,7 +248,9 @@ class Cursor:
         self.diagnostics.error("C0201", message, token.loc, min(token.end, token.loc + 80), helps=helps)
 
     def expect(self, kind: str, after: str = "", opener: int | None = None) -> Token:
-        """Take the token ``kind``, or report that it is missing (``opener``: the index of the bracket that it would close)."""
+        """Take the token ``kind``, or report that it is missing (``opener``: the index of the bracket that it
+        would close).
+        """
         if self.kinds[self.pos] == kind:
             self.pos += 1
             return self.tokens[self.pos - 1]
@@ -172,10 +263,23 @@ class Cursor:
         if self.kinds[self.pos] == "bad":
             self.pos += 1
             self.fail("C0202", f"`{kind}` expected{where}, found {found}", index=self.pos - 1)
+        if self.pos and (self.tokens[self.pos].bol or self.kinds[self.pos] == "eof") and kind in (":", ")", "]"):
+            previous = self.tokens[self.pos - 1]
+            self.diagnostics.error(
+                "C0202",
+                f"`{kind}` expected{where}",
+                previous.end,
+                previous.end + 1,
+                label=f"add `{kind}` here",
+                related=related,
+            )
+            raise Recover
         self.fail("C0202", f"`{kind}` expected{where}, found {found}", related=related)
 
     def expect_semicolon(self, after: str) -> None:
-        """Take ``;``. A missing one is reported just past what it should follow, and parsing goes on as if it were there."""
+        """Take ``;``. A missing one is reported just past what it should follow, and parsing goes on as if it
+        were there.
+        """
         if self.kinds[self.pos] == ";":
             self.pos += 1
             return
@@ -192,7 +296,9 @@ class Cursor:
         same_line = kind != "eof" and not token.bol and self.sources.line(token.loc) == self.sources.line(previous.end)
         if same_line and kind in (")", "]", ",", ":", "="):
             self.fail("C0202", f"`;` expected after {after}, found `{token.text}`")
-        self.diagnostics.error("C0203", f"`;` expected after {after}", previous.end, previous.end + 1, label="add `;` here")
+        self.diagnostics.error(
+            "C0203", f"`;` expected after {after}", previous.end, previous.end + 1, label="add `;` here"
+        )
         if same_line and kind not in ("}", "id") and kind not in KEYWORDS:
             raise Recover
 
@@ -200,6 +306,8 @@ class Cursor:
         """Skip to behind the next ``;`` of this nesting, or to the ``}`` that closes it."""
         kinds = self.kinds
         depth = 0
+        if self.pos and kinds[self.pos - 1] == "bad" and self.tokens[self.pos].bol:
+            return  # the rest of that line is gone, its `;` too
         while True:
             kind = kinds[self.pos]
             if kind == "eof":
@@ -272,7 +380,8 @@ class Cursor:
                 helps = [f"did you mean `{close[0]}`?"]
         self.diagnostics.error("C0205", f"unknown type name `{name}`", token.loc, token.end, helps=helps)
 
-    # ------------------------------------------------- what the other parts provide, for each other (see `parser.Parser`)
+    # ------------------------------------------------- what the other parts provide, for each other (see
+    # `parser.Parser`)
 
     def expression(self) -> ast.Expr:
         raise NotImplementedError

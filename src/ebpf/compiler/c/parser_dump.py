@@ -11,7 +11,9 @@ _PLACES = frozenset({"loc", "end", "op_loc", "name_loc"})
 
 
 def format_tree(node: ast.Node) -> str:
-    """One declaration per line for a `TranslationUnit`; anything else on one line. What is empty or None is left out at the end."""
+    """One declaration per line for a `TranslationUnit`; anything else on one line. What is empty or None is
+    left out at the end.
+    """
     items = getattr(node, "items", None)
     if type(node).__name__ == "TranslationUnit" and items is not None:
         return "\n".join(_format(item) for item in items)
@@ -36,6 +38,7 @@ def _format(value: object) -> str:
     if isinstance(value, tuple):
         return "<" + " ".join(_format(v) for v in value) + ">"
     fields = [getattr(value, name) for name in type(value).__dataclass_fields__ if name not in _PLACES]  # type: ignore[attr-defined]
-    while fields and not isinstance(fields[-1], int) and not fields[-1] or fields and fields[-1] is False:
+    keep = 2 if type(value).__name__ == "FunctionOf" and fields[1] is not None else 0  # `(void)` is not `()`
+    while len(fields) > keep and (fields[-1] is False or not isinstance(fields[-1], int) and not fields[-1]):
         fields.pop()
     return "(" + " ".join([type(value).__name__, *(_format(f) for f in fields)]) + ")"

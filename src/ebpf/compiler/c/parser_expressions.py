@@ -7,9 +7,29 @@ from ebpf.compiler.c.lexer import is_float, parse_integer, unescape
 from ebpf.compiler.c.parser_cursor import TYPE_WORDS, Cursor, Recover
 
 ASSIGNMENTS = frozenset({"=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="})
-PRECEDENCE = {"||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, ">": 7, "<=": 7, ">=": 7, "<<": 8, ">>": 8,
-              "+": 9, "-": 9, "*": 10, "/": 10, "%": 10}
+PRECEDENCE = {
+    "||": 1,
+    "&&": 2,
+    "|": 3,
+    "^": 4,
+    "&": 5,
+    "==": 6,
+    "!=": 6,
+    "<": 7,
+    ">": 7,
+    "<=": 7,
+    ">=": 7,
+    "<<": 8,
+    ">>": 8,
+    "+": 9,
+    "-": 9,
+    "*": 10,
+    "/": 10,
+    "%": 10,
+}
 _PREFIX = frozenset({"-", "+", "~", "!", "*", "&", "++", "--"})
+# Macros whose arguments, from that number on, are the names of members.
+_MEMBER_ARGUMENTS = (("BPF_CORE_READ", 1), ("BPF_PROBE_READ", 1), ("container_of", 2), ("bpf_core_enum_value", 1))
 _FUNCTION_NAMES = frozenset({"__func__", "__FUNCTION__", "__PRETTY_FUNCTION__"})
 
 
@@ -37,8 +57,13 @@ class ExpressionParser(Cursor):
             self.pos += 1
             value = self.initializer_list() if kinds[self.pos] == "{" else self.assignment()
             if isinstance(value, ast.InitList):
-                self.diagnostics.error("C0212", "a braced list can only initialise a variable where it is declared", value.loc, value.end,
-                                       helps=["write a compound literal: `x = (struct type){ … }`"])
+                self.diagnostics.error(
+                    "C0212",
+                    "a braced list can only initialise a variable where it is declared",
+                    value.loc,
+                    value.end,
+                    helps=["write a compound literal: `x = (struct type){ … }`"],
+                )
                 return left
             return ast.Assign(start, self.tokens[self.pos - 1].end, kind, left, value, op.loc)
         if kind in PRECEDENCE:
@@ -64,11 +89,15 @@ class ExpressionParser(Cursor):
         then = None if self.kinds[self.pos] == ":" else self.expression()
         if self.kinds[self.pos] != ":":
             token = self.tokens[mark]
-            self.fail("C0202", f"`:` expected, found {self.found()}", related=[(token.loc, token.end, "to go with this `?`")])
+            self.fail(
+                "C0202", f"`:` expected, found {self.found()}", related=[(token.loc, token.end, "to go with this `?`")]
+            )
         self.pos += 1
         otherwise = self.constant()
         if self.kinds[self.pos] in ASSIGNMENTS:
-            self.fail("C0212", "the last part of `?:` cannot be assigned to", helps=["put the assignment into parentheses"])
+            self.fail(
+                "C0212", "the last part of `?:` cannot be assigned to", helps=["put the assignment into parentheses"]
+            )
         return ast.Conditional(start, self.tokens[self.pos - 1].end, condition, then, otherwise)
 
     def binary(self, left: ast.Expr, least: int, start: int) -> ast.Expr:
@@ -165,7 +194,9 @@ class ExpressionParser(Cursor):
             end = self.expect(")", opener=opener).end
             if self.kinds[self.pos] == "{":
                 init = self.initializer_list()
-                literal = self.postfix(ast.CompoundLiteral(token.loc, self.tokens[self.pos - 1].end, type_, init), token.loc)
+                literal = self.postfix(
+                    ast.CompoundLiteral(token.loc, self.tokens[self.pos - 1].end, type_, init), token.loc
+                )
                 return ast.SizeofExpr(token.loc, self.tokens[self.pos - 1].end, literal)
             return ast.SizeofType(token.loc, end, type_)
         operand = self.unary()
@@ -213,9 +244,14 @@ class ExpressionParser(Cursor):
         opener = self.pos
         self.pos += 1
         args: list[ast.Expr] = []
+        types_before = 99  # from this argument on, a name is no type, even if the kernel has one called so
+        if isinstance(function, ast.Name):
+            for prefix, count in _MEMBER_ARGUMENTS:
+                if function.name.startswith(prefix):
+                    types_before = count
         if self.kinds[self.pos] != ")":
             while True:
-                args.append(self.argument())
+                args.append(self.argument() if len(args) < types_before else self.assignment())
                 if self.kinds[self.pos] != ",":
                     break
                 self.pos += 1
@@ -234,17 +270,28 @@ class ExpressionParser(Cursor):
             self.pos += 1
             self.fail("C0202", "", index=self.pos - 1)
         if kind != ";" and not self.tokens[self.pos].bol:
-            self.fail("C0202", f"`,` or `)` expected in {what}, found {self.found()}",
-                      related=[(token.loc, token.end, "to close this `(`")])
+            self.fail(
+                "C0202",
+                f"`,` or `)` expected in {what}, found {self.found()}",
+                related=[(token.loc, token.end, "to close this `(`")],
+            )
         previous = self.tokens[self.pos - 1]
-        self.diagnostics.error("C0202", f"`)` expected after {what}", previous.end, previous.end + 1, label="add `)` here",
-                               related=[(token.loc, token.end, "to close this `(`")])
+        self.diagnostics.error(
+            "C0202",
+            f"`)` expected after {what}",
+            previous.end,
+            previous.end + 1,
+            label="add `)` here",
+            related=[(token.loc, token.end, "to close this `(`")],
+        )
         if kind != ";":
             raise Recover
 
     def argument(self) -> ast.Expr:
         """A call's argument, which may be a type."""
-        if self.starts_type(self.pos) and not (self.kinds[self.pos] == "id" and self.kinds[self.pos + 1] in ("=", "+", "-", ".", "->")):
+        if self.starts_type(self.pos) and not (
+            self.kinds[self.pos] == "id" and self.kinds[self.pos + 1] in ("=", "+", "-", ".", "->")
+        ):
             token = self.tokens[self.pos]
             type_ = self.type_name()
             return ast.TypeArg(token.loc, self.tokens[self.pos - 1].end, type_)
@@ -266,6 +313,13 @@ class ExpressionParser(Cursor):
             elif name in ("true", "false"):
                 if self.declared(name) is None:
                     return ast.IntLiteral(token.loc, token.end, int(name == "true"), "", True)
+            elif name in ("new", "delete") and self.kinds[self.pos] in ("id", *TYPE_WORDS):
+                self.fail(
+                    "C0204",
+                    f"`{name}` is C++; BPF has no heap",
+                    index=self.pos - 1,
+                    helps=["use a local variable, or a per-CPU array map for what is large"],
+                )
             elif name == "nullptr" and self.declared(name) is None:
                 self.diagnostics.error("C0204", "`nullptr` is C++", token.loc, token.end, helps=["write `NULL`"])
                 return ast.IntLiteral(token.loc, token.end, 0, "", True)
@@ -295,7 +349,9 @@ class ExpressionParser(Cursor):
             self.pos += 1
             self.fail("C0202", "", index=self.pos - 1)
         if kind == "{":
-            self.fail("C0202", "an expression expected, found `{`", helps=["a braced list can only initialise a variable"])
+            self.fail(
+                "C0202", "an expression expected, found `{`", helps=["a braced list can only initialise a variable"]
+            )
         if kind in TYPE_WORDS:
             self.fail("C0202", f"an expression expected, found the type `{token.text}`")
         self.fail("C0202", f"an expression expected, found {self.found()}")
@@ -332,7 +388,9 @@ class ExpressionParser(Cursor):
             for complaint in complaints:
                 self.diagnostics.error("C0207", complaint, token.loc, token.end)
             if not isinstance(value, bytes):
-                self.diagnostics.error("C0207", "wide strings have no use in BPF", token.loc, token.end, helps=["drop the prefix"])
+                self.diagnostics.error(
+                    "C0207", "wide strings have no use in BPF", token.loc, token.end, helps=["drop the prefix"]
+                )
                 continue
             parts.append(value)
         return ast.StringLiteral(first.loc, self.tokens[self.pos - 1].end, b"".join(parts))
@@ -351,8 +409,13 @@ class ExpressionParser(Cursor):
             if len(units) == 1 and number > 127:
                 number -= 256  # char is signed
             elif len(units) > 1:
-                self.diagnostics.warning("C0207", "a character constant of several characters", token.loc, token.end,
-                                         helps=['a string is written with `"`'])
+                self.diagnostics.warning(
+                    "C0207",
+                    "a character constant of several characters",
+                    token.loc,
+                    token.end,
+                    helps=['a string is written with `"`'],
+                )
                 if number >> 31:
                     number -= 1 << 32
         return ast.CharLiteral(token.loc, token.end, number)
@@ -430,8 +493,11 @@ class ExpressionParser(Cursor):
                 self.pos += 1
             elif kinds[self.pos] != "}":
                 token = tokens[opener]
-                self.fail("C0202", f"`,` or `}}` expected in the initialiser, found {self.found()}",
-                          related=[(token.loc, token.end, "it begins here")])
+                self.fail(
+                    "C0202",
+                    f"`,` or `}}` expected in the initialiser, found {self.found()}",
+                    related=[(token.loc, token.end, "it begins here")],
+                )
         self.pos += 1
         return ast.InitList(tokens[opener].loc, tokens[self.pos - 1].end, items)
 

@@ -7,12 +7,46 @@ from ebpf.compiler.c.parser_cursor import KEYWORDS, SPECIFIER_WORDS, Recover, Un
 from ebpf.compiler.c.parser_types import Declarator, Specifiers, TypeParser
 from ebpf.diagnostics import did_you_mean
 
-# (kind, how many names lead) of the macros that head a function at file scope, and of those that stand in a declarator.
-FILE_WRAPPERS = {"TRACEPOINT_PROBE": 2, "RAW_TRACEPOINT_PROBE": 1, "KFUNC_PROBE": 1, "KRETFUNC_PROBE": 1, "MODULE_KFUNC_PROBE": 2,
-                 "MODULE_KRETFUNC_PROBE": 2, "KMOD_RET": 1, "LSM_PROBE": 1, "BPF_ITER": 1}
-DECLARATOR_WRAPPERS = frozenset({"BPF_KPROBE", "BPF_KRETPROBE", "BPF_UPROBE", "BPF_URETPROBE", "BPF_PROG", "BPF_PROG2", "BPF_KSYSCALL",
-                                 "BPF_KPROBE_SYSCALL", "BPF_USDT"})
-_STATEMENT_WORDS = ("return", "if", "else", "while", "for", "do", "switch", "case", "break", "continue", "goto", "default")
+# (kind, how many names lead) of the macros that head a function at file scope, and of those that stand in a
+# declarator.
+FILE_WRAPPERS = {
+    "TRACEPOINT_PROBE": 2,
+    "RAW_TRACEPOINT_PROBE": 1,
+    "KFUNC_PROBE": 1,
+    "KRETFUNC_PROBE": 1,
+    "MODULE_KFUNC_PROBE": 2,
+    "MODULE_KRETFUNC_PROBE": 2,
+    "KMOD_RET": 1,
+    "LSM_PROBE": 1,
+    "BPF_ITER": 1,
+}
+DECLARATOR_WRAPPERS = frozenset(
+    {
+        "BPF_KPROBE",
+        "BPF_KRETPROBE",
+        "BPF_UPROBE",
+        "BPF_URETPROBE",
+        "BPF_PROG",
+        "BPF_PROG2",
+        "BPF_KSYSCALL",
+        "BPF_KPROBE_SYSCALL",
+        "BPF_USDT",
+    }
+)
+_STATEMENT_WORDS = (
+    "return",
+    "if",
+    "else",
+    "while",
+    "for",
+    "do",
+    "switch",
+    "case",
+    "break",
+    "continue",
+    "goto",
+    "default",
+)
 
 
 class StatementParser(TypeParser):
@@ -99,11 +133,15 @@ class StatementParser(TypeParser):
         if following == "(":
             return kinds[at + 2] == "*" and self.is_type_name(name)
         if following in SPECIFIER_WORDS or following == "&":
-            return (following != "&" or kinds[at + 2] == "id" and kinds[at + 3] in ("=", ";")) and self.is_type_name(name)
+            return (following != "&" or kinds[at + 2] == "id" and kinds[at + 3] in ("=", ";")) and self.is_type_name(
+                name
+            )
         return False
 
     def _unknown_word(self, name: str) -> bool:
-        """At two identifiers in a row, the first no type: a misspelt word, or a declaration with an unknown type (True)."""
+        """At two identifiers in a row, the first no type: a misspelt word, or a declaration with an unknown
+        type (True).
+        """
         kinds, tokens, at = self.kinds, self.tokens, self.pos
         after = kinds[at + 2]
         if self.declared(name) is not None or name in ("and", "or", "not"):
@@ -113,7 +151,9 @@ class StatementParser(TypeParser):
         close = did_you_mean(name, _STATEMENT_WORDS, limit=1)
         if close and after not in ("=", "["):
             token = tokens[at]
-            self.diagnostics.error("C0205", f"`{name}` is not a word of C", token.loc, token.end, helps=[f"did you mean `{close[0]}`?"])
+            self.diagnostics.error(
+                "C0205", f"`{name}` is not a word of C", token.loc, token.end, helps=[f"did you mean `{close[0]}`?"]
+            )
             raise Recover
         if after in ("=", ";", ",", "[", "(") or tokens[at + 1].bol is False:
             self.unknown_type(at)
@@ -129,11 +169,32 @@ class StatementParser(TypeParser):
         expr = self.expression()
         if self.kinds[self.pos] == "{" and isinstance(expr, ast.Call) and isinstance(expr.function, ast.Name):
             self._call_with_body(expr.function, start)
-        if self.kinds[self.pos] in ("num", "id", "str") and isinstance(expr, ast.Name) and not self.tokens[self.pos].bol:
+        if (
+            self.kinds[self.pos] in ("num", "id", "str")
+            and isinstance(expr, ast.Name)
+            and not self.tokens[self.pos].bol
+        ):
             close = did_you_mean(expr.name, _STATEMENT_WORDS, limit=1)
             if close:
-                self.diagnostics.error("C0205", f"`{expr.name}` is not a word of C", expr.loc, expr.end, helps=[f"did you mean `{close[0]}`?"])
+                self.diagnostics.error(
+                    "C0205",
+                    f"`{expr.name}` is not a word of C",
+                    expr.loc,
+                    expr.end,
+                    helps=[f"did you mean `{close[0]}`?"],
+                )
                 raise Recover
+        if self.kinds[self.pos] == "{" and isinstance(expr, ast.Name):
+            close = did_you_mean(expr.name, ("else", "do"), limit=1)
+            cpp = expr.name in ("try", "catch")
+            self.diagnostics.error(
+                "C0204" if cpp else "C0205",
+                f"`{expr.name}` is C++" if cpp else f"`{expr.name}` is not a word of C",
+                expr.loc,
+                expr.end,
+                helps=[f"did you mean `{close[0]}`?"] if close else [],
+            )
+            raise Recover
         self.expect_semicolon("the expression")
         return ast.ExprStmt(token.loc, self.tokens[self.pos - 1].end, expr)
 
@@ -156,9 +217,15 @@ class StatementParser(TypeParser):
         opening = self.tokens[self.openers[-1]]
         token = self.tokens[start]
         inside = f" function `{self.function_name}`" if self.function_name else " another function"
-        self.diagnostics.error("C0209", f"{what} begins inside{inside}: a `}}` is missing above it", token.loc, token.end,
-                               related=[(opening.loc, opening.end, "this `{` is never closed")])
+        self.diagnostics.error(
+            "C0209",
+            f"{what} begins inside{inside}: a `}}` is missing above it",
+            token.loc,
+            token.end,
+            related=[(opening.loc, opening.end, "this `{` is never closed")],
+        )
         self.pos = start
+        self.brace_missing = True
         raise Unwind
 
     def attributed(self) -> ast.Stmt:
@@ -186,8 +253,7 @@ class StatementParser(TypeParser):
         """A local declaration up to and with its ``;``."""
         specifiers = self.specifiers()
         base = self.need_base(specifiers)
-        if self.kinds[self.pos] == ";":
-            self.pos += 1
+        if self.ends_here(specifiers):
             return [self.bare_declaration(specifiers, base)]
         out: list[ast.VarDecl | ast.TypedefDecl | ast.TypeDecl | ast.StaticAssert] = []
         while True:
@@ -212,11 +278,15 @@ class StatementParser(TypeParser):
             inner.attributes += specifiers.attributes
         return ast.TypeDecl(specifiers.loc, self.tokens[self.pos - 1].end, inner)
 
-    def init_declarator(self, specifiers: Specifiers, base: ast.TypeExpr, declarator: Declarator) -> ast.VarDecl | ast.TypedefDecl:
+    def init_declarator(
+        self, specifiers: Specifiers, base: ast.TypeExpr, declarator: Declarator
+    ) -> ast.VarDecl | ast.TypedefDecl:
         """The declaration of one name; its initialiser is read here, after the name has come into scope."""
         type_ = declarator.apply(base)
         name = declarator.name or ""
-        attributes = specifiers.attributes + declarator.attributes if declarator.attributes else list(specifiers.attributes)
+        attributes = (
+            specifiers.attributes + declarator.attributes if declarator.attributes else list(specifiers.attributes)
+        )
         of_type = [a for a in declarator.attributes if a.name == "btf_type_tag"]
         if of_type:
             attributes = [a for a in attributes if a.name != "btf_type_tag"]
@@ -233,19 +303,41 @@ class StatementParser(TypeParser):
             init = self.initializer()
         elif self.kinds[self.pos] == ":" and self.kinds[self.pos + 1] == "num":
             self.fail("C0208", "only a member of a struct can be a bit-field")
-        return ast.VarDecl(declarator.name_loc, declarator.name_end, name, type_, init, specifiers.storage, attributes, specifiers.inline)
+        return ast.VarDecl(
+            declarator.name_loc,
+            declarator.name_end,
+            name,
+            type_,
+            init,
+            specifiers.storage,
+            attributes,
+            specifiers.inline,
+        )
 
     # ------------------------------------------------------------------------------------------------- control flow
 
     def condition(self, word: str) -> ast.Expr:
-        """``(condition)`` of ``if``, ``while``, ``switch``; an assignment in it that is not in parentheses of its own is warned about."""
+        """``(condition)`` of ``if``, ``while``, ``switch``; an assignment in it that is not in parentheses of
+        its own is warned about.
+        """
         opener = self.pos
         self.expect("(", f"`{word}`")
         start = self.tokens[self.pos]
         expr = self.expression()
-        if isinstance(expr, ast.Assign) and expr.op == "=" and word != "switch" and expr.loc == start.loc and start.kind != "(":
-            self.diagnostics.warning("C0210", f"the condition of this `{word}` is an assignment", expr.op_loc, expr.op_loc + 1,
-                                     helps=["write `==` to compare", "put the assignment into parentheses of its own if it is meant"])
+        if (
+            isinstance(expr, ast.Assign)
+            and expr.op == "="
+            and word != "switch"
+            and expr.loc == start.loc
+            and start.kind != "("
+        ):
+            self.diagnostics.warning(
+                "C0210",
+                f"the condition of this `{word}` is an assignment",
+                expr.op_loc,
+                expr.op_loc + 1,
+                helps=["write `==` to compare", "put the assignment into parentheses of its own if it is meant"],
+            )
         self.expect(")", "the condition", opener=opener)
         return expr
 
@@ -276,8 +368,13 @@ class StatementParser(TypeParser):
             self.fail("C0202", f"a statement expected after `{word}`, found {self.found()}")
         statement = self.statement()
         if isinstance(statement, ast.DeclStmt):
-            self.diagnostics.error("C0211", f"a declaration cannot be all that `{word}` governs", statement.loc, statement.end,
-                                   helps=["put it into `{ … }`"])
+            self.diagnostics.error(
+                "C0211",
+                f"a declaration cannot be all that `{word}` governs",
+                statement.loc,
+                statement.end,
+                helps=["put it into `{ … }`"],
+            )
         return statement
 
     def unroll(self, index: int) -> int | None:
@@ -298,7 +395,11 @@ class StatementParser(TypeParser):
         body = self.body("do")
         if self.kinds[self.pos] != "while":
             token = self.tokens[start]
-            self.fail("C0202", f"`while` expected, found {self.found()}", related=[(token.loc, token.end, "to go with this `do`")])
+            self.fail(
+                "C0202",
+                f"`while` expected, found {self.found()}",
+                related=[(token.loc, token.end, "to go with this `do`")],
+            )
         self.pos += 1
         condition = self.condition("while")
         self.expect_semicolon("`do … while (…)`")
@@ -329,15 +430,21 @@ class StatementParser(TypeParser):
             body = self.body("for")
         finally:
             self.scopes.pop()
-        return ast.For(self.tokens[start].loc, self.tokens[self.pos - 1].end, init, condition, step, body, self.unroll(start))
+        return ast.For(
+            self.tokens[start].loc, self.tokens[self.pos - 1].end, init, condition, step, body, self.unroll(start)
+        )
 
     def _for_part(self, opener: int, which: str) -> None:
         if self.kinds[self.pos] == ";":
             self.pos += 1
             return
         token = self.tokens[opener]
-        self.fail("C0202", f"`;` expected after {which} part of `for`, found {self.found()}",
-                  notes=["the three parts are separated by `;`"], related=[(token.loc, token.end, "the parts begin here")])
+        self.fail(
+            "C0202",
+            f"`;` expected after {which} part of `for`, found {self.found()}",
+            notes=["the three parts are separated by `;`"],
+            related=[(token.loc, token.end, "the parts begin here")],
+        )
 
     def switch(self) -> ast.Stmt:
         token = self.tokens[self.pos]
@@ -392,7 +499,9 @@ class StatementParser(TypeParser):
         token = self.tokens[self.pos]
         self.pos += 1
         if self.kinds[self.pos] == "*":
-            self.fail("C0206", "a computed `goto` cannot be compiled: BPF has no indirect jumps", helps=["use `switch`"])
+            self.fail(
+                "C0206", "a computed `goto` cannot be compiled: BPF has no indirect jumps", helps=["use `switch`"]
+            )
         if self.kinds[self.pos] != "id":
             self.fail("C0202", f"a label expected after `goto`, found {self.found()}")
         label = self.tokens[self.pos].text
@@ -466,7 +575,9 @@ class StatementParser(TypeParser):
                     self.fail("C0202", f"`,`, `:` or `)` expected in `asm`, found {self.found()}")
         self.expect(")", "`asm(…`", opener=opener)
         self.expect_semicolon("`asm(…)`")
-        return ast.Asm(token.loc, self.tokens[self.pos - 1].end, template, operands[0], operands[1], words[0], volatile, words[1])
+        return ast.Asm(
+            token.loc, self.tokens[self.pos - 1].end, template, operands[0], operands[1], words[0], volatile, words[1]
+        )
 
     def _asm_operand(self) -> ast.AsmOperand:
         token = self.tokens[self.pos]
@@ -484,10 +595,22 @@ class StatementParser(TypeParser):
 
 
 _STATEMENTS = {
-    "{": StatementParser.block, "if": StatementParser.if_, "while": StatementParser.while_, "do": StatementParser.do, "for": StatementParser.for_,
-    "switch": StatementParser.switch, "case": StatementParser.labelled, "default": StatementParser.labelled, "goto": StatementParser.goto,
-    "break": StatementParser.jump, "continue": StatementParser.jump, "return": StatementParser.return_, "else": StatementParser.stray_else,
-    "asm": StatementParser.asm, "_Static_assert": StatementParser.static_assert_statement, "__label__": StatementParser.local_labels,
+    "{": StatementParser.block,
+    "if": StatementParser.if_,
+    "while": StatementParser.while_,
+    "do": StatementParser.do,
+    "for": StatementParser.for_,
+    "switch": StatementParser.switch,
+    "case": StatementParser.labelled,
+    "default": StatementParser.labelled,
+    "goto": StatementParser.goto,
+    "break": StatementParser.jump,
+    "continue": StatementParser.jump,
+    "return": StatementParser.return_,
+    "else": StatementParser.stray_else,
+    "asm": StatementParser.asm,
+    "_Static_assert": StatementParser.static_assert_statement,
+    "__label__": StatementParser.local_labels,
 }
 
 __all__ = ["DECLARATOR_WRAPPERS", "FILE_WRAPPERS", "KEYWORDS", "StatementParser"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import ast
-from ebpf.compiler.c.parser_cursor import BUILTIN_TYPE_NAMES, SPECIFIER_WORDS
+from ebpf.compiler.c.parser_cursor import BUILTIN_TYPE_NAMES, SPECIFIER_WORDS, Recover
 from ebpf.compiler.c.parser_expressions import ExpressionParser
 
 if TYPE_CHECKING:
@@ -13,12 +13,28 @@ if TYPE_CHECKING:
 
 _QUALIFIERS = frozenset({"const", "volatile", "restrict", "_Atomic"})
 _STORAGE = frozenset({"typedef", "extern", "static", "auto", "register"})
-_BASIC_WORDS = frozenset({"void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "_Bool", "__int128"})
+_BASIC_WORDS = frozenset(
+    {"void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "_Bool", "__int128"}
+)
 
 # Every way to spell a basic type, words sorted, and its canonical name.
-_BASIC: dict[str, str] = {"void": "void", "char": "char", "char signed": "signed char", "char unsigned": "unsigned char", "_Bool": "_Bool",
-                          "float": "float", "double": "double", "double long": "long double"}
-for _words, _name in (("short", "short"), ("", "int"), ("long", "long"), ("long long", "long long"), ("__int128", "__int128")):
+_BASIC: dict[str, str] = {
+    "void": "void",
+    "char": "char",
+    "char signed": "signed char",
+    "char unsigned": "unsigned char",
+    "_Bool": "_Bool",
+    "float": "float",
+    "double": "double",
+    "double long": "long double",
+}
+for _words, _name in (
+    ("short", "short"),
+    ("", "int"),
+    ("long", "long"),
+    ("long long", "long long"),
+    ("__int128", "__int128"),
+):
     for _int in ("", "int") if _name != "__int128" else ("",):
         for _sign in ("", "signed", "unsigned"):
             _key = " ".join(sorted(f"{_words} {_int} {_sign}".split()))
@@ -27,9 +43,26 @@ for _words, _name in (("short", "short"), ("", "int"), ("long", "long"), ("long 
 
 # Attributes that say something of the type itself, wherever they stand.
 _TYPE_ATTRIBUTES = frozenset({"btf_type_tag", "address_space", "noderef", "vector_size", "mode"})
-_RECORD_ATTRIBUTES = frozenset({"packed", "aligned", "preserve_access_index", "transparent_union", "may_alias", "designated_init", "unused",
-                                "deprecated", "btf_decl_tag", "randomize_layout", "ms_struct", "gcc_struct", "flag_enum", "enum_extensibility",
-                                "warn_if_not_aligned", "preserve_static_offset"})
+_RECORD_ATTRIBUTES = frozenset(
+    {
+        "packed",
+        "aligned",
+        "preserve_access_index",
+        "transparent_union",
+        "may_alias",
+        "designated_init",
+        "unused",
+        "deprecated",
+        "btf_decl_tag",
+        "randomize_layout",
+        "ms_struct",
+        "gcc_struct",
+        "flag_enum",
+        "enum_extensibility",
+        "warn_if_not_aligned",
+        "preserve_static_offset",
+    }
+)
 
 Make = "Callable[[ast.TypeExpr], ast.TypeExpr]"  # one step of a declarator: pointer to, array of, function returning
 
@@ -37,7 +70,7 @@ Make = "Callable[[ast.TypeExpr], ast.TypeExpr]"  # one step of a declarator: poi
 class Specifiers:
     """What stands before the declarators: ``static const u32 __attribute__((…))``."""
 
-    __slots__ = ("attributes", "base", "end", "inline", "loc", "storage", "tagged_only")
+    __slots__ = ("attributes", "base", "cut", "end", "inline", "loc", "storage", "tagged_only")
 
     def __init__(self, loc: int) -> None:
         self.loc = loc
@@ -47,6 +80,7 @@ class Specifiers:
         self.inline = False
         self.attributes: list[ast.Attribute] = []
         self.tagged_only = False  # the base is a record or enum, so that `;` may follow at once
+        self.cut = False  # its `;` is missing, which has been reported: another declaration follows
 
 
 class Declarator:
@@ -111,6 +145,13 @@ class TypeParser(ExpressionParser):
         while True:
             kind = kinds[self.pos]
             token = tokens[self.pos]
+            if out.tagged_only and self._is_next_declaration(out, kind):
+                previous = tokens[self.pos - 1]
+                self.diagnostics.error(
+                    "C0203", "`;` expected after `}`", previous.end, previous.end + 1, label="add `;` here"
+                )
+                out.cut = True
+                break
             if kind == "id":
                 if out.base is not None or words or not self.is_type_name(token.text):
                     break
@@ -193,7 +234,9 @@ class TypeParser(ExpressionParser):
                 self.diagnostics.error("C0208", f"`{' '.join(words)}` is not a type of C", words_loc, words_end)
                 basic = "int"
             if out.base is not None:
-                self.diagnostics.error("C0208", f"two types in one declaration: `{' '.join(words)}` and another", words_loc, words_end)
+                self.diagnostics.error(
+                    "C0208", f"two types in one declaration: `{' '.join(words)}` and another", words_loc, words_end
+                )
             else:
                 out.base = ast.BuiltinType(words_loc, words_end, basic)
         base = out.base
@@ -206,9 +249,42 @@ class TypeParser(ExpressionParser):
                 out.base = ast.Qualified(out.loc, out.end, base, frozenset(qualifiers or ()), of_type)
         return out
 
+    def _is_next_declaration(self, so_far: Specifiers, kind: str) -> bool:
+        """After ``struct { … }``: whether what follows can only be another declaration."""
+        base = so_far.base
+        if not (
+            isinstance(base, ast.RecordType)
+            and base.members is not None
+            or isinstance(base, ast.EnumType)
+            and base.enumerators is not None
+        ):
+            return False
+        if kind in _BASIC_WORDS or kind in ("struct", "union", "enum", "typeof"):
+            return True
+        if kind in _STORAGE or kind == "inline":
+            return self.tokens[self.pos].bol
+        return (
+            kind == "id"
+            and self.kinds[self.pos + 1] in ("id", "*")
+            and self.tokens[self.pos].bol
+            and self.is_type_name(self.tokens[self.pos].text)
+        )
+
+    def ends_here(self, specifiers: Specifiers) -> bool:
+        """Whether the declaration ends without declaring a name; takes its ``;``."""
+        if specifiers.cut:
+            return True
+        if self.kinds[self.pos] == ";":
+            self.pos += 1
+            return True
+        return False
+
     def _two_types(self, second: str) -> None:
-        self.report("C0208", f"two types in one declaration: `{second}` follows another type",
-                    helps=["is a `;` missing before it?"] if self.tokens[self.pos].bol else [])
+        self.report(
+            "C0208",
+            f"two types in one declaration: `{second}` follows another type",
+            helps=["is a `;` missing before it?"] if self.tokens[self.pos].bol else [],
+        )
 
     def typeof(self) -> ast.TypeofType:
         token = self.tokens[self.pos]
@@ -269,11 +345,20 @@ class TypeParser(ExpressionParser):
             if token.kind == ",":
                 self.pos += 1
                 continue
+            if (
+                self.kinds[self.pos] == "__attribute__"
+            ):  # `noinline`, `fallthrough`: macros of the kernel's, and names of attributes
+                out += self.attributes()
+                continue
             if token.kind != "id":
                 self.fail("C0202", f"the name of an attribute expected, found {self.found()}")
             self.pos += 1
             name = token.text
-            if self.kinds[self.pos] == ":" and self.kinds[self.pos + 1] == ":" and self.tokens[self.pos + 2].kind == "id":
+            if (
+                self.kinds[self.pos] == ":"
+                and self.kinds[self.pos + 1] == ":"
+                and self.tokens[self.pos + 2].kind == "id"
+            ):
                 name = self.tokens[self.pos + 2].text
                 self.pos += 3
             args: list[ast.Expr] = []
@@ -314,9 +399,18 @@ class TypeParser(ExpressionParser):
         while self.kinds[self.pos] != "}":
             if self.kinds[self.pos] == "eof":
                 opening = self.tokens[opener]
-                self.fail("C0209", f"`}}` is missing: the {kind}{f' `{tag}`' if tag else ''} is never closed",
-                          related=[(opening.loc, opening.end, "it is opened here")])
-            self.member(members)
+                self.fail(
+                    "C0209",
+                    f"`}}` is missing: the {kind}{f' `{tag}`' if tag else ''} is never closed",
+                    related=[(opening.loc, opening.end, "it is opened here")],
+                )
+            start = self.pos
+            try:
+                self.member(members)
+            except Recover:
+                self.skip_statement()
+                if self.pos == start and self.kinds[start] not in ("}", "eof"):
+                    self.pos += 1
         self.pos += 1
         attributes += self.attributes()
         return ast.RecordType(token.loc, self.tokens[self.pos - 1].end, kind, tag, members, attributes)
@@ -334,13 +428,18 @@ class TypeParser(ExpressionParser):
         base = self.need_base(specifiers)
         kinds = self.kinds
         if specifiers.storage is not None:
-            self.diagnostics.error("C0208", f"a member cannot be `{specifiers.storage}`", specifiers.loc, specifiers.end)
-        if kinds[self.pos] == ";":
-            self.pos += 1
+            self.diagnostics.error(
+                "C0208", f"a member cannot be `{specifiers.storage}`", specifiers.loc, specifiers.end
+            )
+        if self.ends_here(specifiers):
             if specifiers.tagged_only:
                 inner = base.type if isinstance(base, ast.Qualified) else base
                 if isinstance(inner, ast.RecordType) and (inner.members is not None or inner.tag):
-                    members.append(ast.MemberDecl(specifiers.loc, self.tokens[self.pos - 1].end, None, base, None, specifiers.attributes))
+                    members.append(
+                        ast.MemberDecl(
+                            specifiers.loc, self.tokens[self.pos - 1].end, None, base, None, specifiers.attributes
+                        )
+                    )
                 return
             self.diagnostics.error("C0208", "the name of the member is missing", specifiers.end, specifiers.end + 1)
             return
@@ -362,7 +461,9 @@ class TypeParser(ExpressionParser):
                 width = self.constant()
             attributes += self.attributes()
             if kinds[self.pos] == "=":
-                self.fail("C0208", "a member cannot have an initialiser in C", helps=["initialise the variable instead"])
+                self.fail(
+                    "C0208", "a member cannot have an initialiser in C", helps=["initialise the variable instead"]
+                )
             members.append(ast.MemberDecl(start_loc, self.tokens[self.pos - 1].end, name, type_, width, attributes))
             if kinds[self.pos] != ",":
                 break
@@ -411,8 +512,11 @@ class TypeParser(ExpressionParser):
                 self.fail("C0202", "", index=self.pos - 1)
             if self.kinds[self.pos] != "id":
                 opening = self.tokens[opener]
-                self.fail("C0202", f"the name of an enumerator or `}}` expected, found {self.found()}",
-                          related=[(opening.loc, opening.end, "the enum is opened here")])
+                self.fail(
+                    "C0202",
+                    f"the name of an enumerator or `}}` expected, found {self.found()}",
+                    related=[(opening.loc, opening.end, "the enum is opened here")],
+                )
             self.pos += 1
             self.attributes()
             value = None
@@ -424,8 +528,11 @@ class TypeParser(ExpressionParser):
             if self.kinds[self.pos] == ",":
                 self.pos += 1
             elif self.kinds[self.pos] != "}":
-                separator = "; enumerators are separated by `,`" if self.kinds[self.pos] == ";" else ""
-                self.fail("C0202", f"`,` or `}}` expected after the enumerator, found {self.found()}{separator}")
+                if self.kinds[self.pos] == ";":
+                    self.report("C0202", "`,` expected after the enumerator, found `;`")
+                    self.pos += 1
+                    continue
+                self.fail("C0202", f"`,` or `}}` expected after the enumerator, found {self.found()}")
         self.pos += 1
         attributes += self.attributes()
         return ast.EnumType(token.loc, self.tokens[self.pos - 1].end, tag, enumerators, attributes, underlying)
@@ -502,7 +609,12 @@ class TypeParser(ExpressionParser):
         if not abstract:
             return True
         at = self.pos + 1
-        return self.kinds[at] != ")" and not self.starts_type(at) and self.kinds[at] not in SPECIFIER_WORDS and self.kinds[at] != "..."
+        return (
+            self.kinds[at] != ")"
+            and not self.starts_type(at)
+            and self.kinds[at] not in SPECIFIER_WORDS
+            and self.kinds[at] != "..."
+        )
 
     def _pointer(self, makes: list[Callable[[ast.TypeExpr], ast.TypeExpr]]) -> None:
         star = self.tokens[self.pos]
@@ -583,18 +695,28 @@ class TypeParser(ExpressionParser):
         else:
             base = self.need_base(specifiers)
         if specifiers.storage not in (None, "register"):
-            self.diagnostics.error("C0208", f"a parameter cannot be `{specifiers.storage}`", specifiers.loc, specifiers.end)
+            self.diagnostics.error(
+                "C0208", f"a parameter cannot be `{specifiers.storage}`", specifiers.loc, specifiers.end
+            )
         if self.kinds[self.pos] in (",", ")"):
             return ast.Parameter(start.loc, self.tokens[self.pos - 1].end, None, base, specifiers.attributes)
         declarator = self.declarator(abstract=True)
         type_ = declarator.apply(base)
-        return ast.Parameter(start.loc, self.tokens[self.pos - 1].end, declarator.name, type_, specifiers.attributes + declarator.attributes)
+        return ast.Parameter(
+            start.loc,
+            self.tokens[self.pos - 1].end,
+            declarator.name,
+            type_,
+            specifiers.attributes + declarator.attributes,
+        )
 
     def _untyped_parameter(self) -> ast.TypeExpr:
         """At an identifier that is no type: an unknown type, or a name whose type is missing."""
         token = self.tokens[self.pos]
         if self.kinds[self.pos + 1] in (",", ")") and self.declared(token.text) is not None:
-            self.report("C0208", f"the type of parameter `{token.text}` is missing", helps=[f"write `int {token.text}`"])
+            self.report(
+                "C0208", f"the type of parameter `{token.text}` is missing", helps=[f"write `int {token.text}`"]
+            )
             return ast.BuiltinType(token.loc, token.loc, "int")
         self.unknown_type(self.pos)
         self.pos += 1

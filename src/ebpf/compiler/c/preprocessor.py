@@ -1,8 +1,8 @@
 """C's preprocessor: text → tokens without directives, macros expanded.
 
-Headers of the kernel, libbpf and BCC cost nothing (`headers`), their macros come from our own table (`macros`). Pragmas with a
-meaning stay in the stream as tokens of kind ``"pragma"``, their text reduced to a canonical form: ``unroll N`` (0: fully),
-``attribute push NAME…``, ``attribute pop``, ``pack push N``, ``pack set N``, ``pack pop``.
+Headers of the kernel, libbpf and BCC cost nothing (`headers`), their macros come from our own table (`macros`).
+Pragmas with a meaning stay in the stream as tokens of kind ``"pragma"``, their text reduced to a canonical form:
+``unroll N`` (0: fully), ``attribute push NAME…``, ``attribute pop``, ``pack push N``, ``pack set N``, ``pack pop``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Preprocessed:
 
     __slots__ = ("diagnostics", "includes", "macros", "tokens")
 
-    def __init__(self, tokens: list[Token], includes: list[str], diagnostics: list[Diagnostic], macros: Expander) -> None:
+    def __init__(
+        self, tokens: list[Token], includes: list[str], diagnostics: list[Diagnostic], macros: Expander
+    ) -> None:
         self.tokens = tokens
         self.includes = includes
         self.diagnostics = diagnostics
@@ -51,12 +53,14 @@ def preprocess(
 ) -> Preprocessed:
     """Preprocess ``text``.
 
-    ``defines`` are as for clang's ``-D`` (``"NAME"``, ``"NAME=VALUE"``, ``"F(x)=x"``) or ``-U`` (``"-UNAME"``). ``read_include(path)`` gives a
-    file's text or None. ``constant(name)`` and ``kconfig("CONFIG_…")`` answer for names in conditions that no macro defines.
-    ``predefined`` are further macros by their text, over which the program's own win. Mistakes are in ``diagnostics`` of the
-    result, never raised.
+    ``defines`` are as for clang's ``-D`` (``"NAME"``, ``"NAME=VALUE"``, ``"F(x)=x"``) or ``-U`` (``"-UNAME"``).
+    ``read_include(path)`` gives a file's text or None. ``constant(name)`` and ``kconfig("CONFIG_…")`` answer for
+    names in conditions that no macro defines. ``predefined`` are further macros by their text, over which the
+    program's own win. Mistakes are in ``diagnostics`` of the result, never raised.
     """
-    return _Preprocessor(sources, tuple(include_dirs), read_include, constant, kconfig).run(filename, text, defines, predefined or {})
+    return _Preprocessor(sources, tuple(include_dirs), read_include, constant, kconfig).run(
+        filename, text, defines, predefined or {}
+    )
 
 
 class _Frame:
@@ -107,22 +111,53 @@ class _Condition:
 
 _CONDITIONALS = frozenset({"if", "ifdef", "ifndef", "elif", "elifdef", "elifndef", "else", "endif"})
 _NOT_A_TYPE = frozenset({"return", "else", "case", "do", "goto", "sizeof", "typeof", "in"})
-_SILENT_PRAGMAS = frozenset({"GCC", "clang", "STDC", "message", "warning", "error", "region", "endregion", "mark", "weak", "ident", "comment",
-                             "omp", "ms_struct", "push", "pop", "optimize"})
-_HAS_ATTRIBUTE = frozenset("""
-    section used unused always_inline noinline weak visibility packed aligned preserve_access_index btf_decl_tag btf_type_tag
-    deprecated cleanup naked noreturn pure const format fallthrough preserve_static_offset transparent_union may_alias
-""".split())
-_HAS_BUILTIN = frozenset("""
-    memcpy memset memcmp memmove expect constant_p unreachable trap bswap16 bswap32 bswap64 offsetof types_compatible_p choose_expr
-    clz clzll ctz ctzll popcount popcountll ffs ffsll preserve_access_index preserve_field_info preserve_type_info preserve_enum_value
-    btf_type_id add_overflow sub_overflow mul_overflow assume_aligned prefetch
-""".split())
+_SILENT_PRAGMAS = frozenset(
+    {
+        "GCC",
+        "clang",
+        "STDC",
+        "message",
+        "warning",
+        "error",
+        "region",
+        "endregion",
+        "mark",
+        "weak",
+        "ident",
+        "comment",
+        "omp",
+        "ms_struct",
+        "push",
+        "pop",
+        "optimize",
+    }
+)
+_HAS_ATTRIBUTE = frozenset(
+    """
+    section used unused always_inline noinline weak visibility packed aligned preserve_access_index btf_decl_tag
+    btf_type_tag deprecated cleanup naked noreturn pure const format fallthrough preserve_static_offset
+    transparent_union may_alias
+""".split()
+)
+_HAS_BUILTIN = frozenset(
+    """
+    memcpy memset memcmp memmove expect constant_p unreachable trap bswap16 bswap32 bswap64 offsetof
+    types_compatible_p choose_expr clz clzll ctz ctzll popcount popcountll ffs ffsll preserve_access_index
+    preserve_field_info preserve_type_info preserve_enum_value btf_type_id add_overflow sub_overflow mul_overflow
+    assume_aligned prefetch
+""".split()
+)
 
 
 class _Preprocessor:
-    def __init__(self, sources: SourceMap, include_dirs: tuple[str, ...], read_include: Callable[[str], str | None],
-                 constant: Callable[[str], int | str | None], kconfig: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        sources: SourceMap,
+        include_dirs: tuple[str, ...],
+        read_include: Callable[[str], str | None],
+        constant: Callable[[str], int | str | None],
+        kconfig: Callable[[str], str | None],
+    ) -> None:
         self.sources = sources
         self.include_dirs = include_dirs
         self.read_include = read_include
@@ -140,7 +175,9 @@ class _Preprocessor:
         self._brace_depth = 0  # of `out` …
         self._brace_counted = 0  # … up to this index
 
-    def run(self, filename: str, text: str, defines: Iterable[str], predefined: Mapping[str, str | int]) -> Preprocessed:
+    def run(
+        self, filename: str, text: str, defines: Iterable[str], predefined: Mapping[str, str | int]
+    ) -> Preprocessed:
         self.main_name = filename
         macros = self.expander.macros
         macros.update(MACROS)
@@ -194,16 +231,21 @@ class _Preprocessor:
         frame.at -= 1
         for condition in reversed(frame.conditions):
             opening = condition.opening
-            self.diagnostics.error("C0103", f"`#{opening.text}` without `#endif`", opening.loc, opening.end,
-                                   helps=["add `#endif` where the conditional part ends"])
+            self.diagnostics.error(
+                "C0103",
+                f"`#{opening.text}` without `#endif`",
+                opening.loc,
+                opening.end,
+                helps=["add `#endif` where the conditional part ends"],
+            )
         if self.depth == 0:
             out.append(tokens[-1])
 
     def _is_programs_own(self, token: Token, pending: list[Token], frame: _Frame) -> bool:
         """Whether the name of a macro of our table is used for something of the program's own.
 
-        That is a member (``p->min``), or a function that the program itself declares at file scope (``static int min(int a, int b)``);
-        from then on the macro is forgotten.
+        That is a member (``p->min``), or a function that the program itself declares at file scope (``static int
+        min(int a, int b)``); from then on the macro is forgotten.
         """
         if not self.out:
             return False
@@ -251,8 +293,13 @@ class _Preprocessor:
         handler = _DIRECTIVES.get(name) if head.kind == "id" else None
         if handler is None:
             close = did_you_mean(name, [*_DIRECTIVES, "include"], limit=1)
-            self.diagnostics.error("C0101", f"`#{name}` is not a directive of the preprocessor", head.loc, head.end,
-                                   helps=[f"did you mean `#{close[0]}`?"] if close else [])
+            self.diagnostics.error(
+                "C0101",
+                f"`#{name}` is not a directive of the preprocessor",
+                head.loc,
+                head.end,
+                helps=[f"did you mean `#{close[0]}`?"] if close else [],
+            )
             return
         handler(self, frame, head, line[1:])
 
@@ -283,12 +330,22 @@ class _Preprocessor:
             self.diagnostics.error("C0104", f"`#{kind}` needs a name", head.loc, head.end)
             return False
         if len(line) > 1:
-            self.diagnostics.warning("C0104", f"only the first name after `#{kind}` counts", line[1].loc, line[1].end,
-                                     helps=[f"write `#if{' !' if 'n' in kind[-4:-3] else ' '}defined(…)` for more"])
+            self.diagnostics.warning(
+                "C0104",
+                f"only the first name after `#{kind}` counts",
+                line[1].loc,
+                line[1].end,
+                helps=[f"write `#if{' !' if 'n' in kind[-4:-3] else ' '}defined(…)` for more"],
+            )
         return self._defined(line[0].text) != (kind in ("ifndef", "elifndef"))
 
     def _defined(self, name: str) -> bool:
-        if name in self.expander.macros or name in ("__has_include", "__has_builtin", "__has_attribute", "__has_feature"):
+        if name in self.expander.macros or name in (
+            "__has_include",
+            "__has_builtin",
+            "__has_attribute",
+            "__has_feature",
+        ):
             return True
         if name.startswith("CONFIG_"):
             return self._kconfig_value(name) is not None
@@ -334,10 +391,18 @@ class _Preprocessor:
                 while stop < len(line) and line[stop].kind != ")":
                     stop += 1
             inner = line[start:stop]
-            if not inner or (parenthesised and stop >= len(line)) or (token.text == "defined" and inner[0].kind != "id"):
-                raise ConditionError(f"`{token.text}` needs a name" + (" and a closing `)`" if parenthesised else ""), token)
+            if (
+                not inner
+                or (parenthesised and stop >= len(line))
+                or (token.text == "defined" and inner[0].kind != "id")
+            ):
+                raise ConditionError(
+                    f"`{token.text}` needs a name" + (" and a closing `)`" if parenthesised else ""), token
+                )
             at = stop + parenthesised
-            out.append(Token("num", "1" if self._operator(token.text, inner) else "0", token.loc, token.end, token.space))
+            out.append(
+                Token("num", "1" if self._operator(token.text, inner) else "0", token.loc, token.end, token.space)
+            )
         return out
 
     def _operator(self, operator: str, inner: list[Token]) -> bool:
@@ -349,7 +414,11 @@ class _Preprocessor:
             if header is None:
                 return False
             path, quoted = header
-            return headers.costs_nothing(path, quoted=quoted) or headers.is_known(path) or self._find(path, quoted, "")[0] is not None
+            return (
+                headers.costs_nothing(path, quoted=quoted)
+                or headers.is_known(path)
+                or self._find(path, quoted, "")[0] is not None
+            )
         if operator == "__has_builtin":
             plain = name.removeprefix("__builtin_")
             return plain in _HAS_BUILTIN or name.startswith("__sync_")
@@ -401,8 +470,13 @@ class _Preprocessor:
         """Mark an ``#else``; complain about what stands after one."""
         if condition.seen_else:
             opening = condition.opening
-            self.diagnostics.error("C0103", f"`#{head.text}` after `#else`", head.loc, head.end,
-                                   related=[(opening.loc, opening.end, "the conditional begins here")])
+            self.diagnostics.error(
+                "C0103",
+                f"`#{head.text}` after `#else`",
+                head.loc,
+                head.end,
+                related=[(opening.loc, opening.end, "the conditional begins here")],
+            )
             return True
         condition.seen_else = head.text == "else"
         return False
@@ -444,15 +518,24 @@ class _Preprocessor:
             return
         if params is not None:
             for index, token in enumerate(body):
-                if token.kind == "#" and (index + 1 == len(body) or body[index + 1].text not in (*params, "__VA_OPT__")):
-                    self.diagnostics.error("C0102", "`#` in a macro must stand before one of its parameters", token.loc, token.end)
+                if token.kind == "#" and (
+                    index + 1 == len(body) or body[index + 1].text not in (*params, "__VA_OPT__")
+                ):
+                    self.diagnostics.error(
+                        "C0102", "`#` in a macro must stand before one of its parameters", token.loc, token.end
+                    )
                     return
         macro = Macro(name.text, params, variadic, body, name.loc)
         old = self.expander.macros.get(name.text)
         if isinstance(old, Macro) and not old.builtin and not old.same_as(macro):
-            self.diagnostics.warning("C0102", f"macro `{name.text}` is defined a second time, otherwise", name.loc, name.end,
-                                     related=[(old.loc, old.loc + len(old.name), "first defined here")] if old.loc else [],
-                                     helps=[f"write `#undef {name.text}` before, if that is meant"])
+            self.diagnostics.warning(
+                "C0102",
+                f"macro `{name.text}` is defined a second time, otherwise",
+                name.loc,
+                name.end,
+                related=[(old.loc, old.loc + len(old.name), "first defined here")] if old.loc else [],
+                helps=[f"write `#undef {name.text}` before, if that is meant"],
+            )
         self.expander.macros[name.text] = macro
 
     def _parameters(self, name: Token, body: list[Token]) -> tuple[list[str], bool, list[Token]] | None:
@@ -472,16 +555,27 @@ class _Preprocessor:
                 expect_name = True
             elif token.kind == "id" and expect_name:
                 if token.text in params:
-                    self.diagnostics.error("C0102", f"macro `{name.text}` has two parameters `{token.text}`", token.loc, token.end)
+                    self.diagnostics.error(
+                        "C0102", f"macro `{name.text}` has two parameters `{token.text}`", token.loc, token.end
+                    )
                     return None
                 params.append(token.text)
                 expect_name = False
             else:
-                self.diagnostics.error("C0102", f"`{token.text}` is not expected among the parameters of macro `{name.text}`",
-                                       token.loc, token.end)
+                self.diagnostics.error(
+                    "C0102",
+                    f"`{token.text}` is not expected among the parameters of macro `{name.text}`",
+                    token.loc,
+                    token.end,
+                )
                 return None
-        self.diagnostics.error("C0102", f"the parameters of macro `{name.text}` are never closed", body[0].loc, body[0].end,
-                               helps=["add `)`"])
+        self.diagnostics.error(
+            "C0102",
+            f"the parameters of macro `{name.text}` are never closed",
+            body[0].loc,
+            body[0].end,
+            helps=["add `)`"],
+        )
         return None
 
     def _undef(self, frame: _Frame, head: Token, line: list[Token]) -> None:
@@ -511,8 +605,13 @@ class _Preprocessor:
         header = self._header_name(line)
         if header is None:
             at = line[0] if line else head
-            self.diagnostics.error("C0109", "`#include` needs a header's name", at.loc, at.end,
-                                   helps=['write `#include <linux/sched.h>` or `#include "own.h"`'])
+            self.diagnostics.error(
+                "C0109",
+                "`#include` needs a header's name",
+                at.loc,
+                at.end,
+                helps=['write `#include <linux/sched.h>` or `#include "own.h"`'],
+            )
             return
         name, quoted = header
         self.includes.append(name)
@@ -527,8 +626,13 @@ class _Preprocessor:
         if path in self.once:
             return
         if self.depth >= MAX_INCLUDE_DEPTH:
-            self.diagnostics.error("C0109", f'"{name}" is included {MAX_INCLUDE_DEPTH} levels deep', line[0].loc, line[-1].end,
-                                   helps=["write `#pragma once` into the header"])
+            self.diagnostics.error(
+                "C0109",
+                f'"{name}" is included {MAX_INCLUDE_DEPTH} levels deep',
+                line[0].loc,
+                line[-1].end,
+                helps=["write `#pragma once` into the header"],
+            )
             return
         self.depth += 1
         self._file(path, text)
@@ -539,9 +643,17 @@ class _Preprocessor:
 
         close = did_you_mean(name, [f"bpf/{f}" if f.startswith("bpf_") else f for f in _FILES], limit=1)
         self.diagnostics.error(
-            "C0110", f"header `{name}` not found", line[0].loc, line[-1].end,
+            "C0110",
+            f"header `{name}` not found",
+            line[0].loc,
+            line[-1].end,
             notes=["looked for " + ", ".join(tried)] if tried else ["no include directory was given"],
-            helps=[f"did you mean `{close[0]}`?" if close else "add the directory that holds it to the include directories (-I)"])
+            helps=[
+                f"did you mean `{close[0]}`?"
+                if close
+                else "add the directory that holds it to the include directories (-I)"
+            ],
+        )
 
     def _header_name(self, line: list[Token]) -> tuple[str, bool] | None:
         """(name, quoted?) as ``<…>`` or ``"…"`` spell it."""
@@ -566,7 +678,9 @@ class _Preprocessor:
         else:
             if quoted:
                 directory = includer.rpartition("/")[0]
-                candidates.append(f"{directory}/{name}" if directory else "/" + name if includer.startswith("/") else name)
+                candidates.append(
+                    f"{directory}/{name}" if directory else "/" + name if includer.startswith("/") else name
+                )
             candidates += [f"{directory.rstrip('/')}/{name}" for directory in self.include_dirs]
         for path in candidates:
             if path in self.once:
@@ -617,7 +731,9 @@ class _Preprocessor:
         elif words[:2] == ["clang", "loop"]:
             text = self._clang_loop(line[2:])
         elif words[:3] == ["clang", "attribute", "push"]:
-            names = [w.strip("_") for t, w in zip(line[3:], words[3:]) if t.kind == "id" and w.strip("_") in _HAS_ATTRIBUTE]
+            names = [
+                w.strip("_") for t, w in zip(line[3:], words[3:]) if t.kind == "id" and w.strip("_") in _HAS_ATTRIBUTE
+            ]
             text = " ".join(["attribute push", *names])
         elif words[:3] == ["clang", "attribute", "pop"]:
             text = "attribute pop"
@@ -699,6 +815,7 @@ class _Preprocessor:
                 if isinstance(macro, Macro):
                     return number(token, int([t.text for t in macro.body] == ["1"]))
                 return number(token, int(self.kconfig(name) in kinds))
+
             return Computed(make, arguments=True)
 
         both, builtin, module = enabled(("y", "m")), enabled(("y",)), enabled(("m",))
@@ -714,7 +831,10 @@ class _Preprocessor:
             "__TIME__": Computed(lambda t, a: string(t, "??:??:??")),
             "__TIMESTAMP__": Computed(lambda t, a: string(t, "??? ??? ?? ??:??:?? ????")),
             "_Pragma": Computed(pragma, arguments=True),
-            "IS_ENABLED": both, "IS_REACHABLE": both, "IS_BUILTIN": builtin, "IS_MODULE": module,
+            "IS_ENABLED": both,
+            "IS_REACHABLE": both,
+            "IS_BUILTIN": builtin,
+            "IS_MODULE": module,
         }
 
 
@@ -724,17 +844,37 @@ def _too_deep(sources: SourceMap, loc: int) -> Diagnostic:
     return Diagnostic("error", "C0108", "macros or conditions are nested too deeply", sources.span(loc))
 
 
-_OPERATORS = frozenset({"defined", "__has_include", "__has_include_next", "__has_builtin", "__has_attribute", "__has_c_attribute", "__has_feature",
-                        "__has_extension", "__has_warning"})
+_OPERATORS = frozenset(
+    {
+        "defined",
+        "__has_include",
+        "__has_include_next",
+        "__has_builtin",
+        "__has_attribute",
+        "__has_c_attribute",
+        "__has_feature",
+        "__has_extension",
+        "__has_warning",
+    }
+)
 
 _DIRECTIVES: dict[str, Callable[[_Preprocessor, _Frame, Token, list[Token]], None]] = {
-    "if": _Preprocessor._if, "ifdef": _Preprocessor._if, "ifndef": _Preprocessor._if,
-    "elif": _Preprocessor._else, "elifdef": _Preprocessor._else, "elifndef": _Preprocessor._else,
-    "else": _Preprocessor._else, "endif": _Preprocessor._endif,
-    "define": _Preprocessor._define, "undef": _Preprocessor._undef,
-    "include": _Preprocessor._include, "import": _Preprocessor._include,
-    "error": _Preprocessor._error, "warning": _Preprocessor._error,
-    "line": _Preprocessor._line_directive, "pragma": _Preprocessor._pragma,
+    "if": _Preprocessor._if,
+    "ifdef": _Preprocessor._if,
+    "ifndef": _Preprocessor._if,
+    "elif": _Preprocessor._else,
+    "elifdef": _Preprocessor._else,
+    "elifndef": _Preprocessor._else,
+    "else": _Preprocessor._else,
+    "endif": _Preprocessor._endif,
+    "define": _Preprocessor._define,
+    "undef": _Preprocessor._undef,
+    "include": _Preprocessor._include,
+    "import": _Preprocessor._include,
+    "error": _Preprocessor._error,
+    "warning": _Preprocessor._error,
+    "line": _Preprocessor._line_directive,
+    "pragma": _Preprocessor._pragma,
     "ident": lambda self, frame, head, line: None,
 }
 

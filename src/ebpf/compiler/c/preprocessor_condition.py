@@ -1,4 +1,6 @@
-"""The expression of an ``#if`` (C11 6.10.1): arithmetic in intmax_t and uintmax_t, every identifier already replaced."""
+"""The expression of an ``#if`` (C11 6.10.1): arithmetic in intmax_t and uintmax_t, every identifier already
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,26 @@ if TYPE_CHECKING:
 
     from ebpf.compiler.c.lexer import Token
 
-_PRECEDENCE = {"||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, ">": 7, "<=": 7, ">=": 7, "<<": 8, ">>": 8,
-               "+": 9, "-": 9, "*": 10, "/": 10, "%": 10}
+_PRECEDENCE = {
+    "||": 1,
+    "&&": 2,
+    "|": 3,
+    "^": 4,
+    "&": 5,
+    "==": 6,
+    "!=": 6,
+    "<": 7,
+    ">": 7,
+    "<=": 7,
+    ">=": 7,
+    "<<": 8,
+    ">>": 8,
+    "+": 9,
+    "-": 9,
+    "*": 10,
+    "/": 10,
+    "%": 10,
+}
 
 Value = tuple[int, bool]  # the value, and whether its type is uintmax_t
 

@@ -1,7 +1,7 @@
 """Source files and places in them, and the collector of messages about them.
 
-A place is one int, ``loc``: files follow one another in a single number line, so that a token carries two ints instead of
-an object. ``loc`` counts characters; 0 is no place at all.
+A place is one int, ``loc``: files follow one another in a single number line, so that a token carries two ints
+instead of an object. ``loc`` counts characters; 0 is no place at all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class SourceMap:
         return base
 
     def position(self, loc: int) -> tuple[str, int, int]:
-        """(file, line, column) of ``loc``, both counted from 1, ``#line`` directives obeyed; ``("", 0, 0)`` for no place."""
+        """(file, line, column) of ``loc``, both counted from 1, ``#line`` directives obeyed; ``("", 0, 0)``
+        for no place.
+        """
         file = self._file(loc)
         if file is None:
             return "", 0, 0
@@ -151,20 +153,50 @@ class Diagnostics:
         self.error_count = 0
         self._seen: set[tuple[int, str]] = set()
 
-    def error(self, code: str, message: str, loc: int, end: int = 0, *, label: str = "", notes: Iterable[str] = (),
-              helps: Iterable[str] = (), related: Iterable[tuple[int, int, str]] = ()) -> None:
+    def error(
+        self,
+        code: str,
+        message: str,
+        loc: int,
+        end: int = 0,
+        *,
+        label: str = "",
+        notes: Iterable[str] = (),
+        helps: Iterable[str] = (),
+        related: Iterable[tuple[int, int, str]] = (),
+    ) -> None:
         """Report a mistake at ``loc``; ``related`` are further places, each with a label."""
         if self._add("error", code, message, loc, end, label, notes, helps, related):
             self.error_count += 1
             if self.error_count >= self.LIMIT:
                 raise TooManyErrors
 
-    def warning(self, code: str, message: str, loc: int, end: int = 0, *, label: str = "", notes: Iterable[str] = (),
-                helps: Iterable[str] = (), related: Iterable[tuple[int, int, str]] = ()) -> None:
+    def warning(
+        self,
+        code: str,
+        message: str,
+        loc: int,
+        end: int = 0,
+        *,
+        label: str = "",
+        notes: Iterable[str] = (),
+        helps: Iterable[str] = (),
+        related: Iterable[tuple[int, int, str]] = (),
+    ) -> None:
         self._add("warning", code, message, loc, end, label, notes, helps, related)
 
-    def _add(self, severity: Severity, code: str, message: str, loc: int, end: int, label: str, notes: Iterable[str],
-             helps: Iterable[str], related: Iterable[tuple[int, int, str]]) -> bool:
+    def _add(
+        self,
+        severity: Severity,
+        code: str,
+        message: str,
+        loc: int,
+        end: int,
+        label: str,
+        notes: Iterable[str],
+        helps: Iterable[str],
+        related: Iterable[tuple[int, int, str]],
+    ) -> bool:
         if (loc, message) in self._seen:  # the same macro argument, expanded twice
             return False
         self._seen.add((loc, message))
@@ -180,6 +212,17 @@ class Diagnostics:
             where = self.sources.position(defined)
             origin = f", defined at {where[0]}:{where[1]}" if where[1] else ""
             all_notes.append(f"in the expansion of macro `{name}`{origin}")
-        self.items.append(Diagnostic(severity, code, message, self.sources.span(loc, end), label, "", tuple(all_notes),
-                                     tuple(helps), tuple(places)))
+        self.items.append(
+            Diagnostic(
+                severity,
+                code,
+                message,
+                self.sources.span(loc, end),
+                label,
+                "",
+                tuple(all_notes),
+                tuple(helps),
+                tuple(places),
+            )
+        )
         return True
