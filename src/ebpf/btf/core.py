@@ -80,7 +80,7 @@ class _Unanswerable(Exception):
 
 
 def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, targets: Sequence[Btf], *,
-             start: int = 0, pointer_size: int = 8) -> tuple[bytes, tuple[CoreResult, ...]]:
+             start: int = 0) -> tuple[bytes, tuple[CoreResult, ...]]:
     """Apply ``relos`` to ``code``, which starts ``start`` bytes into the section that the relocations count from.
 
     ``local`` is the program's BTF. ``targets`` are the kernel's: ``vmlinux`` first, then modules, which are looked at
@@ -96,7 +96,7 @@ def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, tar
             raise RelocationError(
                 f"CO-RE relocation at byte {relo.insn_off} is outside of the program's {len(out)} bytes")
         try:
-            result, answers = finder.resolve(relo, pointer_size)
+            result, answers = finder.resolve(relo)
             if result.problem is not None:
                 _poison(out, at, order)
             else:
@@ -164,7 +164,7 @@ class _Finder:
         self.targets = targets
         self._candidates: dict[int, list[tuple[int, int]]] = {}
 
-    def resolve(self, relo: CoreRelo, pointer_size: int) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
+    def resolve(self, relo: CoreRelo) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
         local = self.local
         try:
             kind = CoreKind(relo.kind)
