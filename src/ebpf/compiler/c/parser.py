@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ebpf.compiler.c.lexer import Token
-    from ebpf.compiler.c.parser_types import Declarator, Specifiers
+    from ebpf.compiler.c.parser_declarators import Declarator, Specifiers
     from ebpf.compiler.c.source import SourceMap
     from ebpf.diagnostics import Diagnostic
 
@@ -258,7 +258,7 @@ class Parser(StatementParser):
         if name in DECLARATOR_WRAPPERS and close >= 0 and self.kinds[close + 1] == "{":
             self.report("C0208", f"the type of what `{name}(…)` heads is missing", helps=[f"write `int {name}(…)`"])
             void = ast.BuiltinType(token.loc, token.loc, "int")
-            from ebpf.compiler.c.parser_types import Specifiers
+            from ebpf.compiler.c.parser_declarators import Specifiers
 
             function = self.wrapped_declarator(self.pos, Specifiers(token.loc), void)
             assert isinstance(function, ast.FunctionDef)

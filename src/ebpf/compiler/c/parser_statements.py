@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ebpf.compiler.c import ast
 from ebpf.compiler.c.parser_cursor import KEYWORDS, SPECIFIER_WORDS, Recover, Unwind
-from ebpf.compiler.c.parser_types import Declarator, Specifiers, TypeParser
+from ebpf.compiler.c.parser_declarators import Declarator, Specifiers
+from ebpf.compiler.c.parser_types import TypeParser
 from ebpf.diagnostics import did_you_mean
 
 # (kind, how many names lead) of the macros that head a function at file scope, and of those that stand in a
