@@ -301,6 +301,19 @@ def test_ring_buffer_callback_that_raises_loses_nothing(ring: tuple[maps.KernelM
     assert len(list(r)) == 2
 
 
+def test_callbacks_may_close_the_buffer(ring: tuple[maps.KernelMap, RingBuffer]) -> None:
+    m, r = ring
+    fire(code.ringbuf_output(m.fileno(), 1), 3)
+    assert r.consume(lambda _: r.close()) == 1
+    assert r.consume(print) == 0 and r.fill == 0
+    events = maps.create_map(name="pb", type=MapType.PERF_EVENT_ARRAY, key_size=4, value_size=4,
+                             max_entries=len(cpus.possible_cpus()))
+    buffer = PerfBuffer(events, lambda cpu, data: buffer.close())
+    fire(code.perf_output(events.fileno(), 1), 3)
+    rings = list(buffer.rings.values())
+    assert buffer.consume() >= 1 and all(r.fill == 0 and r.consume(print, None) == 0 for r in rings)  # type: ignore[arg-type]
+
+
 def test_full_ring_buffer_is_the_program_s_to_count(ring: tuple[maps.KernelMap, RingBuffer]) -> None:
     m, r = ring
     results = fire(code.ringbuf_output(m.fileno(), 6), 100)

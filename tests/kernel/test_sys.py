@@ -101,7 +101,7 @@ def test_errno_table(number: int, kind: type) -> None:
 
 
 def _map(**changes: Any) -> maps.KernelMap:
-    values: dict[str, Any] = dict(name="m", type=1, key_size=4, value_size=8, max_entries=2) | changes
+    values: dict[str, Any] = {"name": "m", "type": 1, "key_size": 4, "value_size": 8, "max_entries": 2} | changes
     created = maps.KernelMap(-1, **values)
     return created
 

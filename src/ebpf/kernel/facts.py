@@ -21,15 +21,15 @@ _MAX_INCLUDE = 16 << 20
 class SystemFacts:
     """Implements `ebpf.compiler.facts.Facts`. Answers are read when first asked for and then kept.
 
-    `store` keeps BTF indexes between runs.
+    `store` keeps BTF indexes between runs; `btf` stands in for the kernel's own types.
     """
 
     __slots__ = ("_btf", "_config", "_id", "_modules", "store")
 
-    def __init__(self, store: IndexStore | None = None) -> None:
+    def __init__(self, store: IndexStore | None = None, btf: Btf | None = None) -> None:
         self.store = store
-        self._btf: Btf | None | bool = False  # False: not asked yet
-        self._modules: tuple[Btf, ...] | None = None
+        self._btf: Btf | None | bool = btf if btf is not None else False  # False: not asked yet
+        self._modules: tuple[Btf, ...] | None = () if btf is not None else None
         self._config: dict[str, str] | None = None
         self._id: str | None = None
 

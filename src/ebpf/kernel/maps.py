@@ -94,7 +94,7 @@ class KernelMap(sys.OwnedFd):
     it.
     """
 
-    __slots__ = ("_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
+    __slots__ = ("_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
 
     def __init__(self, fd: int, *, name: str, type: int, key_size: int, value_size: int, max_entries: int,
                  flags: int = 0) -> None:
@@ -108,7 +108,7 @@ class KernelMap(sys.OwnedFd):
         #: bytes that one element's value takes between kernel and user
         self.value_stride = (-(-value_size // 8) * 8 * per_cpu_slots() if type in PER_CPU
                              else 4 if type in FD_VALUES else value_size)
-        self._batch = True  # until the kernel refuses
+        self._no_batch: set[str] = set()  # batch commands that the kernel has refused
 
     def __repr__(self) -> str:
         return f"<KernelMap {self.name} type={self.type} fd={self._fd}>"
@@ -247,10 +247,9 @@ class KernelMap(sys.OwnedFd):
         if self.type in ARRAYS and self.max_entries == 1:
             value = self.lookup(bytes(4))
             return Bulk(memoryview(bytes(4)), memoryview(value or b""), 1)
-        if self._batch:
-            found = self._read_batches(delete=False)
-            if found is not None:
-                return found
+        found = self._read_batches("MAP_LOOKUP_BATCH")
+        if found is not None:
+            return found
         return self._read_one_by_one()
 
     def take_all(self) -> Bulk:
@@ -261,19 +260,19 @@ class KernelMap(sys.OwnedFd):
         """
         if self.type in ARRAYS:
             raise MapError(f"entries of array {self.name!r} cannot be deleted", map_name=self.name)
-        if self._batch:
-            found = self._read_batches(delete=True)
-            if found is not None:
-                return found
-        bulk = self._read_one_by_one()
+        found = self._read_batches("MAP_LOOKUP_AND_DELETE_BATCH")
+        if found is not None:
+            return found
+        bulk = self.read_all()
         size = self.key_size
         for index in range(bulk.count):
             self.delete(bytes(bulk.keys[index * size:index * size + size]))
         return bulk
 
-    def _read_batches(self, *, delete: bool) -> Bulk | None:
+    def _read_batches(self, name: str) -> Bulk | None:
         """Batches until the end; None where the kernel or the map type has none."""
-        name = "MAP_LOOKUP_AND_DELETE_BATCH" if delete else "MAP_LOOKUP_BATCH"
+        if name in self._no_batch:
+            return None
         number = sys.COMMANDS[name].number
         key_size, stride = self.key_size, self.value_stride
         room = min(max(self.max_entries, 1), _FIRST_CHUNK)
@@ -293,7 +292,7 @@ class KernelMap(sys.OwnedFd):
                 got = 0
             elif result == -_errno.EFAULT or (result < 0 and result not in (-_errno.ENOENT, -_errno.ENOSPC)):
                 if first and -result in _NO_BATCH:
-                    self._batch = False
+                    self._no_batch.add(name)
                     return None
                 raise self._failure(result, "read")
             elif result == -_errno.ENOSPC:
@@ -329,13 +328,14 @@ class KernelMap(sys.OwnedFd):
         count = self._count(keys, "keys", self.key_size)
         if self._count(values, "values", self.value_stride) != count:
             raise UsageError(f"map {self.name!r}: {count} keys but {len(values) // self.value_stride} values")
-        if count and self._batch:
+        if count and "MAP_UPDATE_BATCH" not in self._no_batch:
             # The kernel reads; a copy serves read-only buffers of any kind.
             done, result = self._write_batch("MAP_UPDATE_BATCH", bytearray(keys), bytearray(values), count, flags)
             if result == 0:
                 return count
             if done or -result not in _NO_BATCH:
                 raise self._update_failure(result, flags)
+            self._no_batch.add("MAP_UPDATE_BATCH")
         stride, size = self.value_stride, self.key_size
         for index in range(count):
             self.update(bytes(keys[index * size:index * size + size]),
@@ -346,10 +346,11 @@ class KernelMap(sys.OwnedFd):
         """Delete many keys (contiguous); how many were there."""
         count = self._count(keys, "keys", self.key_size)
         size, index, deleted = self.key_size, 0, 0
-        while index < count and self._batch:
+        while index < count and "MAP_DELETE_BATCH" not in self._no_batch:
             rest = bytearray(keys[index * size:])
             done, result = self._write_batch("MAP_DELETE_BATCH", rest, bytearray(0), count - index, 0)
             if result < 0 and not done and -result in _NO_BATCH:
+                self._no_batch.add("MAP_DELETE_BATCH")
                 break
             deleted += done
             index += done

@@ -63,11 +63,13 @@ class PerfRing:
     @property
     def fill(self) -> int:
         """Bytes that wait to be read."""
-        return int(self._words[_HEAD_WORD] - self._words[_TAIL_WORD])
+        return int(self._words[_HEAD_WORD] - self._words[_TAIL_WORD]) if self._words else 0
 
     def consume(self, callback: Callable[[int, bytes], Any], on_lost: Callable[[int, int], Any] | None) -> int:
         """Hand out what is there now; how many samples. A sample counts as read before its callback runs."""
-        words, data, size = self._words, self._data, self._size
+        words, data, size, memory = self._words, self._data, self._size, self._mapping
+        if not memory.address:
+            return 0
         mask = size - 1
         head = words[_HEAD_WORD]
         tail = words[_TAIL_WORD]
@@ -95,11 +97,13 @@ class PerfRing:
                     self.lost += lost
                     if on_lost is not None:
                         on_lost(cpu, lost)
+                if not memory.address:  # closed by the callback: there is nothing to read from any more
+                    break
                 if tail - published > _BATCH_LIMIT:
                     words[_TAIL_WORD] = published = tail
         finally:
             self.records += total
-            if self._words:  # a callback may have closed us
+            if memory.address:
                 words[_TAIL_WORD] = tail
         return total
 

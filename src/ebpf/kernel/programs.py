@@ -50,7 +50,7 @@ class ProgramInfo(NamedTuple):
 _PROG_INFO = struct.Struct("@II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQIII")
 
 
-class TrialRun(NamedTuple):
+class TestRun(NamedTuple):
     """What BPF_PROG_TEST_RUN gave: the program's result, the packet and context afterwards, nanoseconds for one run."""
 
     result: int  #: as unsigned 32 bits
@@ -118,7 +118,7 @@ class KernelProgram(sys.OwnedFd):
         return buffer.raw[:got] if struct.unpack_from("@Q", info, 32)[0] else b""
 
     def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, data_size_out: int | None = None,
-                 flags: int = 0, cpu: int = 0) -> TrialRun:
+                 flags: int = 0, cpu: int = 0) -> TestRun:
         """Run it once (or `repeat` times) in the kernel on `data` (a packet) and `context`; nothing is attached.
 
         Works for network programs, raw tracepoints (context: arguments as 8-byte words), syscall programs and, for
@@ -157,7 +157,7 @@ class KernelProgram(sys.OwnedFd):
             after = ctx_in.raw[:len(context)]
         else:
             after = ctx_out.raw[:sys.member("PROG_TEST_RUN", attr, "ctx_size_out")] if context and skb_like else b""
-        return TrialRun(sys.member("PROG_TEST_RUN", attr, "retval"), out.raw[:min(size_out, room)], after,
+        return TestRun(sys.member("PROG_TEST_RUN", attr, "retval"), out.raw[:min(size_out, room)], after,
                        sys.member("PROG_TEST_RUN", attr, "duration"))
 
 

@@ -67,7 +67,7 @@ class RingBuffer:
     @property
     def fill(self) -> int:
         """Bytes that wait to be read, of `size`."""
-        return int(self._producer[0] - self._consumer[0])
+        return int(self._producer[0] - self._consumer[0]) if self._consumer else 0
 
     def _run(self, limit: int) -> tuple[int, int, int, bool]:
         """The next run of finished records with equal headers: (offset of the first, its length, how many, discarded).
@@ -96,7 +96,8 @@ class RingBuffer:
         return offset, length, count, bool(first & _DISCARD)
 
     def _advance(self, length: int, count: int) -> None:
-        self._consumer[0] = self._consumer[0] + count * ((length + _HEADER + 7) & ~7)
+        if self._consumer:  # else a callback has closed us
+            self._consumer[0] = self._consumer[0] + count * ((length + _HEADER + 7) & ~7)
 
     def consume(self, callback: Callable[[bytes], Any], limit: int = 0) -> int:
         """Call `callback(data)` for every record that is there, `limit` at most; how many.
@@ -118,7 +119,8 @@ class RingBuffer:
 
     def _each(self, callback: Callable[[int, int], Any], limit: int, base: int) -> int:
         total = 0
-        while not limit or total < limit:
+        memory = self._data_map
+        while memory.address and (not limit or total < limit):
             offset, length, count, discarded = self._run(min(limit - total, _RUN_LIMIT) if limit else _RUN_LIMIT)
             if not count:
                 break
@@ -132,6 +134,8 @@ class RingBuffer:
             try:
                 for at in range(start, start + count * stride, stride):
                     callback(at, length)
+                    if not memory.address:  # closed by the callback: there is nothing to read from any more
+                        break
             finally:
                 done = (at - start) // stride + 1
                 total += done

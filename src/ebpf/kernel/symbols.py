@@ -304,6 +304,9 @@ def find_binary(name: str, pid: int | None = None) -> str:
     With a `pid`, libraries that process has mapped come first, seen through its own root (containers).
     """
     if "/" in name:
+        inside = f"/proc/{pid}/root{name}"  # the file as that process sees it, in a container
+        if pid is not None and name.startswith("/") and os.path.exists(inside) and not _same_file(name, inside):
+            return inside
         if os.path.exists(name):
             return name
         raise TargetNotFound(f"no file {name}", name=name)

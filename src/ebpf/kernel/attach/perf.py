@@ -46,41 +46,58 @@ def dynamic_pmu(name: str) -> tuple[int, int, int] | None:
 
 def open_event(attr: sys.Buffer, pid: int | None) -> int:
     """A perf event for one process on any CPU, or (None) for all: programs then run on every CPU. Or ``-errno``."""
-    if pid is not None:
-        return sys.perf_event_open(attr, pid, -1)
-    fd = sys.perf_event_open(attr, -1, 0)
-    if fd == -_errno.ENODEV:  # CPU 0 is offline
+    where = (pid, -1) if pid is not None else (-1, 0)
+    fd = sys.perf_event_open(attr, *where)
+    if fd == -_errno.EMFILE and _more_files():
+        fd = sys.perf_event_open(attr, *where)
+    if fd == -_errno.ENODEV and pid is None:  # CPU 0 is offline
         fd = sys.perf_event_open(attr, -1, online_cpus()[0])
     return fd
+
+
+def _more_files() -> bool:
+    """Lift the soft limit of open files to the hard one: a probe is a descriptor, and 1024 is soon too few."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return True
 
 
 def set_program(program: KernelProgram, event: int, *, kind: str, target: str, cookie: int | None = None,
                 after: Callable[[], object] | None = None) -> KernelLink:
     """Let `program` run on perf event `event`, which the link then owns: by a BPF link (5.15), else by ioctl."""
     try:
-        result, _ = sys.attempt("LINK_CREATE", prog_fd=program.fileno(), target_fd=event,
-                                attach_type=AttachType.PERF_EVENT, extra=struct.pack("@Q", cookie or 0))
-        if result >= 0:
-            link = KernelLink((result, event), kind=kind, target=target, program=program.name, is_bpf_link=True,
-                              after=after)
-        else:
+        extra = struct.pack("@Q", cookie or 0)
+        members: dict[str, int | bytes] = {"prog_fd": program.fileno(), "target_fd": event,
+                                           "attach_type": AttachType.PERF_EVENT, "extra": extra}
+        result, _ = sys.attempt("LINK_CREATE", **members)
+        if result == -_errno.EMFILE and _more_files():
+            result, _ = sys.attempt("LINK_CREATE", **members)
+        if result < 0:
             if cookie:
                 raise NotSupported("attach cookies", since="5.15")
             set_result = sys.ioctl(event, sys.PERF_EVENT_IOC_SET_BPF, program.fileno())
             if set_result < 0:
                 raise _set_failure(program, kind, target, -set_result)
-            link = KernelLink((event,), kind=kind, target=target, program=program.name, is_bpf_link=False, after=after)
-        event = -1  # the link's now
-        enabled = sys.ioctl(link._fds[-1], sys.PERF_EVENT_IOC_ENABLE)
+        link = KernelLink((result if result >= 0 else event,), kind=kind, target=target, program=program.name,
+                          is_bpf_link=result >= 0, after=after)
+        after = None
+        enabled = sys.ioctl(event, sys.PERF_EVENT_IOC_ENABLE)
+        if result < 0:
+            event = -1  # the link's now
         if enabled < 0:
             link.detach()
             raise sys.failure("ioctl(PERF_EVENT_IOC_ENABLE)", -enabled)
         return link
     finally:
+        # A BPF link holds on to its perf event by itself: one descriptor less for each probe.
         if event >= 0:
             os.close(event)
-            if after is not None:
-                after()
+        if after is not None:
+            after()
 
 
 def _set_failure(program: KernelProgram, kind: str, target: str, errno: int) -> Exception:
