@@ -28,9 +28,10 @@ from bcc.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bcc.buffers import PerfEventArray, RingBuf
     from bcc.perf import Perf
     from bcc.symbols import SymbolCache
-    from bcc.table import PerfEventArray, RingBuf, Table
+    from bcc.table import Table
     from bcc.usdt import USDT, USDTException
     from bcc.utils import StrcmpRewrite
 

@@ -10,7 +10,6 @@ from ebpf import host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, Self
 
 _KPROBE, _TRACEPOINT, _PERF_EVENT, _RAW_TRACEPOINT, _TRACING, _LSM = 2, 5, 7, 17, 26, 29
@@ -61,9 +60,11 @@ class Attaching:
     def _forget_links(self) -> None:
         for kind, name in list(self._links):
             self._drop(kind, name)
-        for fds in (self.kprobe_fds, self.uprobe_fds, self.tracepoint_fds, self.raw_tracepoint_fds, self.kfunc_entry_fds,
-                    self.kfunc_exit_fds, self.fmod_ret_fds, self.lsm_fds, self.open_perf_events):
-            fds.clear()  # type: ignore[attr-defined]
+        every: tuple[dict[Any, Any], ...] = (
+            self.kprobe_fds, self.uprobe_fds, self.tracepoint_fds, self.raw_tracepoint_fds, self.kfunc_entry_fds,
+            self.kfunc_exit_fds, self.fmod_ret_fds, self.lsm_fds, self.open_perf_events)
+        for fds in every:
+            fds.clear()
         mine = [dev for dev, (owner, _) in Attaching._xdp_links.items() if owner is self]
         for dev in mine:
             Attaching._xdp_links.pop(dev)[1].detach()
@@ -110,7 +111,7 @@ class Attaching:
     @staticmethod
     def get_kprobe_functions(event_re: str | bytes) -> set[bytes]:
         """Kernel functions that can be probed and match the regular expression from their start."""
-        return {name.encode() for name in host.functions(to_str(event_re))}
+        return {name.encode() for name in host.functions(f"(?:{to_str(event_re)}).*")}
 
     @staticmethod
     def get_probe_limit() -> int:
@@ -120,7 +121,8 @@ class Attaching:
 
     def attach_kprobe(self, event: str | bytes = b"", event_off: int = 0, fn_name: str | bytes = b"",
                       event_re: str | bytes = b"") -> Self:
-        """Run function ``fn_name`` of the text whenever the kernel function ``event`` is entered, or at ``event_off`` bytes into it.
+        """Run function ``fn_name`` of the text whenever the kernel function ``event`` is entered, or at ``event_off``
+        bytes into it.
 
         ``sys_clone`` finds this kernel's own name of the system call. ``event_re``: every function that matches.
         """
@@ -128,7 +130,10 @@ class Attaching:
 
     def attach_kretprobe(self, event: str | bytes = b"", fn_name: str | bytes = b"", event_re: str | bytes = b"",
                          maxactive: int = 0) -> Self:
-        """Run ``fn_name`` whenever the kernel function ``event`` returns. (``maxactive``: this kernel's default is used.)"""
+        """Run ``fn_name`` whenever the kernel function ``event`` returns.
+
+        (``maxactive``: this kernel's default is used.)
+        """
         return self._attach_kprobe(b"r_", to_bytes(event), 0, to_bytes(fn_name), event_re)
 
     def _attach_kprobe(self, prefix: bytes, event: bytes, offset: int, fn_name: bytes, event_re: str | bytes) -> Self:
@@ -146,7 +151,7 @@ class Attaching:
         return self
 
     def _attach_matching(self, prefix: bytes, pattern: str, fn_name: bytes) -> None:
-        names = host.functions(pattern)
+        names = host.functions(f"(?:{pattern}).*")
         if os.environ.get("BCC_PROBE_LIMIT") and len(names) + self.num_open_kprobes() > self.get_probe_limit():
             raise ebpf.AttachError(f"{len(names)} functions match {pattern!r}, more than BCC_PROBE_LIMIT allows")
         if not names:
@@ -214,7 +219,12 @@ class Attaching:
     @staticmethod
     def tracepoint_exists(category: str | bytes, event: str | bytes) -> bool:
         """Whether there is such a tracepoint."""
-        return os.path.isdir(os.path.join(host.tracefs(), "events", to_str(category), to_str(event)))
+        try:
+            return os.path.isdir(os.path.join(host.tracefs(), "events", to_str(category), to_str(event)))
+        except ebpf.PrivilegeError:
+            raise
+        except ebpf.KernelError:  # no tracefs, no tracepoints
+            return False
 
     def attach_tracepoint(self, tp: str | bytes = b"", tp_re: str | bytes = b"", fn_name: str | bytes = b"") -> Self:
         """Run ``fn_name`` at the tracepoint ``tp`` (``"sched:sched_switch"``), or at all that match ``tp_re``."""
@@ -290,11 +300,13 @@ class Attaching:
 
     def detach_kfunc(self, fn_name: str | bytes = b"") -> None:
         """Detach a ``KFUNC_PROBE``."""
-        self._detach("traced", self.kfunc_entry_fds, self.add_prefix(b"kfunc__", to_bytes(fn_name)), "Kernel entry func")
+        name = self.add_prefix(b"kfunc__", to_bytes(fn_name))
+        self._detach("traced", self.kfunc_entry_fds, name, "Kernel entry func")
 
     def detach_kretfunc(self, fn_name: str | bytes = b"") -> None:
         """Detach a ``KRETFUNC_PROBE``."""
-        self._detach("traced", self.kfunc_exit_fds, self.add_prefix(b"kretfunc__", to_bytes(fn_name)), "Kernel exit func")
+        name = self.add_prefix(b"kretfunc__", to_bytes(fn_name))
+        self._detach("traced", self.kfunc_exit_fds, name, "Kernel exit func")
 
     def detach_fmod_ret(self, fn_name: str | bytes = b"") -> None:
         """Detach a ``KMOD_RET``."""
@@ -344,7 +356,8 @@ class Attaching:
         if sym_re:
             addresses = self.get_user_addresses(name, sym_re)
             if not addresses:
-                raise ebpf.TargetNotFound(f"no function of {to_str(name)} matches {to_str(sym_re)!r}", name=to_str(sym_re))
+                raise ebpf.TargetNotFound(f"no function of {to_str(name)} matches {to_str(sym_re)!r}",
+                                          name=to_str(sym_re))
             for address in sorted(addresses):
                 self._attach_uprobe(prefix, name, b"", b"", address, fn_name, pid, 0)
             return self
@@ -359,7 +372,8 @@ class Attaching:
         return self
 
     @staticmethod
-    def _uprobe_event(prefix: bytes, name: str | bytes, sym: str | bytes, addr: int | None, pid: int, off: int) -> bytes:
+    def _uprobe_event(prefix: bytes, name: str | bytes, sym: str | bytes, addr: int | None, pid: int,
+                      off: int) -> bytes:
         place = b"0x%x" % addr if addr is not None else to_bytes(sym) + (b"+0x%x" % off if off else b"")
         whole = b"_".join([prefix, to_bytes(name), place, *([b"%d" % pid] if pid > 0 else [])])
         return bytes(c if chr(c).isalnum() else 0x5F for c in whole)
@@ -384,9 +398,12 @@ class Attaching:
 
     # ---- perf events ----
 
-    def attach_perf_event(self, ev_type: int = -1, ev_config: int = -1, fn_name: str | bytes = b"", sample_period: int = 0,
-                          sample_freq: int = 0, pid: int = -1, cpu: int = -1, group_fd: int = -1) -> None:
-        """Run ``fn_name`` at every ``sample_period``-th event, or ``sample_freq`` times a second, on every CPU or one."""
+    def attach_perf_event(self, ev_type: int = -1, ev_config: int = -1, fn_name: str | bytes = b"",
+                          sample_period: int = 0, sample_freq: int = 0, pid: int = -1, cpu: int = -1,
+                          group_fd: int = -1) -> None:
+        """Run ``fn_name`` at every ``sample_period``-th event, or ``sample_freq`` times a second, on every CPU or
+        one.
+        """
         program = self._program(to_bytes(fn_name), _PERF_EVENT)
         fds: dict[int, int] = {}
         for on in [cpu] if cpu >= 0 else host.online_cpus():
@@ -423,7 +440,8 @@ class Attaching:
     def attach_xdp(dev: str | bytes, fn: Any, flags: int = 0) -> None:
         """Run ``fn`` (`load_func` with `BPF.XDP`) for every packet that arrives at ``dev``."""
         if getattr(fn, "program", None) is None:
-            raise ebpf.UsageError("arg 1 must be of type BPF.Function", helps=("give what load_func(…, BPF.XDP) returned",))
+            raise ebpf.UsageError("arg 1 must be of type BPF.Function",
+                                  helps=("give what load_func(…, BPF.XDP) returned",))
         name = to_str(dev)
         old = Attaching._xdp_links.pop(name, None)
         if old is not None:
@@ -490,4 +508,4 @@ class Attaching:
         return -1 if found is None else int(found)
 
 
-__all__: Iterable[str] = ("Attaching",)
+__all__ = ["Attaching"]

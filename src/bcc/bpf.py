@@ -33,9 +33,10 @@ TRACEFS = _tracefs()
 class BPF(Attaching):
     """A BPF program in BCC's dialect of C, compiled and loaded.
 
-    Functions called ``kprobe__…``, ``kretprobe__…``, ``tracepoint__…``, ``raw_tracepoint__…``, ``kfunc__…``, ``kretfunc__…`` and ``lsm__…`` are
-    attached at once; others with the ``attach_`` methods. Tables are ``b["name"]``. Everything is detached when
-    the object is cleaned up, at the end of the script, or when the process ends in any other way.
+    Functions called ``kprobe__…``, ``kretprobe__…``, ``tracepoint__…``, ``raw_tracepoint__…``, ``kfunc__…``,
+    ``kretfunc__…`` and ``lsm__…`` are attached at once; others with the ``attach_`` methods. Tables are ``b["name"]``.
+    Everything is detached when the object is cleaned up, at the end of the script, or when the process ends in any
+    other way.
     """
 
     SOCKET_FILTER = constants.BPFProgType.SOCKET_FILTER
@@ -89,8 +90,9 @@ class BPF(Attaching):
                  attach_usdt_ignore_pid: bool = False) -> None:
         """Compile and load ``text``, or the file ``src_file``.
 
-        ``cflags``: ``-D`` and ``-I`` are heeded, warnings and the like are not. ``debug``: the ``DEBUG_`` flags, of which those about
-        bytecode and the verifier print on stderr. ``allow_rlimit`` is accepted: limits are raised where a kernel wants that.
+        ``cflags``: ``-D`` and ``-I`` are heeded, warnings and the like are not. ``debug``: the ``DEBUG_`` flags, of
+        which those about bytecode and the verifier print on stderr. ``allow_rlimit`` is accepted: limits are raised
+        where a kernel wants that.
         """
         super().__init__()
         self.debug = debug
@@ -177,7 +179,8 @@ class BPF(Attaching):
         for prefix, attach in (("kfunc__", 24), ("kretfunc__", 25), ("kmod_ret__", 26), ("lsm__", 27)):
             if text.startswith(prefix) and prog_type in (self.TRACING, self.LSM):
                 expected, target = attach, text[len(prefix):]
-        level = 2 if self.debug & constants.DEBUG_BPF_REGISTER_STATE else 1 if self.debug & constants.DEBUG_BPF else None
+        level = (2 if self.debug & constants.DEBUG_BPF_REGISTER_STATE else
+                 1 if self.debug & constants.DEBUG_BPF else None)
         program = self.session.load_program(text, type=prog_type, expected_attach_type=expected, attach_to=target,
                                             log_level=level)
         if level and program.kernel.log:
@@ -259,7 +262,9 @@ class BPF(Attaching):
         return self.trace_open(nonblocking).read_line(nonblocking)
 
     def trace_fields(self, nonblocking: bool = False) -> tuple[Any, ...]:
-        """The next line as (task, pid, cpu, flags, timestamp, message); six times ``None`` if there is none and ``nonblocking``."""
+        """The next line as (task, pid, cpu, flags, timestamp, message); six times ``None`` if there is none and
+        ``nonblocking``.
+        """
         return self.trace_open(nonblocking).read_fields(nonblocking)
 
     def trace_print(self, fmt: str | None = None) -> None:
@@ -340,7 +345,8 @@ class BPF(Attaching):
 
     def _rings(self) -> list[Callable[[], int]]:
         if not self._ring_handlers:
-            raise ebpf.UsageError("No ring buffers to poll", helps=('open one: b["events"].open_ring_buffer(callback)',))
+            raise ebpf.UsageError("No ring buffers to poll",
+                                  helps=('open one: b["events"].open_ring_buffer(callback)',))
         return list(self._ring_handlers.values())
 
     # ---- facts ----
@@ -375,7 +381,9 @@ class BPF(Attaching):
 
     @staticmethod
     def sym(addr: Any, pid: int, show_module: bool = False, show_offset: bool = False, demangle: bool = True) -> bytes:
-        """The function at an address of process ``pid`` (negative: of the kernel): ``b"start_thread+0x202 [libc.so.6]"``."""
+        """The function at an address of process ``pid`` (negative: of the kernel): ``b"start_thread+0x202
+        [libc.so.6]"``.
+        """
         name, offset, module = BPF._sym_cache(pid).resolve(int(getattr(addr, "value", addr)), demangle)
         text = name or b"[unknown]"
         if show_offset and name is not None:

@@ -38,7 +38,8 @@ class _Events(TableBase):
             from ebpf import UsageError
 
             raise UsageError(f"table {self._map.name!r}: the type of its events is not known",
-                             helps=("send one type of struct through it, or define the struct with ctypes and cast to it",))
+                             helps=("send one type of struct through it, or define the struct with ctypes and "
+                                    "cast to it",))
         self._event_class = classes.get(type_id, event=True)
         self._event_bytes = ct.c_char * ct.sizeof(self._event_class)
         return self._event_class

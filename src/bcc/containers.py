@@ -1,4 +1,6 @@
-"""C text that limits a script to containers: ``--cgroupmap`` and ``--mntnsmap`` name pinned maps of ids to let through."""
+"""C text that limits a script to containers: ``--cgroupmap`` and ``--mntnsmap`` name pinned maps of ids to let
+through.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ static inline int container_should_be_filtered() {
 
 
 def filter_by_containers(args: Any) -> str:
-    """C text that defines ``container_should_be_filtered()`` from ``args.cgroupmap`` and ``args.mntnsmap`` (paths or ``None``)."""
+    """C text that defines ``container_should_be_filtered()`` from ``args.cgroupmap`` and ``args.mntnsmap`` (paths
+    or ``None``).
+    """
     cgroup = _CGROUP.format(path=args.cgroupmap) if args.cgroupmap else _ALL.format(name="_cgroup_filter")
     mntns = _MNTNS.format(path=args.mntnsmap) if args.mntnsmap else _ALL.format(name="_mntns_filter")
     return cgroup + mntns + _BOTH

@@ -31,7 +31,10 @@ class Classes:
         self._made: dict[tuple[int, bool], Any] = {}
 
     def get(self, type_id: int, *, event: bool = False) -> Any:
-        """The class for a type. ``event``: as `event()` has it, where ``signed char`` is a character and pointers are ``void *``."""
+        """The class for a type.
+
+        ``event``: as `event()` has it, where ``signed char`` is a character and pointers are ``void *``.
+        """
         btf = self._btf
         resolved = btf.resolve(type_id)
         key = (resolved, event)
@@ -47,7 +50,7 @@ class Classes:
         if kind == _PTR:
             return ct.c_void_p if event else ct.c_ulong
         if kind == _ARRAY:
-            element = self._btf.type(self._btf.resolve(t.type))
+            element: Any = self._btf.type(self._btf.resolve(t.type))
             if int(element.kind) == _INT and element.is_char:
                 return ct.c_char * t.nelems
             return self.get(t.type, event=event) * t.nelems

@@ -49,13 +49,13 @@ def print_linear_hist(counts: Sequence[int], value_type: str, strip_leading_zero
     last = max((i for i, v in enumerate(counts) if v > 0), default=-1)
     largest = max(counts, default=0)
     if last >= 0:
-        print("     %-13s : count     distribution" % value_type)
+        print(f"     {value_type:<13} : count     distribution")
     for i in range(last + 1):
         value = counts[i]
         if strip_leading_zero and not value:
             continue
         strip_leading_zero = False
-        print("        %-10d : %-8d |%-*s|" % (i, value, STARS_MAX, stars(value, largest, STARS_MAX)))
+        print(f"        {i:<10} : {value:<8} |{stars(value, largest, STARS_MAX):<{STARS_MAX}}|")
 
 
 def print_json_hist(counts: Sequence[int], value_type: str, section: tuple[str, Any] | None = None) -> None:

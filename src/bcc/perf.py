@@ -1,4 +1,6 @@
-"""``Perf.perf_event_open``: scripts that drive perf by hand. Attributes are accepted; opening is the package's business."""
+"""``Perf.perf_event_open``: scripts that drive perf by hand. Attributes are accepted; opening is the package's
+business.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_BITS = ("disabled inherit pinned exclusive exclude_user exclude_kernel exclude_hv exclude_idle mmap comm freq inherit_stat "
-         "enable_on_exec task watermark precise_ip:2 mmap_data sample_id_all exclude_host exclude_guest "
+_BITS = ("disabled inherit pinned exclusive exclude_user exclude_kernel exclude_hv exclude_idle mmap comm freq "
+         "inherit_stat enable_on_exec task watermark precise_ip:2 mmap_data sample_id_all exclude_host exclude_guest "
          "exclude_callchain_kernel exclude_callchain_user mmap2 comm_exec use_clockid context_switch write_backward "
          "namespaces ksymbol bpf_event aux_output cgroup text_poke __reserved_1:30")
 

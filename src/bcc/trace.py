@@ -46,8 +46,8 @@ class TraceFile:
             import re
 
             # `task-pid [cpu] flags time: function: message`; a task's name may hold anything.
-            self._pattern = re.compile(rb"\s*(.*?)-(\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(\d+)\]\s+(\S+)\s+([\d.]+):\s+[^:]*: ?(.*)",
-                                       re.DOTALL)
+            self._pattern = re.compile(rb"\s*(.*?)-(\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(\d+)\]\s+(\S+)\s+([\d.]+):\s+"
+                                       rb"[^:]*: ?(.*)", re.DOTALL)
         while True:
             line = self.read_line(nonblocking)
             if line is None:

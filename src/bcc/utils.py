@@ -14,7 +14,7 @@ FILESYSTEMENCODING = sys.getfilesystemencoding()
 def printb(s: bytes, file: Any = None, nl: int = 1) -> None:
     """Print bytes as they are, and flush; ``nl`` adds a newline."""
     out = sys.stdout if file is None else file
-    raw = getattr(out, "buffer", out)
+    raw: Any = getattr(out, "buffer", out)
     if raw is not out:
         out.flush()  # what was printed as text comes first
     raw.write(s)
@@ -71,7 +71,9 @@ def get_possible_cpus() -> list[int]:
 
 
 def detect_language(candidates: list[str], pid: int) -> str | None:
-    """Which of ``candidates`` (``"java"``, ``"node"``, ``"perl"``, ``"php"``, ``"python"``, ``"ruby"``) process ``pid`` runs, by its files."""
+    """Which of ``candidates`` (``"java"``, ``"node"``, ``"perl"``, ``"php"``, ``"python"``, ``"ruby"``) process
+    ``pid`` runs, by its files.
+    """
     places = [f"/proc/{pid}/exe"]
     names = []
     try:
@@ -95,7 +97,9 @@ class StrcmpRewrite:
     @staticmethod
     def rewrite_expr(expr: str, bin_cmp: bool, is_user: bool, probe_user_list: list[str], streq_functions: str,
                      probeid: int) -> dict[str, Any]:
-        """``expr`` with each STRCMP replaced by a call of a comparing function, whose text is added to ``streq_functions``."""
+        """``expr`` with each STRCMP replaced by a call of a comparing function, whose text is added to
+        ``streq_functions``.
+        """
         import re
 
         pattern = r'STRCMP\("([^"]+)\",(.+?)\)' if bin_cmp else r'STRCMP\(("[^"]+\"),(.+?)\)'

@@ -20,10 +20,11 @@ def compile_source(source: str | Path, *, filename: str | None = None, dialect: 
                    btf: Btf | None = None, cache: bool = True) -> Object:
     """Compile C for the running kernel.
 
-    ``source`` is C text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.c``). ``dialect``: ``"libbpf"``
-    (C as clang takes it), ``"bcc"``, or ``"auto"``. ``mcpu``: ``"v1"`` to ``"v4"``. ``defines``: ``"NAME"`` or ``"NAME=value"``. ``cc`` compiles with clang
-    instead of our own compiler: a command, or ``"clang"`` for the one on PATH or in the ``ziglang`` wheel. ``btf`` stands in for the
-    running kernel's types. ``cache`` keeps and reuses results on disk. Raises `CompileError` with one diagnostic for each mistake.
+    ``source`` is C text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.c``).
+    ``dialect``: ``"libbpf"`` (C as clang takes it), ``"bcc"``, or ``"auto"``. ``mcpu``: ``"v1"`` to ``"v4"``.
+    ``defines``: ``"NAME"`` or ``"NAME=value"``. ``cc`` compiles with clang instead of our own compiler: a command, or
+    ``"clang"`` for the one on PATH or in the ``ziglang`` wheel. ``btf`` stands in for the running kernel's types.
+    ``cache`` keeps and reuses results on disk. Raises `CompileError` with one diagnostic for each mistake.
     """
     text, name = _read_source(source)
     data = compile_bytes(text, filename=filename or name, dialect=dialect, mcpu=mcpu, defines=tuple(defines),
@@ -37,18 +38,20 @@ def compile_bytes(text: str, *, filename: str, dialect: str = "auto", mcpu: str 
                   include_dirs: tuple[str, ...] = (), cc: str | None = None, btf: Btf | None = None,
                   cache: bool = True) -> bytes:
     """The same, as the bytes of an ELF object."""
-    from ebpf.kernel.facts import SystemFacts
-
     if cc is not None:
         from ebpf.compiler.clang import compile_with_clang
 
         return compile_with_clang(text, filename=filename, cc=cc, mcpu=mcpu, defines=defines, include_dirs=include_dirs)
-    facts = SystemFacts()
-    if btf is not None:
-        facts._btf = btf
-    from ebpf.compiler import compile_c
+    from ebpf.compiler import compile_cached
+    from ebpf.compiler.cache import Store
+    from ebpf.kernel.facts import SystemFacts
 
-    return compile_c(text, filename=filename, facts=facts, options=None)  # type: ignore[arg-type]
+    store = Store() if cache else None
+    facts = SystemFacts(store, btf)
+    if btf is not None:
+        store = None  # the cache keeps what was compiled for this kernel
+    return compile_cached(text, filename=filename, facts=facts, store=store, dialect=dialect, mcpu=mcpu,
+                          defines=defines, include_dirs=include_dirs)
 
 
 def _read_source(source: str | Path) -> tuple[str, str]:
@@ -62,7 +65,10 @@ def _read_source(source: str | Path) -> tuple[str, str]:
 
 
 def open_object(source: str | Path | bytes) -> Object:
-    """Read an object file (a path, or its bytes) that this package, clang or gcc made. Raises `ElfError` or `BtfError`."""
+    """Read an object file (a path, or its bytes) that this package, clang or gcc made.
+
+    Raises `ElfError` or `BtfError`.
+    """
     from ebpf.object.reader import read_object
 
     if isinstance(source, (bytes, bytearray, memoryview)):

@@ -121,7 +121,8 @@ def _hooks(privileges: Privileges) -> Iterator[Finding]:
         if state == "denied" and not missing:
             # All capabilities are there, and still: it is the kernel's set-up, not the user.
             state, detail = "no", "refused although the capabilities are there (a security module, seccomp, the build)"
-        elif state in ("denied", "ok") and missing and hook.name != "bpffs":
+        elif missing and hook.name != "bpffs" and (state == "denied" or (state == "ok" and hook.needs)):
+            # A perf event or a file that opens is not enough: the program behind it has to load.
             state, detail, help = "denied", f"needs {' and '.join(missing)}", ""
         yield Finding("hooks", hook.name, state, detail or hook.what, help)
 

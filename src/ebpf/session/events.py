@@ -1,7 +1,7 @@
 """Streams of events: what programs send through ring buffers and perf event arrays, as typed values or NumPy arrays.
 
-One `EventStream` reads one map. Iterating waits for events; ``async for`` does so without blocking the loop; `batches` gives
-structured arrays, many thousand records at once. What the kernel reports as lost is in `EventStream.lost`.
+One `EventStream` reads one map. Iterating waits for events; ``async for`` does so without blocking the loop; `batches`
+gives structured arrays, many thousand records at once. What the kernel reports as lost is in `EventStream.lost`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ebpf.abi.maps import MapType
 from ebpf.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterator
 
     import numpy as np
@@ -145,7 +146,9 @@ class EventStream:
                 yield self._decode(data)
 
     def consume(self, callback: Callable[[Any], Any], *, timeout: float | None = 0) -> int:
-        """Call ``callback(event)`` for every event that is there, waiting up to ``timeout`` seconds for the first; how many."""
+        """Call ``callback(event)`` for every event that is there, waiting up to ``timeout`` seconds for the first;
+        how many.
+        """
         if not self.poll(timeout):
             return 0
         count = 0
@@ -222,7 +225,7 @@ class EventStream:
         while not self.closed:
             if not self._pending and not self._fill():
                 ready: asyncio.Future[None] = loop.create_future()
-                loop.add_reader(self.fileno(), lambda f=ready: f.done() or f.set_result(None))
+                loop.add_reader(self.fileno(), _finish, ready)
                 try:
                     await asyncio.wait_for(ready, self.timeout)
                 except TimeoutError:
@@ -252,6 +255,11 @@ class EventStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _finish(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 class Counters:

@@ -1,6 +1,7 @@
 """`ebpf.host`: what can be asked of the running system before a program is attached to it.
 
-Functions to probe, tracepoints, symbols and their addresses, libraries, CPUs, fields of the kernel's structs. Nothing is read until it is asked for.
+Functions to probe, tracepoints, symbols and their addresses, libraries, CPUs, fields of the kernel's structs. Nothing
+is read until it is asked for.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Host:
         return field in btf.members(found)
 
     def functions(self, pattern: str | bytes) -> list[str]:
-        """Kernel functions that a kprobe may be attached to and whose names match the regular expression (from the start)."""
+        """Kernel functions that a kprobe may be attached to and whose whole names match the regular expression,
+        sorted.
+        """
         from ebpf.kernel.attach.kprobe import functions_matching
 
         return functions_matching(pattern)
@@ -65,7 +68,9 @@ class Host:
         return syscall_prefix()
 
     def kernel_function(self, name: str) -> str:
-        """The kernel's own name for a function: ``sys_clone`` is ``__x64_sys_clone``; `TargetNotFound` if there is none."""
+        """The kernel's own name for a function: ``sys_clone`` is ``__x64_sys_clone``; `TargetNotFound` if there is
+        none.
+        """
         from ebpf.kernel.symbols import kernel_function
 
         return kernel_function(name)

@@ -1,7 +1,8 @@
 """Maps as Python sees them: typed keys and values, a mapping's manners, NumPy in bulk.
 
-What keys and values are is read from the object's BTF: integers, tuples, `Record`\\ s of named fields, bytes for ``char[]``
-(docs/architecture.md, "btf"). A map without types takes and gives ``bytes``, except array indexes, which are integers always.
+What keys and values are is read from the object's BTF: integers, tuples, `Record`\\ s of named fields, bytes for
+``char[]`` (docs/architecture.md, "btf"). A map without types takes and gives ``bytes``, except array indexes, which are
+integers always.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from ebpf.btf import Btf
     from ebpf.kernel.maps import Bulk, KernelMap
-    from ebpf.object import MapSpec
     from ebpf.kernel.perfbuf import PerfBuffer
     from ebpf.kernel.ringbuf import RingBuffer
+    from ebpf.object import MapSpec
     from ebpf.session.events import Counters, EventStream
 
 ANY, NOEXIST, EXIST = BPF_ANY, BPF_NOEXIST, BPF_EXIST
@@ -36,9 +37,10 @@ _MISSING: Any = object()
 class Map:
     """A map in the kernel.
 
-    It behaves like a ``dict`` (``m[key]``, ``key in m``, ``len``, iteration, `items`, `get`, `pop`, `update`, `clear`), with the
-    kernel's differences: an array always holds every index, and other programs may change the map at any moment.
-    Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map a hundred times faster than a loop over keys.
+    It behaves like a ``dict`` (``m[key]``, ``key in m``, ``len``, iteration, `items`, `get`, `pop`, `update`, `clear`),
+    with the kernel's differences: an array always holds every index, and other programs may change the map at any
+    moment. Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map a hundred
+    times faster than a loop over keys.
     """
 
     __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
@@ -251,7 +253,8 @@ class Map:
 
     def events(self, *, type: str | None = None, timeout: float | None = None, pages: int = 64,
                wakeup_events: int = 1) -> EventStream:
-        """What programs send through this ring buffer or perf event array: iterate, ``async for``, `EventStream.batches`.
+        """What programs send through this ring buffer or perf event array: iterate, ``async for``,
+        `EventStream.batches`.
 
         ``type`` names the records' type in the object's BTF (``"struct event"``) where it is not known anyhow;
         without one records are ``bytes``. ``timeout`` (seconds) ends a quiet iteration. ``pages``: size of each CPU's
@@ -260,15 +263,17 @@ class Map:
         from ebpf.session.events import EventStream
 
         if self.type not in _EVENTS:
-            raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only ring buffers and perf event arrays "
-                             "carry events")
+            raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only ring buffers and perf event "
+                             "arrays carry events")
         stream = EventStream(self, type_name=type, timeout=timeout, pages=pages, wakeup_events=wakeup_events)
         self.streams.append(stream)
         return stream
 
     def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
                     pages: int = 8, wakeup_events: int = 1) -> PerfBuffer:
-        """The reader beneath `events`: ``callback(cpu, data)`` and ``on_lost(cpu, count)`` when its `consume` is called."""
+        """The reader beneath `events`: ``callback(cpu, data)`` and ``on_lost(cpu, count)`` when its `consume` is
+        called.
+        """
         from ebpf.kernel.perfbuf import PerfBuffer
 
         return PerfBuffer(self.kernel, callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
@@ -329,7 +334,8 @@ class Map:
         found = self.key_codec if what == "key" else self.value_codec
         if found is not None:
             return found.dtype
-        return "<u4" if (self.type in _INDEXED and what == "key") or (self.type in _DESCRIPTORS and what == "value") else None
+        plain = (self.type in _INDEXED) if what == "key" else (self.type in _DESCRIPTORS)
+        return "<u4" if plain else None
 
     # Coding functions are chosen at the first use and then called directly.
 
@@ -353,7 +359,8 @@ class Map:
         except (TypeError, ValueError):
             raise UsageError(f"map {self.name!r} is an array: its keys are integers, not {key!r}") from None
         if not 0 <= index < self.max_entries:
-            raise KeyMissing(f"array {self.name!r} has entries 0 to {self.max_entries - 1}, not {index}", map_name=self.name)
+            raise KeyMissing(f"array {self.name!r} has entries 0 to {self.max_entries - 1}, not {index}",
+                             map_name=self.name)
         return index.to_bytes(4, "little")
 
     def _encode_bytes(self, key: Any) -> bytes:

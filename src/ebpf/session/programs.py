@@ -21,7 +21,8 @@ class Program:
     """A program, loaded into the kernel.
 
     `attach` goes by the program's section (``SEC("kprobe/vfs_read")``); the other ``attach_`` methods name the hook.
-    Each returns a `Link`: the program runs until the link is detached or closed, the session ends, or this process does.
+    Each returns a `Link`: the program runs until the link is detached or closed, the session ends, or this process
+    does.
     """
 
     __slots__ = ("_session", "kernel", "name", "section", "spec", "type")
@@ -49,7 +50,8 @@ class Program:
 
     def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, flags: int = 0,
                  cpu: int = 0) -> TestRun:
-        """Run it in the kernel on ``data`` (a packet) and ``context``; nothing is attached. Gives `.result` and `.data`.
+        """Run it in the kernel on ``data`` (a packet) and ``context``; nothing is attached. Gives `.result` and
+        `.data`.
 
         For network programs, raw tracepoints and syscall programs; `NotSupported` for kprobes and tracepoints.
         """
@@ -111,7 +113,8 @@ class Program:
 
     def attach_uprobe(self, binary: str, symbol: str | None = None, *, address: int | None = None, offset: int = 0,
                       pid: int | None = None) -> KernelLink:
-        """Run when a user program or library enters the function ``symbol`` (or executes ``address``, or the file offset).
+        """Run when a user program or library enters the function ``symbol`` (or executes ``address``, or the file
+        offset).
 
         ``binary``: a path, a library's short name (``"c"``), or a program on PATH; ``pid``: only in that process.
         """

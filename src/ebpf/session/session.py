@@ -58,8 +58,9 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
 class Session:
     """An object in the kernel: its `programs` and `maps` by name, and the `links` made through them.
 
-    A context manager. `close` (or the end of ``with``, whatever ended it, Ctrl-C too) detaches, then closes everything. If the process
-    is killed the kernel does the same, since nothing but file descriptors holds it; what was pinned stays.
+    A context manager. `close` (or the end of ``with``, whatever ended it, Ctrl-C too) detaches, then closes everything.
+    If the process is killed the kernel does the same, since nothing but file descriptors holds it; what was pinned
+    stays.
     """
 
     def __init__(self, loaded: KernelObject) -> None:
@@ -80,7 +81,8 @@ class Session:
 
     def __repr__(self) -> str:
         state = " (closed)" if self._closed else ""
-        return f"<Session {self.obj.name}: {len(self.programs)} programs, {len(self.maps)} maps, {len(self.links)} links{state}>"
+        return (f"<Session {self.obj.name}: {len(self.programs)} programs, {len(self.maps)} maps, "
+                f"{len(self.links)} links{state}>")
 
     @property
     def closed(self) -> bool:
@@ -88,7 +90,8 @@ class Session:
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> Program:
-        """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or as told.
+        """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or
+        as told.
 
         `type` (`ProgType`), `expected_attach_type` and `attach_to` are for programs whose section does not say.
         """
@@ -107,10 +110,12 @@ class Session:
     def attach(self, *names: str) -> list[KernelLink]:
         """Attach programs where their sections say: those named, or all whose section names a target.
 
-        All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to attach.
+        All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to
+        attach.
         """
         wanted = [self.programs[n] for n in names] if names else [
-            p for p in self.programs.values() if (info := p.spec.info if p.spec is not None else None) and info.auto_attach]
+            p for p in self.programs.values() if (info := p.spec.info if p.spec is not None else None) and
+            info.auto_attach]
         if not wanted:
             raise AttachError("no program's section says where to attach it",
                               helps=tuple(f"{p.name}: section {p.section!r}" for p in self.programs.values()))
@@ -140,7 +145,8 @@ class Session:
 
     # ---- events ----
 
-    def on_event(self, map_name: str, callback: Callable[[Any], Any], *, type: str | None = None, pages: int = 64) -> None:
+    def on_event(self, map_name: str, callback: Callable[[Any], Any], *, type: str | None = None,
+                 pages: int = 64) -> None:
         """Call ``callback(event)`` during `poll` for every event of that ring buffer or perf event array."""
         map = self.maps[map_name]
         if map_name not in self._callbacks:
@@ -150,7 +156,8 @@ class Session:
     def poll(self, timeout: float | None = None) -> int:
         """Wait up to ``timeout`` seconds (``None``: for ever) for events and hand them to the callbacks; how many."""
         if not self._callbacks:
-            raise UsageError("nothing to poll: no callback is set", helps=("set one with session.on_event(map, callback)",))
+            raise UsageError("nothing to poll: no callback is set",
+                             helps=("set one with session.on_event(map, callback)",))
         streams = [(self.maps[name].streams[0], callback) for name, callback in self._callbacks.items()]
         count = sum(stream.consume(callback) for stream, callback in streams)
         if count:
@@ -215,15 +222,16 @@ class Session:
         return iter(self.programs.values())
 
 
-def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = True, types: Mapping[str, int] | None = None,
-         max_entries: Mapping[str, int] | None = None, data: Mapping[str, bytes] | None = None,
-         reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
+def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = True,
+         types: Mapping[str, int] | None = None, max_entries: Mapping[str, int] | None = None,
+         data: Mapping[str, bytes] | None = None, reuse: Mapping[str, Map] | None = None,
+         log_level: int = 0) -> Session:
     """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
 
-    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those names. ``types`` gives
-    program types where sections do not. ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what the
-    object says; ``reuse`` shares maps of another session. Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays
-    behind then.
+    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those
+    names. ``types`` gives program types where sections do not. ``max_entries`` and ``data`` (contents of ``.data``,
+    ``.rodata``, … as bytes) replace what the object says; ``reuse`` shares maps of another session. Raises
+    `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays behind then.
     """
     from ebpf.kernel.loader import load as load_object
 
