@@ -127,7 +127,7 @@ def unescape(text: str) -> tuple[bytes | list[int], list[str]]:
         return ([ord(c) for c in body] if wide else body.encode("utf-8", "surrogateescape")), complaints
     units: list[int] = []
     at = 0
-    for match in _ESCAPE.finditer(body):
+    for match in re.finditer(_ESCAPE, body):
         units += _plain(body[at : match.start()], wide)
         at = match.end()
         word = match.group(1)
@@ -154,7 +154,8 @@ def unescape(text: str) -> tuple[bytes | list[int], list[str]]:
     return (units if wide else bytes(units)), complaints
 
 
-_ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9a-fA-F]*|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+# Compiled at their first use, by `re` itself.
+_ESCAPE = r"(?s)\\([0-7]{1,3}|x[0-9a-fA-F]*|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)"
 _SIMPLE = {
     "n": 10,
     "t": 9,
@@ -184,7 +185,7 @@ def _narrow(value: int, wide: bool, word: str, complaints: list[str]) -> int:
     return value & 0xFFFFFFFF
 
 
-_NUMBER = re.compile(r"(0[xX][0-9a-fA-F']+|0[bB][01']+|[0-9][0-9']*)([uUlLzZ]*)")
+_NUMBER = r"(0[xX][0-9a-fA-F']+|0[bB][01']+|[0-9][0-9']*)([uUlLzZ]*)"
 _SUFFIXES = {
     "": "",
     "u": "u",
@@ -202,7 +203,9 @@ _SUFFIXES = {
 
 def parse_integer(text: str) -> tuple[int, str, bool] | str:
     """(value, suffix in canonical lower case, decimal?) of an integer literal, or in words why it is none."""
-    match = _NUMBER.fullmatch(text)
+    if len(text) < 19 and text.isdecimal() and (text[0] != "0" or text == "0"):
+        return int(text), "", True
+    match = re.fullmatch(_NUMBER, text)
     if match is None:
         return f"`{text}` is not a number that C knows"
     digits, suffix = match.group(1).replace("'", ""), match.group(2)

@@ -37,7 +37,7 @@ def _format(value: object) -> str:
         return "[" + " ".join(_format(v) for v in value) + "]"
     if isinstance(value, tuple):
         return "<" + " ".join(_format(v) for v in value) + ">"
-    fields = [getattr(value, name) for name in type(value).__dataclass_fields__ if name not in _PLACES]  # type: ignore[attr-defined]
+    fields = [getattr(value, name) for name in type(value)._fields if name not in _PLACES]  # type: ignore[attr-defined]
     keep = 2 if type(value).__name__ == "FunctionOf" and fields[1] is not None else 0  # `(void)` is not `()`
     while len(fields) > keep and (fields[-1] is False or not isinstance(fields[-1], int) and not fields[-1]):
         fields.pop()
