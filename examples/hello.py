@@ -44,7 +44,7 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 # Waits for a line, then calls getpid() of the C library five times.
-CHILD = "import os, time; input(); [(os.getpid(), time.sleep(0.1)) for _ in range(5)]"
+CHILD = "import os, sys, time; [(os.getpid(), time.sleep(0.1)) for _ in range(5 if sys.stdin.readline() else 0)]"
 
 
 def main() -> int:
@@ -52,14 +52,17 @@ def main() -> int:
     program = ebpf.compile(SOURCE, filename="hello.c")
     code = program.programs["hello"].code
     print(f"compiled: {len(code) // 8} instructions, without clang or kernel headers")
+    left_out = "loading and attaching it"
     try:
         with ebpf.load(program) as session:
             print("loaded: the kernel's verifier has accepted it")
+            left_out = "attaching it"
             return greet_machine(session) if system else greet_child(session)
     except (ebpf.PrivilegeError, ebpf.NotSupported) as error:
+        print("its instructions:")
         for slot, _, text in ebpf.disassemble(code):
             print(f"  {slot:3}: {text}")
-        print(f"left out: loading and attaching it, because {error.message}.\n"
+        print(f"left out: {left_out} ({error.message}).\n"
               "Run it as root (sudo ./dev hello), or see what is missing: ./dev run ebpf doctor")
         return 0
 

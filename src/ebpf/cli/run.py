@@ -148,9 +148,9 @@ def _pump(readers: dict[int, Callable[[], None]], end: float | None) -> None:
         left = 0.5 if end is None else min(0.5, end - time.monotonic())
         if left <= 0:
             return
-        # Half a second at most: perf buffers are read also when they never reach their wake-up mark.
-        ready = select.select(list(readers), [], [], left)[0] if readers else time.sleep(left)
-        for fd in ready or ():
+        if not readers:
+            time.sleep(left)
+        for fd in select.select(list(readers), [], [], left)[0] if readers else ():
             readers[fd]()
         sys.stdout.flush()
 

@@ -229,7 +229,7 @@ HOOKS: Final[tuple[Hook, ...]] = (
     Hook("fentry", "kernel functions with typed arguments", ("CAP_PERFMON",), _fentry),
     Hook("tracepoint", "the kernel's stable events", ("CAP_PERFMON",), _tracepoint),
     Hook("raw tracepoint", "the same, with raw arguments", ("CAP_PERFMON",), _program(ProgType.RAW_TRACEPOINT)),
-    Hook("uprobe", "functions of user programs and libraries", ("CAP_PERFMON",), _uprobe),
+    Hook("uprobe", "functions of user programs and libraries", ("CAP_PERFMON", "CAP_SYS_ADMIN"), _uprobe),
     Hook("perf event", "sampling by clock", ("CAP_PERFMON",), _clock),
     Hook("hardware counters", "sampling by cycles, cache misses, ...", ("CAP_PERFMON",), _cycles),
     Hook("lsm", "security decisions", ("CAP_PERFMON",), _lsm),

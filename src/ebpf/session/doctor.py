@@ -118,7 +118,7 @@ def _hooks(privileges: Privileges) -> Iterator[Finding]:
         missing = [c for c in ("CAP_BPF", *hook.needs) if c not in privileges.capabilities]
         state: State = answer.state
         detail, help = answer.detail, answer.help
-        if state == "denied" and not missing:
+        if state == "denied" and not missing and not help:
             # All capabilities are there, and still: it is the kernel's set-up, not the user.
             state, detail = "no", "refused although the capabilities are there (a security module, seccomp, the build)"
         elif missing and hook.name != "bpffs" and (state == "denied" or (state == "ok" and hook.needs)):

@@ -20,11 +20,12 @@ class Built(NamedTuple):
 
 
 def build(text: str, *, filename: str = "<text>", emit: Literal["obj", "ir"] = "obj", dialect: str = "auto",
-          mcpu: str = "v3", defines: Iterable[str] = (), include_dirs: Iterable[str] = (), cc: str | None = None) -> Built:
+          mcpu: str = "v3", defines: Iterable[str] = (), include_dirs: Iterable[str] = (),
+          cc: str | None = None) -> Built:
     """Compile C text for the running kernel, without any cache. Options are those of `ebpf.compile`.
 
-    ``emit="ir"`` stops before code generation: LLVM IR, as our front end writes it, before any optimisation. With ``cc``
-    (clang) there are no warnings of ours and no IR. Raises `CompileError` with one diagnostic for each mistake.
+    ``emit="ir"`` stops before code generation: LLVM IR, as our front end writes it, before any optimisation. With
+    ``cc`` (clang) there are no warnings of ours and no IR. Raises `CompileError` with one diagnostic for each mistake.
     """
     if cc is not None:
         if emit != "obj":
