@@ -1,4 +1,4 @@
-"""`ebpf.build`: C text to bytes to keep, or IR to read, with the compiler's warnings. What `ebpf compile` is made of."""
+"""`ebpf.build`: C text to bytes to keep, or IR to read, with the warnings. What `ebpf compile` is made of."""
 
 from __future__ import annotations
 
