@@ -15,9 +15,9 @@ import pytest
 
 from ebpf.abi.maps import MapType
 from ebpf.abi.programs import AttachType, ProgType
-from ebpf.errors import KernelError, NotSupported, PrivilegeError, TargetNotFound
+from ebpf.errors import AttachError, KernelError, NotSupported, PrivilegeError, TargetNotFound
 from ebpf.kernel import cpus, features, maps, privileges, programs
-from ebpf.kernel.attach import kprobe, kprobe_multi, perf_event, raw_tracepoint, tracepoint, tracing
+from ebpf.kernel.attach import kprobe, kprobe_multi, perf_event, raw_tracepoint, tracepoint, tracing, uprobe
 from ebpf.kernel.externs import KernelTypes
 from ebpf.kernel.facts import SystemFacts
 from ebpf.kernel.perfbuf import PerfBuffer
@@ -245,6 +245,55 @@ def test_without_privilege() -> None:
         os._exit(5)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert "CAP_BPF" in privileges.effective_capabilities()
+
+
+CAPABLE = """
+import os
+from ebpf.kernel import maps, programs
+from ebpf.kernel.attach import kprobe
+from tests.kernel import code
+assert os.geteuid() == 65534
+m = maps.create_map(name="n", type=2, key_size=4, value_size=8, max_entries=1)
+p = programs.load_program(code.counter(m.fileno()), type=2)
+with kprobe.attach(p, "sys_getppid"):
+    os.getppid()
+assert m.lookup(bytes(4))[0] == 1
+print("fine")
+"""
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(("held", "missing"), [
+    ("bpf,+perfmon", ""), ("bpf,+perfmon", "CAP_SYS_ADMIN"), ("bpf", "CAP_PERFMON"), ("perfmon", "CAP_BPF"),
+    ("net_admin", "CAP_BPF")])
+def test_capabilities_without_root(held: str, missing: str) -> None:
+    # Debian's kernels begin with 3, which keeps perf events to CAP_SYS_ADMIN.
+    Path("/proc/sys/kernel/perf_event_paranoid").write_text("3" if missing == "CAP_SYS_ADMIN" else "2")
+    if shutil.which("setpriv") is None:
+        pytest.skip("no setpriv(1) here")
+    run = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", f"+{held}",
+         "--ambient-caps", f"+{held}", python.executable, "-c", CAPABLE], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in python.path if p)})
+    if missing == "CAP_SYS_ADMIN":
+        assert "perf_event_paranoid=2" in run.stderr, run.stderr
+    if missing:
+        assert f"lacks {missing}" in run.stderr, run.stderr
+    else:
+        assert run.stdout == "fine\n", run.stderr
+
+
+@pytest.mark.guest
+def test_uprobe_in_every_process() -> None:
+    with counter_map() as m:
+        p = programs.load_program(code.counter(m.fileno()), type=ProgType.KPROBE)
+        for retprobe in (False, True):
+            before = count(m)
+            with uprobe.attach(p, "c", symbol="getppid", retprobe=retprobe):
+                subprocess.run([python.executable, "-c", "import os; os.getppid()"], check=True)
+            assert count(m) - before >= 1
+        with pytest.raises(AttachError, match="cannot be probed"):
+            uprobe.attach_at(p, "/proc/self/exe", 1 << 40)
 
 
 SOURCE = r"""

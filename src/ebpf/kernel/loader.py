@@ -80,6 +80,7 @@ class KernelObject:
         self.btf_problem = ""
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
+        self._borrowed: set[str] = set()
         self._target_btf = target_btf
         self._facts = facts
         self._log_level = log_level
@@ -94,11 +95,12 @@ class KernelObject:
         self.close()
 
     def close(self) -> None:
-        """Close programs, maps and types. What is attached or pinned keeps what it needs."""
+        """Close programs, maps (but those given to `reuse`) and types. What is attached or pinned keeps what it needs."""
         for program in self.programs.values():
             program.close()
-        for map in self.maps.values():
-            map.close()
+        for name, map in self.maps.items():
+            if name not in self._borrowed:
+                map.close()
         if self._btf is not None:
             self._btf.close()
 
@@ -158,6 +160,7 @@ class KernelObject:
                 raise NotSupported(f"struct_ops (map {spec.name!r})", instead="libbpf can load this object")
             if spec.name in reuse:
                 self.maps[spec.name] = reuse[spec.name]
+                self._borrowed.add(spec.name)
                 continue
             spec = spec._replace(max_entries=max_entries.get(spec.name, spec.max_entries))
             path = f"{pin_root}/{spec.name}" if spec.pinning else ""

@@ -89,7 +89,13 @@ def explain(needs: tuple[str, ...], *, perf: bool = False) -> Explanation:
         if _sysctl("kernel/unprivileged_bpf_disabled") and not perf and "CAP_BPF" in missing:
             notes.append("kernel.unprivileged_bpf_disabled forbids all of bpf(2) without CAP_BPF")
     paranoid = _sysctl("kernel/perf_event_paranoid")
-    if perf and missing and paranoid is not None and paranoid > 1:
+    if perf and not missing and paranoid is not None and paranoid > 2 and "CAP_SYS_ADMIN" not in held:
+        # A patch of Debian's and Ubuntu's kernels; CAP_PERFMON does not help against it.
+        missing = ("CAP_SYS_ADMIN",)
+        notes.append(f"kernel.perf_event_paranoid is {paranoid}: above 2 this distribution's kernel keeps all perf "
+                     "events (kprobes, uprobes and tracepoints use them) to CAP_SYS_ADMIN")
+        helps.append("sysctl kernel.perf_event_paranoid=2 makes CAP_PERFMON enough")
+    elif perf and missing and paranoid is not None and paranoid > 1:
         notes.append(f"kernel.perf_event_paranoid is {paranoid}: perf events of the kernel need CAP_PERFMON")
         helps.append("or lower it: sysctl kernel.perf_event_paranoid=1 (tracing the kernel still wants CAP_PERFMON)")
     mode = lockdown()

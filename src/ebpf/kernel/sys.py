@@ -306,7 +306,7 @@ def failure(what: str, errno: int, *, command: str = "", needs: Iterable[str] = 
     if errno in (_errno.EPERM, _errno.EACCES):
         from ebpf.kernel import privileges
 
-        reason = privileges.explain(wanted, perf=what.startswith("perf_event_open"))
+        reason = privileges.explain(wanted, perf=not command and "CAP_PERFMON" in wanted)
         if errno == _errno.EPERM or reason.missing or reason.notes:
             return PrivilegeError(what, errno, needs=reason.missing or wanted, notes=reason.notes,
                                   helps=(*helps, *reason.helps), message=_privilege_message(what, reason.missing))
