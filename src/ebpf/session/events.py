@@ -68,10 +68,14 @@ class EventStream:
         if type_name is not None:
             if btf is None:
                 raise UsageError(f"map {self.map.name!r}: the object has no BTF to look {type_name!r} up in")
-            bare = type_name.removeprefix("struct ").removeprefix("union ").strip()
-            found = btf.find(bare)
+            from ebpf.btf import Kind
+
+            word, _, bare = type_name.strip().rpartition(" ")
+            kinds = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}.get(
+                word, (Kind.STRUCT, Kind.UNION, Kind.TYPEDEF, Kind.INT, Kind.ENUM, Kind.ENUM64))
+            found = next((id for kind in kinds if (id := btf.find(bare, kind)) is not None), None)
             if found is None:
-                similar = btf.similar(bare)
+                similar = [name for kind in kinds for name in btf.similar(bare, kind)]
                 raise UnknownName(f"the object has no type called {type_name!r}", name=type_name, similar=similar,
                                   helps=(f"similar types: {', '.join(similar)}",) if similar else ())
             type_id = found
