@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -20,7 +22,6 @@ from ebpf.compiler.c.source import SourceMap
 from ebpf.diagnostics import Diagnostic, format_diagnostics
 
 HERE = Path(__file__).parent
-REWRITE = bool(os.environ.get("EBPF_REWRITE"))
 KERNEL_TYPES = frozenset("u8 u16 u32 u64 s32 s64 __u8 __u16 __u32 __u64 size_t pid_t loff_t".split())
 
 
@@ -45,6 +46,15 @@ def read_mistakes() -> list[tuple[str, str]]:
     return [(c.partition("\n---\n")[0], c.partition("\n---\n")[2].rstrip("\n")) for c in cases]
 
 
+def rewrite() -> None:
+    trees = [f"# {name}\n{text}\n---\n{format_tree(run(text)[0])}\n" for name, text, _ in read_trees()]
+    (HERE / "trees.txt").write_text("\n".join(trees))
+    mistakes = [f"{text}\n---\n{format_diagnostics(run(text)[1])}\n" for text, _ in read_mistakes()]
+    (HERE / "mistakes.txt").write_text("\n=====\n".join(mistakes))
+
+
+if os.environ.get("EBPF_REWRITE"):
+    rewrite()
 TREES = read_trees()
 MISTAKES = read_mistakes()
 
@@ -53,22 +63,30 @@ MISTAKES = read_mistakes()
 def test_tree(text, tree):
     unit, diagnostics = run(text)
     assert format_diagnostics(diagnostics) == ""
-    if not REWRITE:
-        assert format_tree(unit) == tree
+    assert format_tree(unit) == tree
 
 
 @pytest.mark.parametrize("text, messages", MISTAKES, ids=range(len(MISTAKES)))
 def test_messages(text, messages):
-    if not REWRITE:
-        assert format_diagnostics(run(text)[1]) == messages
+    assert format_diagnostics(run(text)[1]) == messages
 
 
-@pytest.mark.skipif(not REWRITE, reason="rewrites the expectations; EBPF_REWRITE=1")
-def test_rewrite():
-    (HERE / "trees.txt").write_text("\n".join(f"# {n}\n{t}\n---\n{format_tree(run(t)[0])}\n" for n, t, _ in TREES))
-    (HERE / "mistakes.txt").write_text(
-        "\n=====\n".join(f"{t}\n---\n{format_diagnostics(run(t)[1])}\n" for t, _ in MISTAKES)
-    )
+ACCEPTED = (HERE / "accepted.txt").read_text().rstrip("\n").split("\n---\n")
+
+
+@pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_accepted(text):
+    assert format_diagnostics([d for d in run(text)[1] if d.severity == "error"]) == ""
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_clang_accepts_the_same():
+    """The texts of accepted.txt are C: clang takes every one of them."""
+    for text in ACCEPTED:
+        done = subprocess.run(
+            ["clang", "-fsyntax-only", "-w", "-std=gnu2x", "-xc", "-"], input=text, text=True, capture_output=True
+        )
+        assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
 def test_places_cover_what_was_written():

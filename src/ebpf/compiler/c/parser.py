@@ -55,6 +55,7 @@ def parse(
     return ast.TranslationUnit(first.loc, last.end, items, list(includes)), parser.diagnostics.items
 
 
+_DIRECTIVES = frozenset({"include", "define", "undef", "ifdef", "ifndef", "endif", "elif", "pragma", "error"})
 _STATEMENT_STARTS = frozenset(
     {"if", "while", "do", "for", "switch", "case", "default", "goto", "break", "continue", "return", "else"}
 )
@@ -112,6 +113,12 @@ class Parser(StatementParser):
             self.fail(
                 "C0204", f"`extern {self.tokens[self.pos].text}` is C++", helps=["remove it together with its braces"]
             )
+        if kind == "id" and token.text in _DIRECTIVES and token.bol:
+            self.report("C0205", f"`{token.text}` is not a word of C", helps=[f"write `#{token.text}`"])
+            self.pos += 1
+            while not self.tokens[self.pos].bol:
+                self.pos += 1
+            return
         if kind == "id" and token.text in ("namespace", "using", "class", "template"):
             self.fail("C0204", f"`{token.text}` is C++; programs are written in C")
         self.file_declaration(items)
@@ -157,6 +164,20 @@ class Parser(StatementParser):
                     f"`=` expected before the initialiser of `{declarator.name}`",
                     helps=[] if opening.bol else ["or is `()` missing, to make it a function?"],
                 )
+            if (
+                first
+                and self.kinds[self.pos] in _STATEMENT_STARTS
+                and isinstance(declarator.apply(base), ast.FunctionOf)
+            ):
+                previous = self.tokens[self.pos - 1]
+                self.brace_missing = True
+                self.diagnostics.error(
+                    "C0209",
+                    f"`{{` expected before the body of function `{declarator.name}`",
+                    previous.end,
+                    previous.end + 1,
+                )
+                raise Recover
             first = False
             items.append(self.init_declarator(specifiers, base, declarator))
             if self.kinds[self.pos] != ",":

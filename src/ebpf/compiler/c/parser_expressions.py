@@ -476,6 +476,26 @@ class ExpressionParser(Cursor):
         """``{ … }`` with its designators."""
         opener = self.pos
         self.pos += 1
+        try:
+            return self._initializer_items(opener)
+        except Recover:
+            self._skip_initializer()
+            raise
+
+    def _skip_initializer(self) -> None:
+        """After a mistake: go behind the list's ``}``, unless the statement ends before."""
+        depth, at = 0, self.pos
+        while self.kinds[at] not in (";", "eof"):
+            if self.kinds[at] == "{":
+                depth += 1
+            elif self.kinds[at] == "}":
+                if depth == 0:
+                    self.pos = at + 1
+                    return
+                depth -= 1
+            at += 1
+
+    def _initializer_items(self, opener: int) -> ast.InitList:
         kinds, tokens = self.kinds, self.tokens
         items: list[ast.InitItem] = []
         while kinds[self.pos] != "}":

@@ -158,6 +158,8 @@ class StatementParser(TypeParser):
             raise Recover
         if after in ("=", ";", ",", "[", "(") or tokens[at + 1].bol is False:
             self.unknown_type(at)
+            if after == "*":
+                raise Recover  # `strct foo *p`
             return True
         return False
 
@@ -213,16 +215,16 @@ class StatementParser(TypeParser):
         self.diagnostics.error("C0205", f"`{name.name}` is not a statement of C", name.loc, name.end, helps=helps)
         raise Recover
 
-    def missing_brace(self, start: int, what: str) -> None:
+    def missing_brace(self, start: int, what: str, place: tuple[int, int] | None = None) -> None:
         """A function begins inside another one: the ``}`` of the innermost open block is missing above."""
         opening = self.tokens[self.openers[-1]]
-        token = self.tokens[start]
+        loc, end = place or (self.tokens[start].loc, self.tokens[start].end)
         inside = f" function `{self.function_name}`" if self.function_name else " another function"
         self.diagnostics.error(
             "C0209",
             f"{what} begins inside{inside}: a `}}` is missing above it",
-            token.loc,
-            token.end,
+            loc,
+            end,
             related=[(opening.loc, opening.end, "this `{` is never closed")],
         )
         self.pos = start
@@ -260,11 +262,13 @@ class StatementParser(TypeParser):
         while True:
             declarator = self.declarator()
             if self.kinds[self.pos] == "{" and isinstance(declarator.apply(base), ast.FunctionOf):
-                self.missing_brace(start, f"function `{declarator.name}`")
+                self.missing_brace(start, f"function `{declarator.name}`", (declarator.name_loc, declarator.name_end))
             out.append(self.init_declarator(specifiers, base, declarator))
             if self.kinds[self.pos] != ",":
                 break
             self.pos += 1
+            if self.comma_for_semicolon():
+                return out
         self.expect_semicolon("the declaration")
         return out
 

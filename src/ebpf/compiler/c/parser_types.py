@@ -236,6 +236,13 @@ class TypeParser(DeclaratorParser):
             return True
         return False
 
+    def comma_for_semicolon(self) -> bool:
+        """Behind a comma between declarators: whether another declaration begins, so that it should have been ``;``."""
+        if self.kinds[self.pos + 1] not in ("id", "*") or not self.starts_type(self.pos):
+            return False
+        self.report("C0202", "`;` expected between two declarations, found `,`", index=self.pos - 1)
+        return True
+
     def _two_types(self, second: str) -> None:
         self.report(
             "C0208",
@@ -425,6 +432,8 @@ class TypeParser(DeclaratorParser):
             if kinds[self.pos] != ",":
                 break
             self.pos += 1
+            if self.comma_for_semicolon():
+                return
         if kinds[self.pos] == "(" or kinds[self.pos] == "{":
             self.fail("C0204", "a struct of C has no member functions", index=self.pos)
         self.expect_semicolon("the member")
