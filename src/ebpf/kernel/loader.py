@@ -95,7 +95,7 @@ class KernelObject:
         self.close()
 
     def close(self) -> None:
-        """Close programs, maps (but those given to `reuse`) and types. What is attached or pinned keeps what it needs."""
+        """Close programs, types, and maps but those of `reuse`. What is attached or pinned keeps what it needs."""
         for program in self.programs.values():
             program.close()
         for name, map in self.maps.items():
