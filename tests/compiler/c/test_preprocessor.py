@@ -213,6 +213,11 @@ def test_own_table_gives_way_to_the_program():
     assert words("#ifdef SEC\nyes\n#endif\n#ifndef min\nno\n#endif") == ["yes"]
     own = "static int min(int a, int b) { return a < b ? a : b; } int f(void) { return min(1, 2); }"
     assert words(own) == [t.text for t in tokenize(own, 1)[:-1]]
+    swap = words("static __always_inline u16 bpf_htons(u16 x) { return x; } int f(void) { return bpf_htons(1); }")
+    assert swap.count("bpf_htons") == 2
+    assert "__builtin_bswap16" in words("u16 port = 1 * bpf_htons(80);") and "_min_a" in words(
+        "int g(int x) { return x * min(1, 2); }"
+    )
     assert words("int f(void) { return p->min(1, 2) + s.swap(a, b); }").count("min") == 1
     assert "__builtin_expect" in words("if (likely(x)) ;")
 

@@ -152,10 +152,13 @@ class Preprocessor(Pragmas):
         macro = self.expander.lookup(name)
         if following.kind != "(" or not isinstance(macro, Macro) or macro.params is None or self._braces() > 0:
             return False
+        depth = 0
         for earlier in reversed(self.out):
-            if earlier.kind in (";", "}"):
+            kind = earlier.kind
+            if kind in (";", "}"):
                 break
-            if earlier.kind in ("=", "("):
+            depth += (kind == ")") - (kind == "(")
+            if kind == "=" or depth < 0:
                 return False
         del self.expander.macros[name]
         return True
