@@ -43,7 +43,7 @@ def core_info(f: FunctionLowering, e: tree.CoreInfo) -> str:
     else:
         enum = strip(e.about)
         assert isinstance(enum, Enum) and e.enumerator is not None
-        text = f.module.string(f"{e.enumerator}:{enum.values[e.enumerator]}\0".encode(), "")
+        text = f.module.string(f"{e.enumerator}:{enum.values[e.enumerator]}\0".encode())
         name = f.module.intrinsic("llvm.bpf.preserve.enum.value", "i64 (i32, ptr, i64)", _PURE)
         answer, have = f"call i64 {name}(i32 {number}, ptr {text}, i64 {_ENUMERATOR[e.kind]})", 64
     return resize(f, f.w.emit(f"{answer}, !llvm.preserve.access.index {node}"), have, want, False)

@@ -8,7 +8,7 @@ from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_builtin import builtin, discard_builtin
 from ebpf.compiler.c.lower_core import core_bitfield, core_info
 from ebpf.compiler.c.lower_int import COMPARISONS, binary, compare, convert, resize, shift
-from ebpf.compiler.c.lower_place import Place, copy, extract, load, place, store
+from ebpf.compiler.c.lower_place import Place, copy, extract, load, on_stack, place, store
 from ebpf.compiler.c.lower_types import (
     bits_of,
     constant,
@@ -257,7 +257,15 @@ def _move(f: FunctionLowering, pointer: str, index: str, size: int, negative: bo
 
 def _pointer_add(f: FunctionLowering, e: tree.PointerAdd) -> str:
     pointer, index = f.value(e.pointer), f.value(e.index)
-    return _move(f, pointer, index, _element_size(e.pointer.type), e.negative)
+    size = _element_size(e.pointer.type)
+    if size < 8 and not isinstance(e.index, tree.IntConst):
+        base = e.pointer
+        while isinstance(base, tree.Convert) and base.kind in ("pointer", "same"):
+            base = base.operand
+        inner = base.operand if isinstance(base, tree.AddressOf) or (isinstance(base, tree.Convert) and base.kind == "decay") else None
+        if inner is not None and on_stack(inner):
+            index = f.stack_index(index)
+    return _move(f, pointer, index, size, e.negative)
 
 
 def _pointer_diff(f: FunctionLowering, e: tree.PointerDiff) -> str:

@@ -14,7 +14,6 @@ from ebpf.compiler.c.lower_types import (
     in_memory,
     ir_type,
     is_signed,
-    slot_align,
 )
 from ebpf.compiler.c.types import CType, Void, align_of, size_of, strip
 
@@ -72,7 +71,7 @@ class FunctionLowering:
         self.unit.diagnostics.error(code, message, loc, end, **more)
 
     def stack_align(self, v: tree.Variable) -> int:
-        return max(v.align, slot_align(v.type)) if v.kind == "local" else max(v.align, align_of(v.type))
+        return max(v.align, align_of(v.type))
 
     def address_of(self, v: tree.Variable) -> str:
         """The address of a variable; a local gets its place on the stack when first met."""
@@ -85,7 +84,7 @@ class FunctionLowering:
 
     def temporary(self, t: CType) -> Place:
         """Fresh memory for a value of type ``t``."""
-        align = slot_align(t)
+        align = align_of(t)
         return Place(self.w.alloca(ir_type(t), align), align)
 
     def scratch(self, type: str, align: int) -> str:
@@ -94,6 +93,18 @@ class FunctionLowering:
         if slot is None:
             slot = self._scratch[type, align] = self.w.alloca(type, align)
         return slot
+
+    def stack_index(self, index: str) -> str:
+        """An index into an array on the stack.
+
+        Of an aligned address and a small index LLVM makes ``address | index``, which the verifier refuses for pointers. So what LLVM
+        knows of the index is hidden in an empty assembly, unless it turns out to be a constant (a loop was unrolled, say):
+        then the array can still become registers.
+        """
+        w = self.w
+        hidden = w.emit(f'call i64 asm "", "=r,0"(i64 {index})')
+        known = w.emit(f"call i1 {self.module.intrinsic('llvm.is.constant.i64', 'i1 (i64)')}(i64 {index})")
+        return w.emit(f"select i1 {known}, i64 {index}, i64 {hidden}")
 
     def is_context(self, pointer: tree.Expr) -> bool:
         """Whether this pointer value is the program's context."""

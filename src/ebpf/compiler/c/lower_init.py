@@ -54,15 +54,12 @@ def initialize(f: FunctionLowering, target: Place, init: tree.Initializer) -> No
 
 
 def _store_bytes(f: FunctionLowering, target: Place, data: bytes) -> None:
-    """Constant bytes as few wide stores of immediates, instead of a copy out of read-only data (which would need a map)."""
-    at = 0
-    while at < len(data):
-        width = 8
-        while width > len(data) - at or (at % width if target.align >= width else width > target.align):
-            width //= 2
-        number = int.from_bytes(data[at:at + width], "little")
-        f.w.do(f"store i{8 * width} {number}, ptr {f.offset(target.ptr, at)}, align {width}")
-        at += width
+    """Constant bytes. LLVM makes a few wide stores of immediates out of a copy to the stack."""
+    if len(data) <= 2 or not any(data):
+        for at, byte in enumerate(data):
+            f.w.do(f"store i8 {byte}, ptr {f.offset(target.ptr, at)}, align 1")
+        return
+    copy(f, target, f.module.string(data), 1, len(data))
 
 
 def constant_initializer(unit: UnitLowering, t: CType, init: tree.Initializer | None) -> tuple[str, str]:
@@ -155,7 +152,7 @@ def _base_and_offset(unit: UnitLowering, e: tree.Expr) -> tuple[str, int] | None
     if isinstance(e, tree.FunctionRef):
         return unit.function_address(e.function), 0
     if isinstance(e, tree.StringConst):
-        return unit.module.string(e.value, ".rodata"), 0
+        return unit.module.string(e.value), 0
     if isinstance(e, tree.CompoundLiteral):
         return unit.global_address(e.variable), 0
     if isinstance(e, tree.Deref):

@@ -142,34 +142,32 @@ define internal i128 @ebpf.mul128(i128 %a, i128 %b) alwaysinline nounwind "no-bu
 }
 """
 
-# Shift-and-subtract, 128 rounds at most; when both fit in 64 bits, one instruction. Not inlined: it is long, and kernels walk it once
-# per call either way. The result goes through memory because a BPF function returns one register.
+# Shift-and-subtract, 128 rounds; when both fit in 64 bits, one instruction. Not inlined: it is long, and kernels walk it once
+# per call either way. The result goes through memory because a BPF function returns one register. A round has no branch: the
+# verifier would follow both ways of each, 2¹²⁸ paths; so comparing is subtracting, and the borrow is made of bits.
 _DIVIDE128 = """\
-define internal void @ebpf.divide128(ptr %out, i64 %al, i64 %ah, i64 %bl, i64 %bh) noinline nounwind "no-builtins" "target-cpu"="v3" {
+define internal void @ebpf.divide128(ptr %out, i64 %al, i64 %ah, i64 %bl, i64 %bh) noinline nounwind "no-builtins" {
 entry:
   %any = or i64 %ah, %bh
   %small = icmp eq i64 %any, 0
-  %quotient = getelementptr i8, ptr %out, i64 0
   %quotient.h = getelementptr i8, ptr %out, i64 8
   %remainder = getelementptr i8, ptr %out, i64 16
   %remainder.h = getelementptr i8, ptr %out, i64 24
-  br i1 %small, label %narrow, label %wide
+  br i1 %small, label %narrow, label %round
 narrow:
   %q = udiv i64 %al, %bl
   %r = urem i64 %al, %bl
-  store i64 %q, ptr %quotient
+  store i64 %q, ptr %out
   store i64 0, ptr %quotient.h
   store i64 %r, ptr %remainder
   store i64 0, ptr %remainder.h
   ret void
-wide:
-  br label %round
 round:
-  %i = phi i64 [ 0, %wide ], [ %i.next, %done ]
-  %nl = phi i64 [ %al, %wide ], [ %nl.next, %done ]
-  %nh = phi i64 [ %ah, %wide ], [ %nh.next, %done ]
-  %rl = phi i64 [ 0, %wide ], [ %rl.next, %done ]
-  %rh = phi i64 [ 0, %wide ], [ %rh.next, %done ]
+  %i = phi i64 [ 0, %entry ], [ %i.next, %round ]
+  %nl = phi i64 [ %al, %entry ], [ %nl.next, %round ]
+  %nh = phi i64 [ %ah, %entry ], [ %nh.next, %round ]
+  %rl = phi i64 [ 0, %entry ], [ %rl.next, %round ]
+  %rh = phi i64 [ 0, %entry ], [ %rh.next, %round ]
   %over = lshr i64 %rh, 63
   %rh.1 = shl i64 %rh, 1
   %rl.top = lshr i64 %rl, 63
@@ -181,39 +179,45 @@ round:
   %nl.top = lshr i64 %nl, 63
   %nh.next = or i64 %nh.1, %nl.top
   %nl.1 = shl i64 %nl, 1
-  %above = icmp ugt i64 %rh.2, %bh
-  %same = icmp eq i64 %rh.2, %bh
-  %low = icmp uge i64 %rl.2, %bl
-  %tie = and i1 %same, %low
-  %ge = or i1 %above, %tie
-  %over.1 = icmp ne i64 %over, 0
-  %take = or i1 %ge, %over.1
-  br i1 %take, label %subtract, label %keep
-subtract:
-  %borrow = icmp ult i64 %rl.2, %bl
-  %borrow.64 = zext i1 %borrow to i64
-  %rl.3 = sub i64 %rl.2, %bl
-  %rh.3 = sub i64 %rh.2, %bh
-  %rh.4 = sub i64 %rh.3, %borrow.64
-  %nl.2 = or i64 %nl.1, 1
-  br label %done
-keep:
-  br label %done
-done:
-  %rl.next = phi i64 [ %rl.3, %subtract ], [ %rl.2, %keep ]
-  %rh.next = phi i64 [ %rh.4, %subtract ], [ %rh.2, %keep ]
-  %nl.next = phi i64 [ %nl.2, %subtract ], [ %nl.1, %keep ]
+  %tl = sub i64 %rl.2, %bl
+  %not.l = xor i64 %rl.2, -1
+  %bl.1 = and i64 %not.l, %bl
+  %bl.2 = or i64 %not.l, %bl
+  %bl.3 = and i64 %bl.2, %tl
+  %bl.4 = or i64 %bl.1, %bl.3
+  %bl.5 = call i64 asm "", "=r,0"(i64 %bl.4)
+  %borrow.l = lshr i64 %bl.5, 63
+  %th.1 = sub i64 %rh.2, %bh
+  %th = sub i64 %th.1, %borrow.l
+  %not.h = xor i64 %rh.2, -1
+  %bh.1 = and i64 %not.h, %bh
+  %bh.2 = or i64 %not.h, %bh
+  %bh.3 = and i64 %bh.2, %th
+  %bh.4 = or i64 %bh.1, %bh.3
+  %bh.5 = call i64 asm "", "=r,0"(i64 %bh.4)
+  %borrow = lshr i64 %bh.5, 63
+  %fits = xor i64 %borrow, 1
+  %take.1 = or i64 %fits, %over
+  %take = call i64 asm "", "=r,0"(i64 %take.1)
+  %mask = sub i64 0, %take
+  %dl = and i64 %bl, %mask
+  %borrow.taken = and i64 %borrow.l, %mask
+  %dh.1 = and i64 %bh, %mask
+  %dh = add i64 %dh.1, %borrow.taken
+  %rl.next = sub i64 %rl.2, %dl
+  %rh.next = sub i64 %rh.2, %dh
+  %nl.next = or i64 %nl.1, %take
   %i.next = add i64 %i, 1
   %more = icmp ult i64 %i.next, 128
-  br i1 %more, label %round, label %finish, !llvm.loop !LOOP
+  br i1 %more, label %round, label %finish
 finish:
-  store i64 %nl.next, ptr %quotient
+  store i64 %nl.next, ptr %out
   store i64 %nh.next, ptr %quotient.h
   store i64 %rl.next, ptr %remainder
   store i64 %rh.next, ptr %remainder.h
   ret void
 }
-""".replace(", !llvm.loop !LOOP", "")
+"""
 
 
 def _wrapper128(name: str, remainder: bool) -> str:

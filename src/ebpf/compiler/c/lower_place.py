@@ -120,11 +120,20 @@ def _element(f: FunctionLowering, e: tree.ElementOf) -> Place:
     if isinstance(e.index, tree.IntConst):
         signed = e.index.value - (1 << 64) if e.index.value >> 63 else e.index.value
         return Place(f.offset(base.ptr, signed * size), _align_at(base.align, signed * size), volatile)
+    if size < 8 and on_stack(e.base):
+        index = f.stack_index(index)
     return Place(f.w.emit(f"getelementptr [{size} x i8], ptr {base.ptr}, i64 {index}"), align, volatile)
 
 
+def on_stack(e: tree.Expr) -> bool:
+    """Whether the lvalue lies in a local variable."""
+    while isinstance(e, (tree.Member, tree.ElementOf)):
+        e = e.base
+    return isinstance(e, tree.VarRef) and e.variable.kind in ("local", "parameter")
+
+
 def _string(f: FunctionLowering, e: tree.StringConst) -> Place:
-    return Place(f.module.string(e.value, ".rodata"), 1)
+    return Place(f.module.string(e.value), 1)
 
 
 def _literal(f: FunctionLowering, e: tree.CompoundLiteral) -> Place:

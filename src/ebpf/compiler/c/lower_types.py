@@ -81,13 +81,6 @@ def extension(t: CType) -> str:
     return ""
 
 
-def slot_align(t: CType) -> int:
-    """Alignment of a variable on the stack: bytes of eight or more are worth whole words, so that filling needs few stores."""
-    natural = align_of(t)
-    size = size_of(t) or 0
-    return max(natural, 8 if size >= 8 else 4 if size >= 4 else natural) if in_memory(t) else natural
-
-
 def constant(t: CType, value: int) -> str:
     """An integer of scalar type ``t`` as an operand."""
     if ir_type(t) == "ptr":

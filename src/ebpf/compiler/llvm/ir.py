@@ -33,7 +33,7 @@ class Module:
         self._unique: dict[str, str] = {}
         self._named: dict[str, list[str]] = {}
         self._used: list[str] = []
-        self._strings: dict[tuple[bytes, str], str] = {}
+        self._strings: dict[bytes, str] = {}
 
     # ------------------------------------------------------------------------------------------ pieces
 
@@ -64,13 +64,12 @@ class Module:
         """``#n`` for a set of function attributes."""
         return self._attributes.setdefault(text, f"#{len(self._attributes)}")
 
-    def string(self, data: bytes, section: str) -> str:
-        """A private constant holding ``data``; equal strings share one."""
-        name = self._strings.get((data, section))
+    def string(self, data: bytes) -> str:
+        """A private constant holding ``data``; equal strings share one. LLVM puts it into a section ``.rodata.str…`` or ``.rodata.cst…``."""
+        name = self._strings.get(data)
         if name is None:
-            name = self._strings[data, section] = f"@.str.{len(self._strings)}"
-            where = f", section {quote(section)}" if section else ""
-            self._globals.append(f"{name} = private unnamed_addr constant [{len(data)} x i8] {bytes_constant(data)}{where}, align 1")
+            name = self._strings[data] = f"@.str.{len(self._strings)}"
+            self._globals.append(f"{name} = private unnamed_addr constant [{len(data)} x i8] {bytes_constant(data)}, align 1")
         return name
 
     def function(self, head: str) -> FunctionWriter:

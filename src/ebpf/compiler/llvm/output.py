@@ -35,7 +35,7 @@ _DROPPED = (".debug_*", ".eh_frame", ".llvm_addrsig")
 def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = ()) -> bytes:
     """The finished object. ``events`` maps a map's name to its records' type; ``types`` are further ones to carry."""
     image = ElfImage.parse(elf)
-    image.drop(*_DROPPED)
+    image.drop(*_DROPPED, *_unused_constants(image))
     if events or types:
         section = image.get(".BTF")
         writer = TypeWriter(Btf.parse(bytes(section.data)) if section is not None else None)
@@ -49,6 +49,14 @@ def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = 
         if ids:
             image.add_events(ids)
     return image.emit()
+
+
+def _unused_constants(image: ElfImage) -> list[str]:
+    """Sections of constants that code no longer refers to: strings that became immediate stores to the stack. Each would be a map."""
+    symbols = image.symbols
+    used = {symbols[rel.symbol].section for section in image.sections if not section.name.startswith(".debug")
+            for rel in image.relocations(section)}
+    return [s.name for s in image.sections if s.name.startswith((".rodata.str", ".rodata.cst")) and s.index not in used]
 
 
 class TypeWriter:
