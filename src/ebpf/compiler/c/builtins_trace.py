@@ -103,8 +103,6 @@ def check_format(c: ExprChecker, node: ast.Expr, text: bytes, args: Sequence[tre
             c.warn("C0235", node, f"`{word}` prints a floating-point number, and BPF has none")
         elif kind == b"s" and not is_pointer(a.type) and a.type is not POISON:
             c.warn("C0235", node, f"`{word}` prints a string, and its argument is {c.words(a.type)}")
-        elif kind in b"dDiuxXo" and is_pointer(a.type):
-            c.warn("C0235", node, f"`{word}` prints a number, and its argument is {c.words(a.type)}", helps=["use `%p`, or cast it"])
 
 
 def format_text(c: ExprChecker, node: ast.Expr) -> bytes:

@@ -8,7 +8,7 @@ from ebpf.compiler.c import ast, tree
 from ebpf.compiler.c import types as C
 from ebpf.compiler.c.checker_base import FunctionState, Refused
 from ebpf.compiler.c.checker_stmt import StmtChecker, falls_through
-from ebpf.compiler.c.conversions import POISON, decayed, is_void, unqualified
+from ebpf.compiler.c.conversions import POISON, decayed, is_integer, is_void
 from ebpf.compiler.c.scopes import Scope
 from ebpf.compiler.c.source import TooManyErrors
 
@@ -309,6 +309,7 @@ class Checker(StmtChecker):
             if extra is not None:
                 self.body(decl, node, extra.parameters, extra.locals)
                 return
+            t = decl.type
         parameters = []
         for p, pt in zip(node.type.parameters or (), t.parameters, strict=True):
             v = tree.Variable(p.name or "", pt, "parameter", p.loc, p.end)
@@ -328,6 +329,9 @@ class Checker(StmtChecker):
         decl.context = decl.linkage == "program"
         self.body(decl, node, parameters, locals)
 
+    def _written_void(self, node: ast.FunctionDef) -> bool:
+        return isinstance(node.type.result, ast.BuiltinType) and node.type.result.name == "void"
+
     def body(self, decl: tree.FunctionDecl, node: ast.FunctionDef, parameters: list[tree.Variable],
              locals: list[tuple[tree.Variable, tree.Expr | None]]) -> None:
         """Check a function's body. ``locals`` are made before it, initialised only if the body names them."""
@@ -336,6 +340,7 @@ class Checker(StmtChecker):
         if not is_void(result) and isinstance(inner := C.strip(result), C.Record) and not inner.ensure_complete():
             self.incomplete(node, inner)
         self.function = state = FunctionState(decl)
+        state.returns_zero = decl.linkage == "program" and self._written_void(node)
         self.scope = Scope(self.file_scope)
         try:
             for v in parameters:
@@ -352,12 +357,13 @@ class Checker(StmtChecker):
             self.scope = Scope(self.scope)
             body = tree.Block(node.body.loc, node.body.end, self.block_items(node.body.items))
             self.resolve_gotos()
-            if not is_void(result) and falls_through(body) and self.diagnostics.error_count == before:
-                if decl.linkage == "program" or decl.name == "main":
-                    self.warn("C0231", ast.Node(node.body.end - 1, node.body.end), f"`{decl.name}` may end without a value",
-                              helps=["end it with `return 0;`"])
-                else:
-                    self.warn("C0231", ast.Node(node.body.end - 1, node.body.end), f"`{decl.name}` may end without its value")
+            if not is_void(result) and falls_through(body):
+                closing = ast.Node(node.body.end - 1, node.body.end)
+                if self.diagnostics.error_count == before and not self._written_void(node):
+                    helps = ["end it with `return 0;`"] if decl.linkage == "program" else []
+                    self.warn("C0231", closing, f"`{decl.name}` may end without a value", helps=helps)
+                if decl.linkage == "program" and is_integer(result):  # the kernel wants one
+                    body.items.append(tree.Return(closing.loc, closing.end, self.int_const(closing, 0, result)))
             first: list[tree.Stmt] = []
             for v, value in locals:
                 if id(v) in state.used:

@@ -33,7 +33,7 @@ class Refused(Exception):
 class FunctionState:
     """What is known of the function that is being checked."""
 
-    __slots__ = ("decl", "gotos", "labels", "loops", "result", "returns_value", "switches", "used")
+    __slots__ = ("decl", "gotos", "labels", "loops", "result", "returns_zero", "switches", "used")
 
     def __init__(self, decl: tree.FunctionDecl) -> None:
         self.decl = decl
@@ -43,7 +43,7 @@ class FunctionState:
         self.loops = 0
         self.switches: list[SwitchState] = []
         self.used: set[int] = set()  # ids of the variables that the body names
-        self.returns_value = False
+        self.returns_zero = False  # a program written as `void`
 
 
 class SwitchState:

@@ -164,23 +164,27 @@ class ExprChecker(TypeChecker):
         from ebpf.abi.constants import lookup_constant
         from ebpf.compiler.c.kernel_types import ABI_ARCH
 
-        if name not in _UNSTABLE:
-            version = self.facts.kernel_version
-            value = lookup_constant(name, arch=ABI_ARCH.get(self.facts.arch, self.facts.arch), kernel=(version >> 16, version >> 8 & 255))
-            if isinstance(value, int):
-                kind = C.INT if -(1 << 31) <= value < 1 << 31 else C.UINT if 0 <= value < 1 << 32 else C.LONG if value < 1 << 63 else C.ULONG
-                return tree.IntConst(kind, node.loc, node.end, value)
-            if value is not None:
-                from ebpf.compiler.c.kernel_declarations import parse_expression
+        if name in _UNSTABLE and (moved := self._enumerator(node)) is not None:
+            return moved
+        version = self.facts.kernel_version
+        value = lookup_constant(name, arch=ABI_ARCH.get(self.facts.arch, self.facts.arch), kernel=(version >> 16, version >> 8 & 255))
+        if isinstance(value, int):
+            kind = C.INT if -(1 << 31) <= value < 1 << 31 else C.UINT if 0 <= value < 1 << 32 else C.LONG if value < 1 << 63 else C.ULONG
+            return tree.IntConst(kind, node.loc, node.end, value)
+        if value is not None:
+            from ebpf.compiler.c.kernel_declarations import parse_expression
 
-                parsed = parse_expression(value, node)
-                if parsed is not None:
-                    return self.expr(parsed)
-        found = self.kernel.enumerator(name)
-        if found is not None:
-            enum, number = found
-            return tree.IntConst(C.INT if -(1 << 31) <= number < 1 << 31 else enum.underlying, node.loc, node.end, number)
-        return None
+            parsed = parse_expression(value, node)
+            if parsed is not None:
+                return self.expr(parsed)
+        return self._enumerator(node)
+
+    def _enumerator(self, node: ast.Name) -> tree.Expr | None:
+        found = self.kernel.enumerator(node.name)
+        if found is None:
+            return None
+        enum, number = found
+        return tree.IntConst(C.INT if -(1 << 31) <= number < 1 << 31 else enum.underlying, node.loc, node.end, number)
 
     def unknown_name(self, node: ast.Name) -> None:
         from ebpf.abi.constants import constant_names

@@ -223,6 +223,8 @@ class StmtChecker(InitChecker):
     def return_stmt(self, node: ast.Return) -> tree.Stmt:
         result = self.current.result
         if node.value is None:
+            if self.current.returns_zero:
+                return tree.Return(node.loc, node.end, self.int_const(node, 0, result))
             if not is_void(result):
                 self.error("C0206", node, f"`{self.current.decl.name}` returns {self.words(result)}, so `return` needs a value")
                 return tree.Return(node.loc, node.end, self.poison(node))

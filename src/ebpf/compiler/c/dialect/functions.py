@@ -9,6 +9,7 @@ from ebpf.compiler.c import types as C
 from ebpf.compiler.c.builtins import Handler, take
 from ebpf.compiler.c.builtins_trace import argument_values, check_format
 from ebpf.compiler.c.conversions import is_pointer
+from ebpf.compiler.c.dialect.library import LIBRARY
 
 if TYPE_CHECKING:
     from ebpf.compiler.c.checker_expr import ExprChecker
@@ -89,10 +90,8 @@ def _library(name: str) -> Handler:
 
 
 FUNCTIONS: dict[str, Handler] = {
-    "bpf_trace_printk": _trace_printk, "bpf_num_cpus": _num_cpus, "load_byte": _load("load_byte", C.UCHAR),
+    **{n: _library(n) for n in LIBRARY}, "bpf_trace_printk": _trace_printk, "bpf_num_cpus": _num_cpus, "load_byte": _load("load_byte", C.UCHAR),
     "load_half": _load("load_half", C.USHORT), "load_word": _load("load_word", C.UINT), "load_dword": _load_dword,
-    "bpf_usdt_readarg": _usdt, "bpf_usdt_readarg_p": _usdt, "bpf_log2": _library("bpf_log2"), "bpf_log2l": _library("bpf_log2l"),
-    "log2l": _library("bpf_log2l"), "log2": _library("bpf_log2"), "incr_cksum_l3": _library("incr_cksum_l3"),
-    "incr_cksum_l4": _library("incr_cksum_l4"), "bpf_perf_prog_read_value": _renamed("bpf_perf_prog_read_value"),
-    "skb_get_rx_queue": _library("skb_get_rx_queue"), "skb_rx_queue_recorded": _library("skb_rx_queue_recorded"),
+    "bpf_usdt_readarg": _usdt, "bpf_usdt_readarg_p": _usdt, "log2l": _library("bpf_log2l"), "log2": _library("bpf_log2"),
+    "bpf_perf_prog_read_value": _renamed("bpf_perf_prog_read_value"),
 }

@@ -65,8 +65,8 @@ def unpack(c: Checker, decl: tree.FunctionDecl, node: ast.FunctionDef) -> Unpack
         decl.section = section_of(decl)
     decl.context = bool(decl.type.parameters)
     written = node.type.parameters or []
-    if is_void(decl.type.result):
-        c.error("C0404", node, f"program `{decl.name}` has to return a number", helps=["make it `int`"])
+    if is_void(decl.type.result):  # as BCC allows: it returns 0
+        decl.type = C.Function(C.INT, decl.type.parameters, False, decl.type.names)
     if len(written) <= 1:
         return None
     if len(written) > MOST_PARAMETERS:
