@@ -1,7 +1,8 @@
 """What every test shares: the privilege rules of this machine's own kernel, and the summary of what was left out.
 
 A test marked ``kernel`` may load, verify, test-run and attach to what it created itself, never to the whole machine. It
-need not ask beforehand whether it may: NotSupported, and PrivilegeError for whoever lacks the capabilities, skip it.
+need not ask beforehand whether it may: NotSupported skips it, and so does, in any test, PrivilegeError for whoever lacks
+the capabilities.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -29,20 +30,36 @@ def _almighty() -> bool:
     return os.geteuid() == 0 and bool(held >> _CAP_SYS_ADMIN & 1)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    if item.get_closest_marker("kernel") is None:
-        return (yield)
+def _skipping(item: pytest.Item) -> Generator[None, object, object]:
     from ebpf.errors import NotSupported, PrivilegeError
 
     try:
         return (yield)
     except NotSupported as error:
+        if item.get_closest_marker("kernel") is None:
+            raise
         pytest.skip(f"this kernel: {error.message}")
     except PrivilegeError as error:
         if _almighty():
             raise
         pytest.skip(f"kernel tests: not privileged ({', '.join(error.needs) or 'run as root'})")
+
+
+@pytest.fixture
+def privileged() -> None:
+    """For tests whose child processes or probes meet the refusal where no exception of ours reaches pytest."""
+    if not _almighty():
+        pytest.skip("kernel tests: not privileged (run as root)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping(item))  # fixtures load programs, too
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping(item))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -323,6 +323,7 @@ def run_script(tmp_path: Path, text: str, patch: bool = True) -> subprocess.Comp
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("privileged")
 def test_an_uncaught_error_is_told_without_our_internals(tmp_path: Path) -> None:
     done = run_script(tmp_path, """
         from bcc import BPF

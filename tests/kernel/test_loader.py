@@ -63,6 +63,7 @@ def test_subprograms_and_maps() -> None:
         assert loaded.programs["main"].info().map_ids == (loaded.maps["m"].info().id,)
 
 
+@pytest.mark.usefixtures("privileged")
 def test_kernel_symbols_by_name() -> None:
     from ebpf.kernel.symbols import kernel_symbols
 

@@ -228,6 +228,7 @@ def test_long_logs_come_whole() -> None:
     assert "R9 !read_ok" in caught.value.log
 
 
+@pytest.mark.usefixtures("privileged")
 def test_features_agree_with_each_other() -> None:
     answers = {name: features.have(name) for name in features.FEATURES}
     assert answers["prog_name"] and answers["global_data"]
@@ -480,6 +481,7 @@ def test_cgroup() -> None:
         group.rmdir()
 
 
+@pytest.mark.usefixtures("privileged")
 def test_nothing_stays_after_sigkill() -> None:
     script = """
 import os, sys, time
