@@ -268,12 +268,15 @@ class BPF(Attaching):
         return self.trace_open(nonblocking).read_fields(nonblocking)
 
     def trace_print(self, fmt: str | None = None) -> None:
-        """Print what programs print, until Ctrl-C; ``fmt`` is a format for the fields (``"pid {1}, msg = {5}"``)."""
+        """Print what programs print, until Ctrl-C; ``fmt`` is a format for the fields (``"pid {1}, msg = {5}"``).
+
+        Kernels since 5.9 end each message with a newline of their own; the empty line after one that brought its own
+        is left out.
+        """
         while True:
-            if fmt:
-                print(fmt.format(*self.trace_fields()), flush=True)
-            else:
-                print(self.trace_readline(), flush=True)
+            line = fmt.format(*self.trace_fields()) if fmt else self.trace_readline()
+            if line:
+                print(line, flush=True)
 
     # ---- events ----
 

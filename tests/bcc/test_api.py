@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -333,6 +334,26 @@ def test_an_uncaught_error_is_told_without_our_internals(tmp_path: Path) -> None
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "no map called 'cuonts'" in done.stderr and "did you mean 'counts'" in done.stderr
     assert 'b["cuonts"].items()  # here' in done.stderr and "script.py:" in done.stderr
+
+
+@pytest.mark.kernel
+def test_ctrl_c_in_our_calls_ends_a_script_quietly_and_elsewhere_as_ever(tmp_path: Path) -> None:
+    text = """
+        import os, signal, threading
+        from bcc import BPF
+        b = BPF(text="x")
+        b["ring"].open_ring_buffer(lambda *_: None)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            b.ring_buffer_poll()
+        except KeyboardInterrupt:
+            print("caught", flush=True)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        """
+    quiet = run_script(tmp_path, textwrap.dedent(text) + "b.ring_buffer_poll()\n")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (-signal.SIGINT, "caught\n", "")
+    loud = run_script(tmp_path, textwrap.dedent(text) + "signal.pause()\n")
+    assert loud.returncode == -signal.SIGINT and "KeyboardInterrupt" in loud.stderr
 
 
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
