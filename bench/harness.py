@@ -76,8 +76,10 @@ class Run:
 
 def run_process(command: Sequence[str], env: Mapping[str, str] | None = None) -> Run:
     """Run ``command`` to its end. Raises `RuntimeError` with its output if it fails."""
+    # "Warm" includes Python's own bytecode, whatever this session's environment says about writing it.
+    whole = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | dict(env or {})
     start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, text=True,
+    process = subprocess.Popen(command, env=whole, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     output = process.stdout.read()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ebpf.errors import UsageError
 
@@ -12,15 +11,7 @@ DIALECTS = ("auto", "bcc", "libbpf")
 CPUS = ("v1", "v2", "v3", "v4")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """``dialect``: ``"bcc"`` (map macros and methods, reads through kernel pointers), ``"libbpf"`` (C as clang takes it),
-    or ``"auto"``, which looks at the text. ``mcpu``: the instruction set, by clang's names; every kernel since 5.10 runs ``"v3"``, 6.6 and
-    later run ``"v4"``. ``defines`` are ``"NAME"`` or ``"NAME=value"``; ``include_dirs`` are searched for ``#include "file"``.
-    ``arch`` (``"x86"``, ``"arm64"``) names the registers of ``PT_REGS_PARM1`` and its sisters; None means the facts' own.
-    ``opt_level``: 1, 2 or 3; BPF needs an optimiser, so there is no 0.
-    """
-
+class _Options(NamedTuple):
     dialect: Dialect = "auto"
     mcpu: str = "v3"
     defines: tuple[str, ...] = ()
@@ -28,10 +19,25 @@ class Options:
     opt_level: int = 2
     arch: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.dialect not in DIALECTS:
-            raise UsageError(f"dialect={self.dialect!r} is not one of {', '.join(DIALECTS)}")
-        if self.mcpu not in CPUS:
-            raise UsageError(f"mcpu={self.mcpu!r} is not one of {', '.join(CPUS)}")
-        if self.opt_level not in (1, 2, 3):
-            raise UsageError(f"opt_level={self.opt_level!r} is not 1, 2 or 3")
+
+class Options(_Options):
+    """``dialect``: ``"bcc"`` (map macros and methods, reads through kernel pointers), ``"libbpf"`` (C as clang takes
+    it), or ``"auto"``, which looks at the text. ``mcpu``: the instruction set, by clang's names; every kernel since
+    5.10 runs ``"v3"``, 6.6 and later run ``"v4"``. ``defines`` are ``"NAME"`` or ``"NAME=value"``; ``include_dirs``
+    are searched for ``#include "file"``.
+    ``arch`` (``"x86"``, ``"arm64"``) names the registers of ``PT_REGS_PARM1`` and its sisters; None means the facts'
+    own.
+    ``opt_level``: 1, 2 or 3; BPF needs an optimiser, so there is no 0.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, dialect: Dialect = "auto", mcpu: str = "v3", defines: tuple[str, ...] = (),
+                include_dirs: tuple[str, ...] = (), opt_level: int = 2, arch: str | None = None) -> Options:
+        if dialect not in DIALECTS:
+            raise UsageError(f"dialect={dialect!r} is not one of {', '.join(DIALECTS)}")
+        if mcpu not in CPUS:
+            raise UsageError(f"mcpu={mcpu!r} is not one of {', '.join(CPUS)}")
+        if opt_level not in (1, 2, 3):
+            raise UsageError(f"opt_level={opt_level!r} is not 1, 2 or 3")
+        return super().__new__(cls, dialect, mcpu, defines, include_dirs, opt_level, arch)

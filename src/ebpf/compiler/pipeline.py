@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
 from ebpf.compiler.options import Options
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from ebpf.diagnostics import Diagnostic
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """A finished object and what the compiler had to say about the source: warnings, in order."""
 
     elf: bytes

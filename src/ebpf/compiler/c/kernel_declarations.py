@@ -1,11 +1,12 @@
-"""C text of our own tables → types and expressions: context structs where there is no BTF, constants that are expressions."""
+"""C text of our own tables → types and expressions: context structs where there is no BTF, constants that are
+expressions.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, types as C
 
 if TYPE_CHECKING:
     from ebpf.compiler.c.kernel_types import KernelTypes
@@ -34,11 +35,17 @@ def parse_record(record: C.Record, text: str, kernel: KernelTypes) -> None:
     checker = Checker(SourceMap(), kernel._facts, None, "<table>")
     checker.kernel = kernel
     for item in unit.items:
-        if isinstance(item, (ast.TypeDecl, ast.VarDecl)) and isinstance(item.type, ast.RecordType) and item.type.tag == record.tag:
-            checker.own_tags[record.kind, item.type.tag] = item.type
+        if isinstance(item, ast.TypeDecl) and isinstance(item.type, ast.RecordType) and item.type.tag == record.tag:
+            assert record.tag is not None
+            checker.own_tags[record.kind, record.tag] = item.type
             made = checker.type_of(item.type)
             assert isinstance(made, C.Record)
-            record.fields, record.size, record.align, record.complete = made.fields, made.size, made.align, made.complete
+            record.fields, record.size, record.align, record.complete = (
+                made.fields,
+                made.size,
+                made.align,
+                made.complete,
+            )
 
 
 def parse_expression(text: str, at: ast.Node) -> ast.Expr | None:
@@ -58,7 +65,7 @@ def parse_expression(text: str, at: ast.Node) -> ast.Expr | None:
 def _move(node: object, at: ast.Node) -> None:
     if isinstance(node, ast.Node):
         node.loc, node.end = at.loc, at.end
-        for name in type(node).__slots__:
+        for name in type(node)._fields:
             _move(getattr(node, name), at)
     elif isinstance(node, list):
         for n in node:

@@ -9,15 +9,15 @@ value; an lvalue becomes a value only through
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ebpf.compiler.c.nodes import NodeBase, field
 
 if TYPE_CHECKING:
     from ebpf.compiler.c.types import CType, Field, Function
 
 
-@dataclass(slots=True, eq=False)
-class Expr:
+class Expr(NodeBase):
     type: CType
     loc: int
     end: int
@@ -26,8 +26,7 @@ class Expr:
 # --------------------------------------------------------------------------------------------------------- things
 
 
-@dataclass(slots=True, eq=False)
-class Variable:
+class Variable(NodeBase):
     """A local variable, a parameter or a global; identity is the variable.
 
     ``kind``: ``"local"``, ``"parameter"``, ``"global"``, ``"extern"`` (``.ksyms``/``.kconfig`` by ``section``).
@@ -48,8 +47,7 @@ class Variable:
     tags: tuple[str, ...] = ()  # BTF declaration tags
 
 
-@dataclass(slots=True, eq=False)
-class FunctionDecl:
+class FunctionDecl(NodeBase):
     """A function of the program, or an extern one (kfunc: ``body`` is None, ``section`` ``".ksyms"``)."""
 
     name: str
@@ -67,8 +65,7 @@ class FunctionDecl:
     tags: tuple[tuple[int, str], ...] = ()  # (parameter index or -1, BTF declaration tag)
 
 
-@dataclass(slots=True, eq=False)
-class Unit:
+class Unit(NodeBase):
     """A whole program. Maps are globals in section ``.maps``, the licence one in ``license``: the dialects end in
     the same form.
 
@@ -86,35 +83,30 @@ class Unit:
 # --------------------------------------------------------------------------------------------------------- values
 
 
-@dataclass(slots=True, eq=False)
 class IntConst(Expr):
     """An integer (or null pointer, or enumerator) of ``type``; ``value`` is already reduced to it."""
 
     value: int
 
 
-@dataclass(slots=True, eq=False)
 class StringConst(Expr):
     """An lvalue of type ``char[n]`` in read-only data; ``value`` includes the closing NUL."""
 
     value: bytes
 
 
-@dataclass(slots=True, eq=False)
 class VarRef(Expr):
     """An lvalue: a variable."""
 
     variable: Variable
 
 
-@dataclass(slots=True, eq=False)
 class FunctionRef(Expr):
     """A function designator (type `Function`); only called, or converted by ``Convert("function")``."""
 
     function: FunctionDecl
 
 
-@dataclass(slots=True, eq=False)
 class Deref(Expr):
     """An lvalue: what ``pointer`` points to. ``volatile`` accesses are never merged or dropped."""
 
@@ -122,7 +114,6 @@ class Deref(Expr):
     volatile: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class Member(Expr):
     """An lvalue: field ``field`` of the record lvalue ``base`` (anonymous levels are Members of their own).
 
@@ -135,7 +126,6 @@ class Member(Expr):
     relocatable: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class ElementOf(Expr):
     """An lvalue: element ``index`` (a 64-bit integer value) of the array lvalue ``base``; keeps arrays visible for
     CO-RE paths.
@@ -146,7 +136,6 @@ class ElementOf(Expr):
     relocatable: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class RecordValueMember(Expr):
     """A value: field ``field`` of a record *value* (``f().a``, a ProbeRead of a record)."""
 
@@ -154,14 +143,12 @@ class RecordValueMember(Expr):
     field: Field
 
 
-@dataclass(slots=True, eq=False)
 class AddressOf(Expr):
     """A pointer to the lvalue (or function designator) ``operand``."""
 
     operand: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Convert(Expr):
     """One conversion. ``kind``:
 
@@ -175,7 +162,6 @@ class Convert(Expr):
     operand: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Unary(Expr):
     """``-``, ``~`` on a promoted integer (already converted to ``type``), ``!`` on a scalar (type int)."""
 
@@ -183,7 +169,6 @@ class Unary(Expr):
     operand: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Binary(Expr):
     """Arithmetic ``+ - * / % & | ^`` with both operands of ``type``; shifts (right operand of any integer type);
     comparisons ``== != < <= > >=`` of two operands of one integer or pointer type, giving int. Signedness is the
@@ -194,7 +179,6 @@ class Binary(Expr):
     right: Expr
 
 
-@dataclass(slots=True, eq=False)
 class PointerAdd(Expr):
     """``pointer + index`` (or minus if ``negative``) in elements of ``pointer``'s target; ``index`` is a 64-bit
     integer. void and functions count 1.
@@ -205,7 +189,6 @@ class PointerAdd(Expr):
     negative: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class PointerDiff(Expr):
     """``left - right`` in elements of ``size`` bytes, type long."""
 
@@ -214,7 +197,6 @@ class PointerDiff(Expr):
     size: int
 
 
-@dataclass(slots=True, eq=False)
 class Logical(Expr):
     """``&&``, ``||``: scalars in, int 0 or 1 out, right side evaluated only when needed."""
 
@@ -223,7 +205,6 @@ class Logical(Expr):
     right: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Conditional(Expr):
     """Both branches have ``type``. ``then`` is None for GNU's ``a ?: b``: then ``condition`` has ``type`` itself and
     is evaluated once.
@@ -234,13 +215,11 @@ class Conditional(Expr):
     otherwise: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Comma(Expr):
     left: Expr
     right: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Assign(Expr):
     """``target = value``; the value (of ``target``'s type; records too) is the expression's."""
 
@@ -248,7 +227,6 @@ class Assign(Expr):
     value: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Update(Expr):
     """``target op= value``, ``++``, ``--``, with ``target``'s address evaluated once.
 
@@ -265,7 +243,6 @@ class Update(Expr):
     postfix: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class CallHelper(Expr):
     """A call of kernel helper number ``helper``; up to five scalar or pointer arguments."""
 
@@ -274,7 +251,6 @@ class CallHelper(Expr):
     args: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class CallFunction(Expr):
     """A call of one of the program's functions (record arguments and results allowed only where it is inlined) or of
     a kfunc.
@@ -284,7 +260,6 @@ class CallFunction(Expr):
     args: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class CallPointer(Expr):
     """A call through a function pointer value (callx; or a helper called through a pointer constant)."""
 
@@ -292,7 +267,6 @@ class CallPointer(Expr):
     args: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class ProbeRead(Expr):
     """A value of ``type`` read from kernel (or user) memory at ``address`` by helper ``helper``: a zeroed temporary
     is filled and its value taken.
@@ -307,7 +281,6 @@ class ProbeRead(Expr):
     unit_bytes: int = 0
 
 
-@dataclass(slots=True, eq=False)
 class Builtin(Expr):
     """A compiler builtin by name with checked arguments.
 
@@ -326,7 +299,6 @@ class Builtin(Expr):
     args: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class CoreInfo(Expr):
     """A CO-RE question, answered at load. ``kind``:
 
@@ -342,7 +314,6 @@ class CoreInfo(Expr):
     enumerator: str | None = None
 
 
-@dataclass(slots=True, eq=False)
 class CoreBitfield(Expr):
     """The value of a relocatable bit-field or scalar read through CO-RE's shifts (``BPF_CORE_READ_BITFIELD[_PROBED]``);
     ``helper`` is the probe read to use, or 0 for direct loads."""
@@ -351,7 +322,6 @@ class CoreBitfield(Expr):
     helper: int = 0
 
 
-@dataclass(slots=True, eq=False)
 class StatementExpr(Expr):
     """GNU's ``({ … })``; ``value`` is the last expression or None (type void), evaluated in the block's scope after
     ``body``.
@@ -361,14 +331,12 @@ class StatementExpr(Expr):
     value: Expr | None
 
 
-@dataclass(slots=True, eq=False)
 class CompoundLiteral(Expr):
     """An lvalue: a fresh variable (local or global by its kind) initialised by ``variable.init`` when evaluated."""
 
     variable: Variable
 
 
-@dataclass(slots=True, eq=False)
 class Temporary(Expr):
     """A value used more than once: ``value`` is evaluated at the first node met at run time in program order and
     shared by identity.
@@ -382,8 +350,7 @@ class Temporary(Expr):
 # --------------------------------------------------------------------------------------------------- initialisers
 
 
-@dataclass(slots=True, eq=False)
-class InitPart:
+class InitPart(NodeBase):
     """``value`` goes to ``offset`` bytes from the start of the object (or into the bit-field ``field`` of the record
     there).
     """
@@ -393,8 +360,7 @@ class InitPart:
     field: Field | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Initializer:
+class Initializer(NodeBase):
     """All of an object: zero first (unless ``whole``), then each part in order of writing.
 
     A scalar has one part at 0. A ``char`` array from a string has one part with a `StringConst`, padded with zeroes
@@ -411,18 +377,15 @@ class Initializer:
 # ------------------------------------------------------------------------------------------------------ statements
 
 
-@dataclass(slots=True, eq=False)
-class Stmt:
+class Stmt(NodeBase):
     loc: int
     end: int
 
 
-@dataclass(slots=True, eq=False)
 class Block(Stmt):
     items: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class Declare(Stmt):
     """A local comes to life; initialised each time control passes if ``init`` is set (``variable.init`` is not used
     for locals).
@@ -432,12 +395,10 @@ class Declare(Stmt):
     init: Initializer | None
 
 
-@dataclass(slots=True, eq=False)
 class Evaluate(Stmt):
     expr: Expr
 
 
-@dataclass(slots=True, eq=False)
 class If(Stmt):
     """``condition`` is any scalar value, here and in loops."""
 
@@ -446,7 +407,6 @@ class If(Stmt):
     otherwise: Stmt | None
 
 
-@dataclass(slots=True, eq=False)
 class Loop(Stmt):
     """All three loops: [``init``]; test ``condition`` (first time too unless ``test_last``); ``body``; ``step``.
 
@@ -461,7 +421,6 @@ class Loop(Stmt):
     unroll: int | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Switch(Stmt):
     """``value`` is an integer; ``cases`` in ``body`` are `CaseLabel`s of this switch, at any depth."""
 
@@ -471,7 +430,6 @@ class Switch(Stmt):
     default: CaseLabel | None
 
 
-@dataclass(slots=True, eq=False)
 class CaseLabel(Stmt):
     """A place a switch jumps to: values ``low`` to ``high`` inclusive (of the switch's type), or the default if
     ``low`` is None.
@@ -481,37 +439,31 @@ class CaseLabel(Stmt):
     high: int | None
 
 
-@dataclass(slots=True, eq=False)
 class Label(Stmt):
     """A goto's target; identity is the label."""
 
     name: str
 
 
-@dataclass(slots=True, eq=False)
 class Goto(Stmt):
     target: Label
 
 
-@dataclass(slots=True, eq=False)
 class Break(Stmt):
     pass
 
 
-@dataclass(slots=True, eq=False)
 class Continue(Stmt):
     pass
 
 
-@dataclass(slots=True, eq=False)
 class Return(Stmt):
     """``value`` already has the function's result type."""
 
     value: Expr | None
 
 
-@dataclass(slots=True, eq=False)
-class AsmOperand:
+class AsmOperand(NodeBase):
     """``constraint`` as written; an output (``=``, ``+``) is an lvalue, an input a value."""
 
     name: str | None
@@ -519,7 +471,6 @@ class AsmOperand:
     expr: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Asm(Stmt):
     template: str
     outputs: list[AsmOperand]

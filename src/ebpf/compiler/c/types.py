@@ -7,8 +7,9 @@ A record that came from the kernel's BTF is filled in when its members are first
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ebpf.compiler.c.nodes import NodeBase, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,8 +81,7 @@ class Typedef:
         self.name, self.type, self.align = name, type, align
 
 
-@dataclass(slots=True, eq=False)
-class Field:
+class Field(NodeBase):
     """A member. Offsets are in bits from the start of its record; ``bit_size`` is 0 unless it is a bit-field.
 
     ``name`` is None for an anonymous record member (look through it) or a nameless bit-field.
@@ -96,8 +96,7 @@ class Field:
     loc: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Record:
+class Record(NodeBase):
     """A struct or union. ``fields`` is empty until complete; `ensure_complete` fills in one that came from BTF."""
 
     kind: str  # "struct" | "union"
@@ -133,8 +132,7 @@ class Record:
         return None
 
 
-@dataclass(slots=True, eq=False)
-class Enum:
+class Enum(NodeBase):
     """``underlying`` is the integer type that holds it; ``values`` in order of declaration."""
 
     tag: str | None
