@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import SIZE_T, Refused
 from ebpf.compiler.c.checker_expr import ExprChecker
 from ebpf.compiler.c.constexpr import address, evaluate
@@ -64,7 +63,9 @@ def take(checker: ExprChecker, node: ast.Call, count: int, most: int | None = No
     if not count <= len(node.args) <= most:
         name = node.function.name if isinstance(node.function, ast.Name) else "this"
         wanted = str(count) if most == count else f"{count} to {most}" if most < 99 else f"at least {count}"
-        checker.refuse("C0209", node, f"`{name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}")
+        checker.refuse(
+            "C0209", node, f"`{name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}"
+        )
     return node.args
 
 
@@ -96,13 +97,24 @@ def _memory(name: str) -> Handler:
     def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
         a, b, n = take(c, node, 3)
         first = pointer_arg(c, a, f"the first argument of `{name}`")
-        second = c.fit(c.value(b), C.INT, b, "passed as") if name == "memset" else pointer_arg(c, b, f"the second argument of `{name}`")
+        second = (
+            c.fit(c.value(b), C.INT, b, "passed as")
+            if name == "memset"
+            else pointer_arg(c, b, f"the second argument of `{name}`")
+        )
         size = c.fit(c.value(n), SIZE_T, n, "passed as")
         if evaluate(size) is not None:
             size = c.int_const(n, evaluate(size) or 0, SIZE_T)
-        if c.bcc is not None and name in ("memcpy", "memmove", "memcmp") and c.bcc.external_depth(second) == 0 and name != "memcmp":
+        if (
+            c.bcc is not None
+            and name in ("memcpy", "memmove", "memcmp")
+            and c.bcc.external_depth(second) == 0
+            and name != "memcmp"
+        ):
             return c.bcc.copy_from_kernel(c, first, second, size, node)
-        return tree.Builtin(C.INT if name == "memcmp" else C.Pointer(C.VOID), node.loc, node.end, name, [first, second, size])
+        return tree.Builtin(
+            C.INT if name == "memcmp" else C.Pointer(C.VOID), node.loc, node.end, name, [first, second, size]
+        )
 
     return handle
 
@@ -257,18 +269,41 @@ def _container_of(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 # __sync name → (our name, has a value). A row of arguments is (pointer, value...).
 _SYNC = {
-    "fetch_and_add": "atomic_add", "fetch_and_sub": "atomic_sub", "fetch_and_and": "atomic_and", "fetch_and_or": "atomic_or",
-    "fetch_and_xor": "atomic_xor", "fetch_and_nand": "atomic_nand", "add_and_fetch": "atomic_add_fetch",
-    "sub_and_fetch": "atomic_sub_fetch", "and_and_fetch": "atomic_and_fetch", "or_and_fetch": "atomic_or_fetch",
-    "xor_and_fetch": "atomic_xor_fetch", "lock_test_and_set": "atomic_exchange", "val_compare_and_swap": "atomic_compare_exchange",
-    "bool_compare_and_swap": "bool", "synchronize": "fence", "lock_release": "release",
+    "fetch_and_add": "atomic_add",
+    "fetch_and_sub": "atomic_sub",
+    "fetch_and_and": "atomic_and",
+    "fetch_and_or": "atomic_or",
+    "fetch_and_xor": "atomic_xor",
+    "fetch_and_nand": "atomic_nand",
+    "add_and_fetch": "atomic_add_fetch",
+    "sub_and_fetch": "atomic_sub_fetch",
+    "and_and_fetch": "atomic_and_fetch",
+    "or_and_fetch": "atomic_or_fetch",
+    "xor_and_fetch": "atomic_xor_fetch",
+    "lock_test_and_set": "atomic_exchange",
+    "val_compare_and_swap": "atomic_compare_exchange",
+    "bool_compare_and_swap": "bool",
+    "synchronize": "fence",
+    "lock_release": "release",
 }
 _ATOMIC = {
-    "fetch_add": "atomic_add", "fetch_sub": "atomic_sub", "fetch_and": "atomic_and", "fetch_or": "atomic_or",
-    "fetch_xor": "atomic_xor", "fetch_nand": "atomic_nand", "add_fetch": "atomic_add_fetch", "sub_fetch": "atomic_sub_fetch",
-    "and_fetch": "atomic_and_fetch", "or_fetch": "atomic_or_fetch", "xor_fetch": "atomic_xor_fetch",
-    "exchange_n": "atomic_exchange", "load_n": "atomic_load", "store_n": "atomic_store", "compare_exchange_n": "compare",
-    "thread_fence": "fence", "signal_fence": "fence",
+    "fetch_add": "atomic_add",
+    "fetch_sub": "atomic_sub",
+    "fetch_and": "atomic_and",
+    "fetch_or": "atomic_or",
+    "fetch_xor": "atomic_xor",
+    "fetch_nand": "atomic_nand",
+    "add_fetch": "atomic_add_fetch",
+    "sub_fetch": "atomic_sub_fetch",
+    "and_fetch": "atomic_and_fetch",
+    "or_fetch": "atomic_or_fetch",
+    "xor_fetch": "atomic_xor_fetch",
+    "exchange_n": "atomic_exchange",
+    "load_n": "atomic_load",
+    "store_n": "atomic_store",
+    "compare_exchange_n": "compare",
+    "thread_fence": "fence",
+    "signal_fence": "fence",
 }
 
 
@@ -293,7 +328,9 @@ def _atomic_handler(name: str) -> Handler | None:
         if kind == "atomic_load":
             return tree.Builtin(t, node.loc, node.end, kind, [pointer])
         if kind == "release":
-            return tree.Builtin(C.VOID, node.loc, node.end, "atomic_store", [pointer, c.fit(c.int_const(node, 0), t, node, "stored as")])
+            return tree.Builtin(
+                C.VOID, node.loc, node.end, "atomic_store", [pointer, c.fit(c.int_const(node, 0), t, node, "stored as")]
+            )
         values = []
         for a in args[1:wanted]:
             e = c.value(a)
@@ -332,9 +369,16 @@ def _compare_exchange(c: ExprChecker, node: ast.Call, through_pointer: bool) -> 
     old = tree.Builtin(t, node.loc, node.end, "atomic_compare_exchange", [pointer, c.load_of(wanted, node), new])
     same = tree.Binary(C.INT, node.loc, node.end, "==", c.load_of(found, node), c.load_of(wanted, node))
     store = tree.Evaluate(node.loc, node.end, tree.Assign(t, node.loc, node.end, at, c.load_of(found, node)))
-    return c.statements(node, [
-        c.declare(place, where), c.declare(wanted, before), c.declare(found, old),
-        tree.If(node.loc, node.end, tree.Unary(C.INT, node.loc, node.end, "!", same), store, None)], cast(same, C.BOOL))
+    return c.statements(
+        node,
+        [
+            c.declare(place, where),
+            c.declare(wanted, before),
+            c.declare(found, old),
+            tree.If(node.loc, node.end, tree.Unary(C.INT, node.loc, node.end, "!", same), store, None),
+        ],
+        cast(same, C.BOOL),
+    )
 
 
 def _suffixed(name: str) -> Handler | None:
@@ -356,20 +400,45 @@ def _noop(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 BUILTINS: dict[str, Handler] = {
     **{f"__builtin_{n}": _memory(n) for n in ("memcpy", "memmove", "memset", "memcmp")},
-    "__builtin_bcmp": _memory("memcmp"), "memcpy": _memory("memcpy"), "memset": _memory("memset"),
-    "memmove": _memory("memmove"), "memcmp": _memory("memcmp"), "__memcpy": _memory("memcpy"),
+    "__builtin_bcmp": _memory("memcmp"),
+    "memcpy": _memory("memcpy"),
+    "memset": _memory("memset"),
+    "memmove": _memory("memmove"),
+    "memcmp": _memory("memcmp"),
+    "__memcpy": _memory("memcpy"),
     **{f"__builtin_bswap{n}": _bswap(n) for n in (16, 32, 64)},
-    "__builtin_expect": _expect, "__builtin_expect_with_probability": _expect, "__builtin_constant_p": _constant_p,
-    "__builtin_unreachable": _nothing("unreachable"), "__builtin_trap": _nothing("trap"), "__builtin_debugtrap": _nothing("trap"),
-    "__builtin_ctz": _count("ctz", C.UINT), "__builtin_ctzl": _count("ctz", C.ULONG), "__builtin_ctzll": _count("ctz", C.ULLONG),
-    "__builtin_clz": _count("clz", C.UINT), "__builtin_clzl": _count("clz", C.ULONG), "__builtin_clzll": _count("clz", C.ULLONG),
-    "__builtin_popcount": _count("popcount", C.UINT), "__builtin_popcountl": _count("popcount", C.ULONG),
-    "__builtin_popcountll": _count("popcount", C.ULLONG), "__builtin_ffs": _count("ffs", C.INT),
-    "__builtin_ffsl": _count("ffs", C.LONG), "__builtin_ffsll": _count("ffs", C.LLONG),
+    "__builtin_expect": _expect,
+    "__builtin_expect_with_probability": _expect,
+    "__builtin_constant_p": _constant_p,
+    "__builtin_unreachable": _nothing("unreachable"),
+    "__builtin_trap": _nothing("trap"),
+    "__builtin_debugtrap": _nothing("trap"),
+    "__builtin_ctz": _count("ctz", C.UINT),
+    "__builtin_ctzl": _count("ctz", C.ULONG),
+    "__builtin_ctzll": _count("ctz", C.ULLONG),
+    "__builtin_clz": _count("clz", C.UINT),
+    "__builtin_clzl": _count("clz", C.ULONG),
+    "__builtin_clzll": _count("clz", C.ULLONG),
+    "__builtin_popcount": _count("popcount", C.UINT),
+    "__builtin_popcountl": _count("popcount", C.ULONG),
+    "__builtin_popcountll": _count("popcount", C.ULLONG),
+    "__builtin_ffs": _count("ffs", C.INT),
+    "__builtin_ffsl": _count("ffs", C.LONG),
+    "__builtin_ffsll": _count("ffs", C.LLONG),
     **{f"__builtin_{n}_overflow": _overflow(f"{n}_overflow") for n in ("add", "sub", "mul")},
-    "__builtin_types_compatible_p": _types_compatible, "__builtin_choose_expr": _choose, "__builtin_assume": _assume,
-    "__builtin_assume_aligned": _first, "__builtin_prefetch": _prefetch, "__builtin_frame_address": _frame("frame_address"),
-    "__builtin_return_address": _frame("return_address"), "__builtin_object_size": _object_size,
-    "__builtin_dynamic_object_size": _object_size, "barrier_var": _barrier_var, "barrier": _nothing("barrier"),
-    "__builtin_offsetof": _offsetof, "offsetof": _offsetof, "container_of": _container_of, "__builtin_dump_struct": _noop,
+    "__builtin_types_compatible_p": _types_compatible,
+    "__builtin_choose_expr": _choose,
+    "__builtin_assume": _assume,
+    "__builtin_assume_aligned": _first,
+    "__builtin_prefetch": _prefetch,
+    "__builtin_frame_address": _frame("frame_address"),
+    "__builtin_return_address": _frame("return_address"),
+    "__builtin_object_size": _object_size,
+    "__builtin_dynamic_object_size": _object_size,
+    "barrier_var": _barrier_var,
+    "barrier": _nothing("barrier"),
+    "__builtin_offsetof": _offsetof,
+    "offsetof": _offsetof,
+    "container_of": _container_of,
+    "__builtin_dump_struct": _noop,
 }

@@ -1,14 +1,14 @@
 """CO-RE: libbpf's bpf_core_read.h and the compiler builtins under it, as tree nodes.
 
-``BPF_CORE_READ(task, mm, exe_file, f_inode)`` becomes nested probe reads of relocatable places; questions become `tree.CoreInfo`.
+``BPF_CORE_READ(task, mm, exe_file, f_inode)`` becomes nested probe reads of relocatable places; questions become
+`tree.CoreInfo`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins import Handler, member_path, pointer_arg, take, type_arg
 from ebpf.compiler.c.constexpr import evaluate
 from ebpf.compiler.c.conversions import (
@@ -36,8 +36,11 @@ PROBE_READ_USER, PROBE_READ_KERNEL, PROBE_READ_USER_STR, PROBE_READ_KERNEL_STR =
 def read_value(c: ExprChecker, place: tree.Expr, helper: int, node: ast.Node) -> tree.Expr:
     """The value at the lvalue ``place``, read by a helper; of an array its address."""
     if isinstance(C.strip(place.type), C.Array):
-        return c.rvalue(place) if c.bcc is None else tree.Convert(
-            C.Pointer(_element(place.type)), node.loc, node.end, "decay", place)
+        return (
+            c.rvalue(place)
+            if c.bcc is None
+            else tree.Convert(C.Pointer(_element(place.type)), node.loc, node.end, "decay", place)
+        )
     if bit_size_of(place):
         assert isinstance(place, tree.Member)
         unit = C.size_of(place.field.type) or 8
@@ -56,7 +59,9 @@ def _element(t: CType) -> CType:
     return inner.element
 
 
-def _chain(c: ExprChecker, node: ast.Call, source: ast.Expr, path: list[ast.Expr], helper: int, core: bool) -> tree.Expr:
+def _chain(
+    c: ExprChecker, node: ast.Call, source: ast.Expr, path: list[ast.Expr], helper: int, core: bool
+) -> tree.Expr:
     """The place that ``source->path[0]->path[1]…`` leads to; every arrow but the last is a read."""
     pointer = c.value(source)
     place: tree.Expr | None = None
@@ -123,9 +128,14 @@ def _read_into(helper: int, core: bool, string: bool) -> Handler:
 
 
 _PLAIN = {PROBE_READ_KERNEL_STR: PROBE_READ_KERNEL, PROBE_READ_USER_STR: PROBE_READ_USER, PROBE_READ_STR: PROBE_READ}
-_NAMES = {PROBE_READ: "bpf_probe_read", PROBE_READ_STR: "bpf_probe_read_str", PROBE_READ_USER: "bpf_probe_read_user",
-          PROBE_READ_KERNEL: "bpf_probe_read_kernel", PROBE_READ_USER_STR: "bpf_probe_read_user_str",
-          PROBE_READ_KERNEL_STR: "bpf_probe_read_kernel_str"}
+_NAMES = {
+    PROBE_READ: "bpf_probe_read",
+    PROBE_READ_STR: "bpf_probe_read_str",
+    PROBE_READ_USER: "bpf_probe_read_user",
+    PROBE_READ_KERNEL: "bpf_probe_read_kernel",
+    PROBE_READ_USER_STR: "bpf_probe_read_user_str",
+    PROBE_READ_KERNEL_STR: "bpf_probe_read_kernel_str",
+}
 
 
 def _helper(c: ExprChecker, helper: int, node: ast.Node, *args: tree.Expr) -> tree.Expr:
@@ -171,7 +181,9 @@ def field_place(c: ExprChecker, node: ast.Call, args: list[ast.Expr]) -> tree.Ex
     if place.type is POISON:
         raise_poison(c, node)
     if not isinstance(place, (tree.Member, tree.ElementOf)):
-        c.refuse("C0301", args[0], "this names no member of a struct", helps=["write `p->member`, or `struct s, member`"])
+        c.refuse(
+            "C0301", args[0], "this names no member of a struct", helps=["write `p->member`, or `struct s, member`"]
+        )
     return place
 
 
@@ -186,7 +198,9 @@ def _field_info(kind: str, t: CType = C.UINT) -> Handler:
 
 
 def _absent(c: ExprChecker, node: ast.Call, args: list[ast.Expr]) -> tree.Expr | None:
-    """0 where the kernel that we compile for has no such member: types come from its BTF, so it cannot be asked there."""
+    """0 where the kernel that we compile for has no such member: types come from its BTF, so it cannot be asked
+    there.
+    """
     if len(args) == 2 and isinstance(args[1], ast.Name):
         record = C.strip(type_arg(c, args[0], "type"))
         name = args[1].name
@@ -202,7 +216,14 @@ def _absent(c: ExprChecker, node: ast.Call, args: list[ast.Expr]) -> tree.Expr |
     return None
 
 
-_FIELD_KINDS = ("field_byte_offset", "field_byte_size", "field_exists", "field_signed", "field_lshift_u64", "field_rshift_u64")
+_FIELD_KINDS = (
+    "field_byte_offset",
+    "field_byte_size",
+    "field_exists",
+    "field_signed",
+    "field_lshift_u64",
+    "field_rshift_u64",
+)
 _TYPE_KINDS = ("type_exists", "type_size", "type_matches")
 
 
@@ -244,7 +265,9 @@ def _builtin_type_info(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 def _builtin_type_id(c: ExprChecker, node: ast.Call) -> tree.Expr:
     a, b = take(c, node, 2)
-    return tree.CoreInfo(C.ULLONG, node.loc, node.end, _numbered(c, b, ("type_id_local", "type_id_target")), about=_through_null(c, a))
+    return tree.CoreInfo(
+        C.ULLONG, node.loc, node.end, _numbered(c, b, ("type_id_local", "type_id_target")), about=_through_null(c, a)
+    )
 
 
 def _enum_value(kind: str) -> Handler:
@@ -277,7 +300,9 @@ def _builtin_enum_value(c: ExprChecker, node: ast.Call) -> tree.Expr:
     while isinstance(inner, ast.Cast):
         inner = inner.operand
     if not isinstance(t, C.Enum) or not isinstance(inner, ast.Name):
-        c.refuse("C0301", a, "an enumerator of an enum is wanted here", helps=["use `bpf_core_enum_value(enum e, NAME)`"])
+        c.refuse(
+            "C0301", a, "an enumerator of an enum is wanted here", helps=["use `bpf_core_enum_value(enum e, NAME)`"]
+        )
     return tree.CoreInfo(C.ULLONG, node.loc, node.end, kind, about=t, enumerator=inner.name)
 
 
@@ -310,20 +335,26 @@ def _core_cast(c: ExprChecker, node: ast.Call) -> tree.Expr:
     about = type_arg(c, t, "type")
     kfunc = c.file_scope.names.get("bpf_rdonly_cast")
     if not isinstance(kfunc, tree.FunctionDecl):
-        type = C.Function(C.Pointer(C.VOID), (C.Pointer(C.Qualified(C.VOID, const=True)), C.UINT), False, ("obj", "btf_id"))
+        type = C.Function(
+            C.Pointer(C.VOID), (C.Pointer(C.Qualified(C.VOID, const=True)), C.UINT), False, ("obj", "btf_id")
+        )
         kfunc = tree.FunctionDecl("bpf_rdonly_cast", type, node.loc, node.end, section=".ksyms", linkage="extern")
         c.file_scope.names["bpf_rdonly_cast"] = kfunc
         c.unit.functions.append(kfunc)
     id = cast(tree.CoreInfo(C.ULLONG, node.loc, node.end, "type_id_target", about=about), C.UINT)
     if not is_scalar(pointer.type):
         c.refuse("C0206", p, "a pointer is wanted here")
-    call = tree.CallFunction(kfunc.type.result, node.loc, node.end, kfunc, [cast(pointer, kfunc.type.parameters[0]), id])
+    call = tree.CallFunction(
+        kfunc.type.result, node.loc, node.end, kfunc, [cast(pointer, kfunc.type.parameters[0]), id]
+    )
     return cast(call, C.Pointer(about))
 
 
 CORE: dict[str, Handler] = {
-    "BPF_CORE_READ": _read(PROBE_READ_KERNEL, True), "BPF_CORE_READ_USER": _read(PROBE_READ_USER, True),
-    "BPF_PROBE_READ": _read(PROBE_READ_KERNEL, False), "BPF_PROBE_READ_USER": _read(PROBE_READ_USER, False),
+    "BPF_CORE_READ": _read(PROBE_READ_KERNEL, True),
+    "BPF_CORE_READ_USER": _read(PROBE_READ_USER, True),
+    "BPF_PROBE_READ": _read(PROBE_READ_KERNEL, False),
+    "BPF_PROBE_READ_USER": _read(PROBE_READ_USER, False),
     "BPF_CORE_READ_INTO": _read_into(PROBE_READ_KERNEL, True, False),
     "BPF_CORE_READ_USER_INTO": _read_into(PROBE_READ_USER, True, False),
     "BPF_PROBE_READ_INTO": _read_into(PROBE_READ_KERNEL, False, False),
@@ -332,17 +363,26 @@ CORE: dict[str, Handler] = {
     "BPF_CORE_READ_USER_STR_INTO": _read_into(PROBE_READ_USER_STR, True, True),
     "BPF_PROBE_READ_STR_INTO": _read_into(PROBE_READ_KERNEL_STR, False, True),
     "BPF_PROBE_READ_USER_STR_INTO": _read_into(PROBE_READ_USER_STR, False, True),
-    "bpf_core_read": _core_read(PROBE_READ_KERNEL), "bpf_core_read_user": _core_read(PROBE_READ_USER),
-    "bpf_core_read_str": _core_read(PROBE_READ_KERNEL_STR), "bpf_core_read_user_str": _core_read(PROBE_READ_USER_STR),
-    "__builtin_preserve_access_index": _preserve, "__builtin_preserve_field_info": _builtin_field_info,
-    "__builtin_preserve_type_info": _builtin_type_info, "__builtin_preserve_enum_value": _builtin_enum_value,
+    "bpf_core_read": _core_read(PROBE_READ_KERNEL),
+    "bpf_core_read_user": _core_read(PROBE_READ_USER),
+    "bpf_core_read_str": _core_read(PROBE_READ_KERNEL_STR),
+    "bpf_core_read_user_str": _core_read(PROBE_READ_USER_STR),
+    "__builtin_preserve_access_index": _preserve,
+    "__builtin_preserve_field_info": _builtin_field_info,
+    "__builtin_preserve_type_info": _builtin_type_info,
+    "__builtin_preserve_enum_value": _builtin_enum_value,
     "__builtin_btf_type_id": _builtin_type_id,
-    "bpf_core_field_exists": _field_info("field_exists", C.INT), "bpf_core_field_size": _field_info("field_byte_size"),
+    "bpf_core_field_exists": _field_info("field_exists", C.INT),
+    "bpf_core_field_size": _field_info("field_byte_size"),
     "bpf_core_field_offset": _field_info("field_byte_offset"),
-    "bpf_core_type_exists": _type_info("type_exists", C.INT), "bpf_core_type_size": _type_info("type_size", C.UINT),
-    "bpf_core_type_matches": _type_info("type_matches", C.INT), "bpf_core_type_id_local": _type_info("type_id_local", C.UINT),
+    "bpf_core_type_exists": _type_info("type_exists", C.INT),
+    "bpf_core_type_size": _type_info("type_size", C.UINT),
+    "bpf_core_type_matches": _type_info("type_matches", C.INT),
+    "bpf_core_type_id_local": _type_info("type_id_local", C.UINT),
     "bpf_core_type_id_kernel": _type_info("type_id_target", C.UINT),
-    "bpf_core_enum_value": _enum_value("enumval_value"), "bpf_core_enum_value_exists": _enum_value("enumval_exists"),
-    "BPF_CORE_READ_BITFIELD": _bitfield(0), "BPF_CORE_READ_BITFIELD_PROBED": _bitfield(PROBE_READ_KERNEL),
+    "bpf_core_enum_value": _enum_value("enumval_value"),
+    "bpf_core_enum_value_exists": _enum_value("enumval_exists"),
+    "BPF_CORE_READ_BITFIELD": _bitfield(0),
+    "BPF_CORE_READ_BITFIELD_PROBED": _bitfield(PROBE_READ_KERNEL),
     "bpf_core_cast": _core_cast,
 }

@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ebpf.abi.registers import REGISTERS, RegisterNames
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins import Handler, pointer_arg, take
 from ebpf.compiler.c.builtins_core import PROBE_READ_KERNEL, raise_poison, read_value
 from ebpf.compiler.c.conversions import POISON, cast, is_integer, is_pointer, promote, target_of, unqualified
@@ -28,7 +27,9 @@ def registers(c: ExprChecker) -> RegisterNames:
 
 
 def register(c: ExprChecker, context: tree.Expr, name: str, node: ast.Node, *, helper: int = 0) -> tree.Expr:
-    """The value of a register in the ``struct pt_regs`` that ``context`` points to; ``helper`` reads it if it is not a context."""
+    """The value of a register in the ``struct pt_regs`` that ``context`` points to; ``helper`` reads it if it is
+    not a context.
+    """
     target = C.strip(target_of(context.type)) if is_pointer(context.type) else None
     if not isinstance(target, C.Record) or target.tag not in ("pt_regs", "user_pt_regs"):
         known = c.file_scope.find_tag("pt_regs")
@@ -57,8 +58,12 @@ def _register_macro(row: str, index: int, *, core: bool = False, syscall: bool =
         regs = registers(c)
         names: Sequence[str] = getattr(regs, row) if row in ("args", "syscall_args") else (getattr(regs, row),)
         if index >= len(names):
-            c.refuse("C0304", node, f"only {len(names)} arguments are passed in registers on {c.facts.arch}",
-                     helps=["read further ones from the stack, at PT_REGS_SP"])
+            c.refuse(
+                "C0304",
+                node,
+                f"only {len(names)} arguments are passed in registers on {c.facts.arch}",
+                helps=["read further ones from the stack, at PT_REGS_SP"],
+            )
         if context.type is not None and not is_pointer(context.type):
             context = cast(context, C.Pointer(c.kernel.record("struct", "pt_regs")))
         return register(c, context, names[index], node, helper=PROBE_READ_KERNEL if core else 0)
@@ -92,7 +97,11 @@ def check_format(c: ExprChecker, node: ast.Expr, text: bytes, args: Sequence[tre
     """Warn where a format and its arguments disagree."""
     found = [m for m in _CONVERSION.finditer(text) if m.group(0) != b"%%"]
     if len(found) != len(args):
-        c.warn("C0235", node, f"this format wants {len(found)} argument{'' if len(found) == 1 else 's'}, and {len(args)} follow")
+        c.warn(
+            "C0235",
+            node,
+            f"this format wants {len(found)} argument{'' if len(found) == 1 else 's'}, and {len(args)} follow",
+        )
         return
     if most is not None and len(found) > most:
         c.warn("C0235", node, f"bpf_trace_printk prints at most {most} values, and these are {len(found)}")
@@ -164,7 +173,9 @@ def _snprintf(c: ExprChecker, node: ast.Call) -> tree.Expr:
     out = pointer_arg(c, args[0], "the first argument")
     size = c.fit(c.value(args[1]), C.UINT, args[1], "passed as")
     data, length = word_array(c, values, node)
-    return c.call_helper("bpf_snprintf", [out, size, rodata_string(c, text, args[2]), data, c.int_const(node, length, C.UINT)], node)
+    return c.call_helper(
+        "bpf_snprintf", [out, size, rodata_string(c, text, args[2]), data, c.int_const(node, length, C.UINT)], node
+    )
 
 
 def _seq_printf(c: ExprChecker, node: ast.Call) -> tree.Expr:
@@ -175,8 +186,17 @@ def _seq_printf(c: ExprChecker, node: ast.Call) -> tree.Expr:
     check_format(c, args[1], text, values, None)
     seq = pointer_arg(c, args[0], "the first argument")
     data, length = word_array(c, values, node)
-    return c.call_helper("bpf_seq_printf", [seq, rodata_string(c, text, args[1]), c.int_const(node, len(text) + 1, C.UINT), data,
-                                            c.int_const(node, length, C.UINT)], node)
+    return c.call_helper(
+        "bpf_seq_printf",
+        [
+            seq,
+            rodata_string(c, text, args[1]),
+            c.int_const(node, len(text) + 1, C.UINT),
+            data,
+            c.int_const(node, length, C.UINT),
+        ],
+        node,
+    )
 
 
 def _ksym_exists(c: ExprChecker, node: ast.Call) -> tree.Expr:
@@ -191,11 +211,26 @@ def _usdt(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 
 TRACE: dict[str, Handler] = {
-    "bpf_printk": _printk, "__bpf_printk": _printk, "__bpf_vprintk": _printk, "BPF_SNPRINTF": _snprintf, "BPF_SEQ_PRINTF": _seq_printf,
-    "bpf_ksym_exists": _ksym_exists, "PT_REGS_SYSCALL_REGS": _syscall_regs,
-    "bpf_usdt_arg": _usdt, "bpf_usdt_arg_cnt": _usdt, "bpf_usdt_cookie": _usdt,
-    **{f"PT_REGS_PARM{i}{form}": _register_macro("syscall_args" if "SYSCALL" in form else "args", i - 1, core="CORE" in form)
-       for i in range(1, 9) for form in ("", "_CORE", "_SYSCALL", "_CORE_SYSCALL")},
-    **{f"PT_REGS_{name}{form}": _register_macro(row, 0, core=bool(form))
-       for name, row in (("RC", "rc"), ("SP", "sp"), ("IP", "ip"), ("FP", "fp"), ("RET", "ret")) for form in ("", "_CORE")},
+    "bpf_printk": _printk,
+    "__bpf_printk": _printk,
+    "__bpf_vprintk": _printk,
+    "BPF_SNPRINTF": _snprintf,
+    "BPF_SEQ_PRINTF": _seq_printf,
+    "bpf_ksym_exists": _ksym_exists,
+    "PT_REGS_SYSCALL_REGS": _syscall_regs,
+    "bpf_usdt_arg": _usdt,
+    "bpf_usdt_arg_cnt": _usdt,
+    "bpf_usdt_cookie": _usdt,
+    **{
+        f"PT_REGS_PARM{i}{form}": _register_macro(
+            "syscall_args" if "SYSCALL" in form else "args", i - 1, core="CORE" in form
+        )
+        for i in range(1, 9)
+        for form in ("", "_CORE", "_SYSCALL", "_CORE_SYSCALL")
+    },
+    **{
+        f"PT_REGS_{name}{form}": _register_macro(row, 0, core=bool(form))
+        for name, row in (("RC", "rc"), ("SP", "sp"), ("IP", "ip"), ("FP", "fp"), ("RET", "ret"))
+        for form in ("", "_CORE")
+    },
 }

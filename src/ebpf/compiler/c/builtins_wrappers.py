@@ -1,6 +1,7 @@
 """Macros that head a function: ``BPF_KPROBE(name, T a)``, ``BPF_PROG``, ``TRACEPOINT_PROBE`` and their sisters.
 
-Each becomes one program with the kernel's own parameter, ``ctx`` (or ``args``); the parameters that were written become locals made from it.
+Each becomes one program with the kernel's own parameter, ``ctx`` (or ``args``); the parameters that were written
+become locals made from it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins_core import PROBE_READ_KERNEL
 from ebpf.compiler.c.builtins_trace import has_syscall_wrapper, register, registers
 from ebpf.compiler.c.conversions import POISON, cast, decayed, is_scalar
@@ -39,7 +39,9 @@ def pt_regs(c: Checker) -> C.Record:
     return known if isinstance(known, C.Record) else c.kernel.record("struct", "pt_regs")
 
 
-def _program(name: str, section: str | None, node: ast.FunctionDef, c: Checker, ctx: tree.Variable, locals: Locals) -> Expansion:
+def _program(
+    name: str, section: str | None, node: ast.FunctionDef, c: Checker, ctx: tree.Variable, locals: Locals
+) -> Expansion:
     result = c.type_of(node.type.result)
     return name, section, C.Function(result, (ctx.type,), False, (ctx.name,)), [ctx], locals
 
@@ -59,7 +61,11 @@ def as_type(c: Checker, value: tree.Expr, v: tree.Variable) -> tree.Expr:
     if v.type is POISON:
         return c.int_const(value, 0, C.INT)
     if not is_scalar(v.type):
-        c.refuse("C0404", ast.Node(v.loc, v.end), f"parameter `{v.name}` has type {c.words(v.type)}, which is not passed in one register")
+        c.refuse(
+            "C0404",
+            ast.Node(v.loc, v.end),
+            f"parameter `{v.name}` has type {c.words(v.type)}, which is not passed in one register",
+        )
     return cast(value, v.type)
 
 
@@ -69,8 +75,14 @@ def _kprobe(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansio
     names = registers(c).args
     for i, v in enumerate(written(c, node)):
         if i >= len(names):
-            c.refuse("C0404", ast.Node(v.loc, v.end), f"only {len(names)} arguments are passed in registers on {c.facts.arch}")
-        locals.append((v, as_type(c, register(c, c.load_of(ctx, ast.Node(v.loc, v.end)), names[i], ast.Node(v.loc, v.end)), v)))
+            c.refuse(
+                "C0404",
+                ast.Node(v.loc, v.end),
+                f"only {len(names)} arguments are passed in registers on {c.facts.arch}",
+            )
+        locals.append(
+            (v, as_type(c, register(c, c.load_of(ctx, ast.Node(v.loc, v.end)), names[i], ast.Node(v.loc, v.end)), v))
+        )
     return _program(wrapper.names[0], None, node, c, ctx, locals)
 
 
@@ -78,9 +90,13 @@ def _kretprobe(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expan
     ctx = context(c, pt_regs(c), node)
     params = written(c, node)
     if len(params) > 1:
-        c.error("C0302", ast.Node(params[1].loc, params[1].end), f"`{wrapper.kind}` has one parameter: the result",
-                notes=["a function's arguments are gone when it returns"],
-                helps=["keep what is needed in a map, written by a kprobe on the same function"])
+        c.error(
+            "C0302",
+            ast.Node(params[1].loc, params[1].end),
+            f"`{wrapper.kind}` has one parameter: the result",
+            notes=["a function's arguments are gone when it returns"],
+            helps=["keep what is needed in a map, written by a kprobe on the same function"],
+        )
     locals: Locals = []
     for v in params[:1]:
         at = ast.Node(v.loc, v.end)
@@ -134,7 +150,9 @@ def _prog(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
 
 
 def _usdt(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
-    c.refuse("C0408", wrapper, "USDT arguments are not supported yet", helps=["attach to the function by a uprobe instead"])
+    c.refuse(
+        "C0408", wrapper, "USDT arguments are not supported yet", helps=["attach to the function by a uprobe instead"]
+    )
 
 
 def _hook(prefix: str, section: str) -> Callable[[Checker, ast.FunctionDef, ast.Wrapper], Expansion]:
@@ -144,11 +162,23 @@ def _hook(prefix: str, section: str) -> Callable[[Checker, ast.FunctionDef, ast.
         ctx = context(c, C.ULLONG, node)
         target = wrapper.names[-1]
         if section != "lsm" and c.kernel.btf is not None and c.kernel.function(target) is None:
-            c.error("C0406", wrapper, f"the kernel has no function `{target}`", helps=c.suggest(target, c.kernel.similar(target, 12)))
+            c.error(
+                "C0406",
+                wrapper,
+                f"the kernel has no function `{target}`",
+                helps=c.suggest(target, c.kernel.similar(target, 12)),
+            )
         elif section == "lsm" and c.kernel.btf is not None and c.kernel.function(f"bpf_lsm_{target}") is None:
             near = [n[8:] for n in c.kernel.similar(f"bpf_lsm_{target}", 12) if n.startswith("bpf_lsm_")]
             c.error("C0406", wrapper, f"there is no LSM hook `{target}`", helps=c.suggest(target, near))
-        return _program(prefix + "__".join(wrapper.names), f"{section}/{target}", node, c, ctx, words_locals(c, ctx, written(c, node)))
+        return _program(
+            prefix + "__".join(wrapper.names),
+            f"{section}/{target}",
+            node,
+            c,
+            ctx,
+            words_locals(c, ctx, written(c, node)),
+        )
 
     return handle
 
@@ -178,10 +208,22 @@ def _iter(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
 
 
 WRAPPERS: dict[str, Callable[[Checker, ast.FunctionDef, ast.Wrapper], Expansion]] = {
-    "BPF_KPROBE": _kprobe, "BPF_UPROBE": _kprobe, "BPF_KRETPROBE": _kretprobe, "BPF_URETPROBE": _kretprobe,
-    "BPF_KSYSCALL": _ksyscall, "BPF_KPROBE_SYSCALL": _ksyscall, "BPF_PROG": _prog, "BPF_PROG2": _prog, "BPF_USDT": _usdt,
-    "TRACEPOINT_PROBE": _tracepoint, "RAW_TRACEPOINT_PROBE": _raw_tracepoint, "BPF_ITER": _iter,
-    "KFUNC_PROBE": _hook("kfunc__", "fentry"), "KRETFUNC_PROBE": _hook("kretfunc__", "fexit"),
-    "MODULE_KFUNC_PROBE": _hook("kfunc__", "fentry"), "MODULE_KRETFUNC_PROBE": _hook("kretfunc__", "fexit"),
-    "KMOD_RET": _hook("kmod_ret__", "fmod_ret"), "LSM_PROBE": _hook("lsm__", "lsm"),
+    "BPF_KPROBE": _kprobe,
+    "BPF_UPROBE": _kprobe,
+    "BPF_KRETPROBE": _kretprobe,
+    "BPF_URETPROBE": _kretprobe,
+    "BPF_KSYSCALL": _ksyscall,
+    "BPF_KPROBE_SYSCALL": _ksyscall,
+    "BPF_PROG": _prog,
+    "BPF_PROG2": _prog,
+    "BPF_USDT": _usdt,
+    "TRACEPOINT_PROBE": _tracepoint,
+    "RAW_TRACEPOINT_PROBE": _raw_tracepoint,
+    "BPF_ITER": _iter,
+    "KFUNC_PROBE": _hook("kfunc__", "fentry"),
+    "KRETFUNC_PROBE": _hook("kretfunc__", "fexit"),
+    "MODULE_KFUNC_PROBE": _hook("kfunc__", "fentry"),
+    "MODULE_KRETFUNC_PROBE": _hook("kretfunc__", "fexit"),
+    "KMOD_RET": _hook("kmod_ret__", "fmod_ret"),
+    "LSM_PROBE": _hook("lsm__", "lsm"),
 }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import FunctionState, Refused
 from ebpf.compiler.c.checker_stmt import StmtChecker, falls_through
-from ebpf.compiler.c.conversions import POISON, decayed, is_integer, is_void
+from ebpf.compiler.c.conversions import POISON, is_integer, is_void
 from ebpf.compiler.c.scopes import Scope
 from ebpf.compiler.c.source import TooManyErrors
 
@@ -20,11 +19,17 @@ if TYPE_CHECKING:
     from ebpf.diagnostics import Diagnostic
 
 
-def check(unit: ast.TranslationUnit, sources: SourceMap, facts: Facts, options: Any, pre: Preprocessed,
-          ) -> tuple[tree.Unit, list[Diagnostic]]:
+def check(
+    unit: ast.TranslationUnit,
+    sources: SourceMap,
+    facts: Facts,
+    options: Any,
+    pre: Preprocessed,
+) -> tuple[tree.Unit, list[Diagnostic]]:
     """The typed tree of ``unit``, and all that was found wrong with it, warnings included.
 
-    The tree is fit for lowering only if no diagnostic is an error. ``options.dialect`` is ``"bcc"``, ``"libbpf"`` or ``"auto"``.
+    The tree is fit for lowering only if no diagnostic is an error. ``options.dialect`` is ``"bcc"``, ``"libbpf"`` or
+    ``"auto"``.
     """
     from ebpf.compiler.c.dialect import Marks, is_bcc
 
@@ -42,7 +47,8 @@ def check(unit: ast.TranslationUnit, sources: SourceMap, facts: Facts, options: 
             checker.run(unit)
         except TooManyErrors:
             break
-        # A mark found after its first use (a map filled further down, a loop) changes what earlier reads mean: once more, with
+        # A mark found after its first use (a map filled further down, a loop) changes what earlier reads mean: once
+        # more, with
         # all marks known. Marks only grow, so this ends.
         if not marks.settle():
             break
@@ -73,15 +79,24 @@ class Checker(StmtChecker):
     # ------------------------------------------------------------------------------------------------- own types
 
     def _collect_tags(self, unit: ast.TranslationUnit) -> None:
-        """Note every record and enum that the program defines itself: they beat the kernel's, from the first line on."""
+        """Note every record and enum that the program defines itself: they beat the kernel's, from the first line
+        on.
+        """
         for item in unit.items:
             if isinstance(item, (ast.TypeDecl, ast.VarDecl, ast.TypedefDecl)):
                 self._collect(item.type)
 
     def _collect(self, t: ast.TypeExpr | None) -> None:
         while isinstance(t, (ast.PointerTo, ast.ArrayOf, ast.Qualified, ast.FunctionOf)):
-            t = t.target if isinstance(t, ast.PointerTo) else t.element if isinstance(t, ast.ArrayOf) else \
-                t.result if isinstance(t, ast.FunctionOf) else t.type
+            t = (
+                t.target
+                if isinstance(t, ast.PointerTo)
+                else t.element
+                if isinstance(t, ast.ArrayOf)
+                else t.result
+                if isinstance(t, ast.FunctionOf)
+                else t.type
+            )
         if isinstance(t, ast.RecordType) and t.members is not None:
             if t.tag is not None:
                 self.own_tags[t.kind, t.tag] = t
@@ -107,17 +122,30 @@ class Checker(StmtChecker):
             self.function_def(item)
         elif isinstance(item, ast.MacroCall):
             if self.bcc is None:
-                helps = self.suggest(item.name, ("BPF_HASH", "BPF_ARRAY")) or ["a map is a variable in section `.maps` here"]
-                self.refuse("C0401", item, f"`{item.name}(…)` is no declaration", helps=helps,
-                            notes=["BCC's map macros are not known in the libbpf dialect"] if item.name.startswith("BPF_") else ())
+                helps = self.suggest(item.name, ("BPF_HASH", "BPF_ARRAY")) or [
+                    "a map is a variable in section `.maps` here"
+                ]
+                self.refuse(
+                    "C0401",
+                    item,
+                    f"`{item.name}(…)` is no declaration",
+                    helps=helps,
+                    notes=["BCC's map macros are not known in the libbpf dialect"]
+                    if item.name.startswith("BPF_")
+                    else (),
+                )
             self.bcc.macro_call(item)
-        elif isinstance(item, ast.VarDecl) and not isinstance(item.type, ast.FunctionOf) and not self._is_function(item):
+        elif (
+            isinstance(item, ast.VarDecl) and not isinstance(item.type, ast.FunctionOf) and not self._is_function(item)
+        ):
             self.global_variable(item)
         else:
             self.declaration(item)
 
     def _is_function(self, item: ast.VarDecl) -> bool:
-        return isinstance(item.type, (ast.NamedType, ast.TypeofType)) and isinstance(C.strip(self.type_of(item.type)), C.Function)
+        return isinstance(item.type, (ast.NamedType, ast.TypeofType)) and isinstance(
+            C.strip(self.type_of(item.type)), C.Function
+        )
 
     def declaration(self, node: ast.TypedefDecl | ast.TypeDecl | ast.StaticAssert | ast.VarDecl) -> None:
         if isinstance(node, ast.TypeDecl):
@@ -139,7 +167,12 @@ class Checker(StmtChecker):
         known = self.scope.names.get(node.name)
         if known is not None and not (isinstance(known, C.Typedef) and (C.same(known, t) or t is POISON)):
             where = getattr(known, "loc", 0)
-            self.refuse("C0204", node, f"`{node.name}` is defined twice", related=[(where, 0, "first defined here")] if where else ())
+            self.refuse(
+                "C0204",
+                node,
+                f"`{node.name}` is defined twice",
+                related=[(where, 0, "first defined here")] if where else (),
+            )
         if known is None:
             self.scope.names[node.name] = C.Typedef(node.name, t, align)
 
@@ -165,8 +198,12 @@ class Checker(StmtChecker):
 
     def _hidden(self, attributes: dict[str, ast.Attribute]) -> bool:
         visibility = attributes.get("visibility")
-        return visibility is not None and bool(visibility.args) and isinstance(
-            visibility.args[0], ast.StringLiteral) and visibility.args[0].value == b"hidden"
+        return (
+            visibility is not None
+            and bool(visibility.args)
+            and isinstance(visibility.args[0], ast.StringLiteral)
+            and visibility.args[0].value == b"hidden"
+        )
 
     def global_variable(self, node: ast.VarDecl, *, local: bool = False) -> tree.Variable | None:
         t = self.type_of(node.type)
@@ -186,13 +223,24 @@ class Checker(StmtChecker):
             known = None if not isinstance(known, tree.Variable) else known
         if known is not None:
             if not isinstance(known, tree.Variable) or (known.init is not None and node.init is not None) or local:
-                self.refuse("C0204", node, f"`{node.name}` is defined twice", related=[(getattr(known, "loc", 0), 0, "first defined here")])
+                self.refuse(
+                    "C0204",
+                    node,
+                    f"`{node.name}` is defined twice",
+                    related=[(getattr(known, "loc", 0), 0, "first defined here")],
+                )
             variable = known
             if not C.same(known.type, t) and known.type is not POISON:
                 inner, before = C.strip(t), C.strip(known.type)
-                if not (isinstance(inner, C.Array) and isinstance(before, C.Array) and C.same(inner.element, before.element)):
-                    self.refuse("C0204", node, f"`{node.name}` is declared as {self.words(known.type)} and as {self.words(t)}",
-                                related=[(known.loc, known.end, "the other declaration")])
+                if not (
+                    isinstance(inner, C.Array) and isinstance(before, C.Array) and C.same(inner.element, before.element)
+                ):
+                    self.refuse(
+                        "C0204",
+                        node,
+                        f"`{node.name}` is declared as {self.words(known.type)} and as {self.words(t)}",
+                        related=[(known.loc, known.end, "the other declaration")],
+                    )
                 if inner.count is not None:
                     known.type = t
             if kind == "global":
@@ -241,16 +289,39 @@ class Checker(StmtChecker):
         if t is POISON:
             raise Refused
         assert isinstance(t, C.Function)
-        self._declare_function(node.name, t, node, self._attributes(node.attributes), node.storage, node.inline, defines=False,
-                               parameters=node.type.parameters if isinstance(node.type, ast.FunctionOf) else None)
+        self._declare_function(
+            node.name,
+            t,
+            node,
+            self._attributes(node.attributes),
+            node.storage,
+            node.inline,
+            defines=False,
+            parameters=node.type.parameters if isinstance(node.type, ast.FunctionOf) else None,
+        )
 
-    def _declare_function(self, name: str, t: C.Function, node: ast.VarDecl | ast.FunctionDef, attributes: dict[str, ast.Attribute],
-                          storage: str | None, inline: bool, *, defines: bool, parameters: list[ast.Parameter] | None) -> tree.FunctionDecl:
+    def _declare_function(
+        self,
+        name: str,
+        t: C.Function,
+        node: ast.VarDecl | ast.FunctionDef,
+        attributes: dict[str, ast.Attribute],
+        storage: str | None,
+        inline: bool,
+        *,
+        defines: bool,
+        parameters: list[ast.Parameter] | None,
+    ) -> tree.FunctionDecl:
         section = self._section(attributes)
         known = self.file_scope.names.get(name)
         if known is not None and not isinstance(known, tree.FunctionDecl):
             if getattr(getattr(known, "expr", None), "type", None) is not POISON:
-                self.refuse("C0204", node, f"`{name}` is defined twice", related=[(getattr(known, "loc", 0), 0, "first defined here")])
+                self.refuse(
+                    "C0204",
+                    node,
+                    f"`{name}` is defined twice",
+                    related=[(getattr(known, "loc", 0), 0, "first defined here")],
+                )
             known = None
         if known is None:
             decl = tree.FunctionDecl(name, t, node.loc, node.end)
@@ -260,10 +331,16 @@ class Checker(StmtChecker):
         else:
             decl = known
             if defines and decl.body is not None:
-                self.refuse("C0204", node, f"function `{name}` is defined twice", related=[(decl.loc, 0, "first defined here")])
+                self.refuse(
+                    "C0204", node, f"function `{name}` is defined twice", related=[(decl.loc, 0, "first defined here")]
+                )
             if not C.same(decl.type, t) and not (not t.parameters or not decl.type.parameters):
-                self.refuse("C0204", node, f"`{name}` is declared as {self.words(decl.type)} and as {self.words(t)}",
-                            related=[(decl.loc, decl.end, "the other declaration")])
+                self.refuse(
+                    "C0204",
+                    node,
+                    f"`{name}` is declared as {self.words(decl.type)} and as {self.words(t)}",
+                    related=[(decl.loc, decl.end, "the other declaration")],
+                )
             if defines or t.parameters:
                 decl.type = t
         if defines:
@@ -302,8 +379,9 @@ class Checker(StmtChecker):
             t = C.Function(C.INT, tuple(POISON for _ in node.type.parameters or ()))
         assert isinstance(t, C.Function)
         attributes = self._attributes(node.attributes)
-        decl = self._declare_function(node.name, t, node, attributes, node.storage, node.inline, defines=True,
-                                      parameters=node.type.parameters)
+        decl = self._declare_function(
+            node.name, t, node, attributes, node.storage, node.inline, defines=True, parameters=node.type.parameters
+        )
         if self.bcc is not None and decl.linkage == "program":
             extra = self.bcc.program(decl, node)
             if extra is not None:
@@ -319,9 +397,18 @@ class Checker(StmtChecker):
         decl.context = decl.linkage == "program"
         self.body(decl, node, parameters, [])
 
-    def program_body(self, node: ast.FunctionDef, name: str, section: str | None, t: C.Function, parameters: list[tree.Variable],
-                     locals: list[tuple[tree.Variable, tree.Expr | None]]) -> None:
-        """A wrapper's function: a program with the parameters that the kernel passes and locals in place of those written."""
+    def program_body(
+        self,
+        node: ast.FunctionDef,
+        name: str,
+        section: str | None,
+        t: C.Function,
+        parameters: list[tree.Variable],
+        locals: list[tuple[tree.Variable, tree.Expr | None]],
+    ) -> None:
+        """A wrapper's function: a program with the parameters that the kernel passes and locals in place of those
+        written.
+        """
         attributes = self._attributes(node.attributes)
         decl = self._declare_function(name, t, node, attributes, node.storage, False, defines=True, parameters=None)
         decl.section = decl.section or section
@@ -332,8 +419,13 @@ class Checker(StmtChecker):
     def _written_void(self, node: ast.FunctionDef) -> bool:
         return isinstance(node.type.result, ast.BuiltinType) and node.type.result.name == "void"
 
-    def body(self, decl: tree.FunctionDecl, node: ast.FunctionDef, parameters: list[tree.Variable],
-             locals: list[tuple[tree.Variable, tree.Expr | None]]) -> None:
+    def body(
+        self,
+        decl: tree.FunctionDecl,
+        node: ast.FunctionDef,
+        parameters: list[tree.Variable],
+        locals: list[tuple[tree.Variable, tree.Expr | None]],
+    ) -> None:
         """Check a function's body. ``locals`` are made before it, initialised only if the body names them."""
         decl.parameters = parameters
         result = decl.type.result
@@ -378,11 +470,12 @@ class Checker(StmtChecker):
 
 def _needs_inlining(t: C.Function) -> bool:
     """Records by value and more than five arguments exist only where no call remains."""
-    return isinstance(C.strip(t.result), C.Record) or len(t.parameters) > 5 or any(
-        isinstance(C.strip(p), C.Record) for p in t.parameters)
+    return (
+        isinstance(C.strip(t.result), C.Record)
+        or len(t.parameters) > 5
+        or any(isinstance(C.strip(p), C.Record) for p in t.parameters)
+    )
 
 
 def _text(a: ast.Attribute) -> str:
     return a.args[0].value.decode(errors="replace") if a.args and isinstance(a.args[0], ast.StringLiteral) else ""
-
-

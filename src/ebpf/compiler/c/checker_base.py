@@ -1,7 +1,8 @@
 """What every part of the checker shares: the state of one run, messages, scopes, small tree builders.
 
 The checker is one class in layers, each in a file of its own: `CheckerBase` → `TypeChecker` (types as written) →
-`ExprChecker` → `InitChecker` (initialisers) → `StmtChecker` → `Checker` (declarations and whole units). What a lower layer
+`ExprChecker` → `InitChecker` (initialisers) → `StmtChecker` → `Checker` (declarations and whole units). What a lower
+layer
 needs of a higher one is declared here and overridden there.
 """
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """An expression or declaration was refused and reported; caught at the next expression, statement or declaration."""
+    """An expression or declaration was refused and reported; caught at the next expression, statement or
+    declaration.
+    """
 
 
 class FunctionState:
@@ -75,18 +78,46 @@ class CheckerBase:
 
     # ------------------------------------------------------------------------------------------------ messages
 
-    def error(self, code: str, node: ast.Node | tree.Expr, message: str, *, label: str = "", notes: Iterable[str] = (),
-              helps: Iterable[str] = (), related: Iterable[tuple[int, int, str]] = ()) -> None:
-        self.diagnostics.error(code, message, node.loc, node.end, label=label, notes=notes, helps=helps, related=related)
+    def error(
+        self,
+        code: str,
+        node: ast.Node | tree.Expr,
+        message: str,
+        *,
+        label: str = "",
+        notes: Iterable[str] = (),
+        helps: Iterable[str] = (),
+        related: Iterable[tuple[int, int, str]] = (),
+    ) -> None:
+        self.diagnostics.error(
+            code, message, node.loc, node.end, label=label, notes=notes, helps=helps, related=related
+        )
 
-    def refuse(self, code: str, node: ast.Node | tree.Expr, message: str, *, label: str = "", notes: Iterable[str] = (),
-               helps: Iterable[str] = (), related: Iterable[tuple[int, int, str]] = ()) -> NoReturn:
+    def refuse(
+        self,
+        code: str,
+        node: ast.Node | tree.Expr,
+        message: str,
+        *,
+        label: str = "",
+        notes: Iterable[str] = (),
+        helps: Iterable[str] = (),
+        related: Iterable[tuple[int, int, str]] = (),
+    ) -> NoReturn:
         """Report a mistake and give up the construct around it."""
         self.error(code, node, message, label=label, notes=notes, helps=helps, related=related)
         raise Refused
 
-    def warn(self, code: str, node: ast.Node | tree.Expr, message: str, *, label: str = "", notes: Iterable[str] = (),
-             helps: Iterable[str] = ()) -> None:
+    def warn(
+        self,
+        code: str,
+        node: ast.Node | tree.Expr,
+        message: str,
+        *,
+        label: str = "",
+        notes: Iterable[str] = (),
+        helps: Iterable[str] = (),
+    ) -> None:
         self.diagnostics.warning(code, message, node.loc, node.end, label=label, notes=notes, helps=helps)
 
     @staticmethod
@@ -108,8 +139,14 @@ class CheckerBase:
         """The value of ``node``: loaded, decayed."""
         raise NotImplementedError
 
+    def read_external(self, place: tree.Expr) -> tree.Expr:
+        """The value at a place in the kernel's memory (BCC's dialect)."""
+        raise NotImplementedError
+
     def own_tag(self, kind: str, tag: str) -> CType | None:
-        """The program's own struct, union or enum of that tag at file scope, even one that is only defined further on."""
+        """The program's own struct, union or enum of that tag at file scope, even one that is only defined further
+        on.
+        """
         return None
 
     # -------------------------------------------------------------------------------------------- tree builders

@@ -1,4 +1,6 @@
-"""The checker's messages, one row each: code → what it is about. Codes never change their meaning; new ones are appended."""
+"""The checker's messages, one row each: code → what it is about. Codes never change their meaning; new ones are
+appended.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import FunctionState, Refused, SwitchState
 from ebpf.compiler.c.constexpr import evaluate, reduce
 from ebpf.compiler.c.conversions import POISON, is_integer, is_lvalue, is_void, promote, qualifiers, unqualified
@@ -27,17 +26,15 @@ class StmtChecker(InitChecker):
 
     def stmts(self, node: ast.Stmt) -> list[tree.Stmt]:
         """``node`` as part of the block around it: declarations and labels stand in that block themselves."""
-        kind = type(node)
-        if kind is ast.DeclStmt:
-            return self.decl_stmt(node)  # type: ignore[arg-type]
-        labelled = _LABELLED.get(kind)
-        if labelled is None:
+        if isinstance(node, ast.DeclStmt):
+            return self.decl_stmt(node)
+        if not isinstance(node, (ast.Case, ast.Default, ast.Label)):
             return [self.stmt(node)]
         try:
-            label: list[tree.Stmt] = [labelled(self, node)]
+            label = [_LABELLED[type(node)](self, node)]
         except Refused:
             label = []
-        return label + self.stmts(node.body)  # type: ignore[union-attr]
+        return label + self.stmts(node.body)
 
     def stmt(self, node: ast.Stmt) -> tree.Stmt:
         handler = _STMTS.get(type(node))
@@ -105,13 +102,17 @@ class StmtChecker(InitChecker):
         if isinstance(node, ast.Binary) and node.op in ("==", "!=", "<", ">", "<=", ">="):
             helps = ["write `=` to assign"] if node.op == "==" else []
             self.warn("C0233", node, "the result of this comparison is not used", helps=helps)
-        elif isinstance(node, (ast.Name, ast.Member, ast.Index)) or (isinstance(node, ast.Binary) and node.op not in ("&&", "||", ",")):
+        elif isinstance(node, (ast.Name, ast.Member, ast.Index)) or (
+            isinstance(node, ast.Binary) and node.op not in ("&&", "||", ",")
+        ):
             self.warn("C0233", node, "this value is not used")
 
     def if_stmt(self, node: ast.If) -> tree.Stmt:
         condition = self.condition(node.condition, "if")
         then = self.scoped(node.then)
-        return tree.If(node.loc, node.end, condition, then, self.scoped(node.otherwise) if node.otherwise is not None else None)
+        return tree.If(
+            node.loc, node.end, condition, then, self.scoped(node.otherwise) if node.otherwise is not None else None
+        )
 
     def condition(self, node: ast.Expr, word: str) -> tree.Expr:
         try:
@@ -130,7 +131,9 @@ class StmtChecker(InitChecker):
 
     def do_while(self, node: ast.DoWhile) -> tree.Stmt:
         body = self.loop_body(node.body)
-        return tree.Loop(node.loc, node.end, None, self.condition(node.condition, "while"), None, body, True, node.unroll)
+        return tree.Loop(
+            node.loc, node.end, None, self.condition(node.condition, "while"), None, body, True, node.unroll
+        )
 
     def for_stmt(self, node: ast.For) -> tree.Stmt:
         self.scope = Scope(self.scope)
@@ -182,8 +185,12 @@ class StmtChecker(InitChecker):
         low, high = bounds
         for other in state.cases:
             if other.low is not None and other.high is not None and low <= other.high and other.low <= high:
-                self.error("C0218", node.low, f"the value {max(low, other.low)} has a `case` already",
-                           related=[(other.loc, 0, "here")])
+                self.error(
+                    "C0218",
+                    node.low,
+                    f"the value {max(low, other.low)} has a `case` already",
+                    related=[(other.loc, 0, "here")],
+                )
                 break
         label = tree.CaseLabel(node.loc, node.low.end, low, high)
         state.cases.append(label)
@@ -201,7 +208,12 @@ class StmtChecker(InitChecker):
     def label_stmt(self, node: ast.Label) -> tree.Stmt:
         known = self.current.labels.get(node.name)
         if known is not None:
-            self.error("C0204", node, f"label `{node.name}` stands twice in this function", related=[(known.loc, 0, "the first")])
+            self.error(
+                "C0204",
+                node,
+                f"label `{node.name}` stands twice in this function",
+                related=[(known.loc, 0, "the first")],
+            )
         label = self.current.labels[node.name] = tree.Label(node.loc, node.loc + len(node.name), node.name)
         return label
 
@@ -226,7 +238,9 @@ class StmtChecker(InitChecker):
             if self.current.returns_zero:
                 return tree.Return(node.loc, node.end, self.int_const(node, 0, result))
             if not is_void(result):
-                self.error("C0206", node, f"`{self.current.decl.name}` returns {self.words(result)}, so `return` needs a value")
+                self.error(
+                    "C0206", node, f"`{self.current.decl.name}` returns {self.words(result)}, so `return` needs a value"
+                )
                 return tree.Return(node.loc, node.end, self.poison(node))
             return tree.Return(node.loc, node.end, None)
         value = self.value(node.value)
@@ -250,8 +264,12 @@ class StmtChecker(InitChecker):
         for node, made in state.gotos:
             label = state.labels.get(node.label)
             if label is None:
-                self.error("C0213", node, f"this function has no label `{node.label}`",
-                           helps=[f"did you mean `{c}`?" for c in did_you_mean(node.label, state.labels)[:1]])
+                self.error(
+                    "C0213",
+                    node,
+                    f"this function has no label `{node.label}`",
+                    helps=[f"did you mean `{c}`?" for c in did_you_mean(node.label, state.labels)[:1]],
+                )
             else:
                 made.target = label
 
@@ -310,7 +328,9 @@ class StmtChecker(InitChecker):
             variable.type = POISON
             self.incomplete(node, inner)
         if isinstance(inner, C.Array) and inner.count is None and variable.type is not POISON:
-            self.refuse("C0214", node, f"the size of `{node.name}` is not known", helps=["give it, or an initial value"])
+            self.refuse(
+                "C0214", node, f"the size of `{node.name}` is not known", helps=["give it, or an initial value"]
+            )
         if isinstance(inner, C.Float):
             self.refuse("C0215", node, "BPF has no floating-point numbers")
         if self.bcc is not None and init is not None:
@@ -320,7 +340,12 @@ class StmtChecker(InitChecker):
     def redeclared(self, node: ast.VarDecl) -> None:
         known = self.scope.names.get(node.name)
         if isinstance(known, tree.Variable) and known.type is not POISON:
-            self.error("C0204", node, f"`{node.name}` is declared twice in this block", related=[(known.loc, known.end, "the first")])
+            self.error(
+                "C0204",
+                node,
+                f"`{node.name}` is declared twice in this block",
+                related=[(known.loc, known.end, "the first")],
+            )
 
 
 def falls_through(s: tree.Stmt) -> bool:
@@ -363,21 +388,31 @@ def _breaks(s: tree.Stmt) -> bool:
 
 
 def _has_label(s: tree.Stmt) -> bool:
-    return isinstance(s, tree.Block) and any(isinstance(i, (tree.Label, tree.CaseLabel)) or _has_label(i) for i in s.items)
+    return isinstance(s, tree.Block) and any(
+        isinstance(i, (tree.Label, tree.CaseLabel)) or _has_label(i) for i in s.items
+    )
 
 
 def is_const(t: C.CType) -> bool:
     return qualifiers(t)[0]
 
 
-_STMTS: dict[type, Callable[[StmtChecker, object], tree.Stmt]] = {
-    ast.Block: StmtChecker.block_stmt, ast.ExprStmt: StmtChecker.expr_stmt,
-    ast.If: StmtChecker.if_stmt, ast.While: StmtChecker.while_stmt, ast.DoWhile: StmtChecker.do_while,
-    ast.For: StmtChecker.for_stmt, ast.Switch: StmtChecker.switch_stmt,
+_STMTS: dict[type, Callable[[StmtChecker, Any], tree.Stmt]] = {
+    ast.Block: StmtChecker.block_stmt,
+    ast.ExprStmt: StmtChecker.expr_stmt,
+    ast.If: StmtChecker.if_stmt,
+    ast.While: StmtChecker.while_stmt,
+    ast.DoWhile: StmtChecker.do_while,
+    ast.For: StmtChecker.for_stmt,
+    ast.Switch: StmtChecker.switch_stmt,
     ast.Goto: StmtChecker.goto_stmt,
-    ast.Break: StmtChecker.break_stmt, ast.Continue: StmtChecker.continue_stmt, ast.Return: StmtChecker.return_stmt,
+    ast.Break: StmtChecker.break_stmt,
+    ast.Continue: StmtChecker.continue_stmt,
+    ast.Return: StmtChecker.return_stmt,
     ast.Asm: StmtChecker.asm_stmt,
-}  # type: ignore[dict-item]
-_LABELLED: dict[type, Callable[[StmtChecker, object], tree.Stmt]] = {
-    ast.Case: StmtChecker.case_stmt, ast.Default: StmtChecker.default_stmt, ast.Label: StmtChecker.label_stmt,
-}  # type: ignore[dict-item]
+}
+_LABELLED: dict[type, Callable[[StmtChecker, Any], tree.Stmt]] = {
+    ast.Case: StmtChecker.case_stmt,
+    ast.Default: StmtChecker.default_stmt,
+    ast.Label: StmtChecker.label_stmt,
+}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import CheckerBase, Refused
 from ebpf.compiler.c.conversions import POISON, decayed, is_integer, qualified
 from ebpf.compiler.c.scopes import EnumConstant
@@ -46,8 +45,15 @@ class TypeChecker(CheckerBase):
             from ebpf.abi.typedefs import TYPEDEFS
 
             helps = self.suggest(node.name, [*pool, *TYPEDEFS, *self.kernel.similar(node.name, 8)])
-        self.refuse("C0202", node, f"unknown type `{node.name}`", helps=helps,
-                    notes=() if self.kernel.btf is not None else ("this kernel has no BTF, so only the program's own types are known",))
+        self.refuse(
+            "C0202",
+            node,
+            f"unknown type `{node.name}`",
+            helps=helps,
+            notes=()
+            if self.kernel.btf is not None
+            else ("this kernel has no BTF, so only the program's own types are known",),
+        )
 
     def lookup_typedef(self, name: str) -> C.Typedef | None:
         """A typedef that the program does not make itself."""
@@ -79,9 +85,13 @@ class TypeChecker(CheckerBase):
             return C.Array(element, 1)
         count = self.constant_of(size)
         if count is None or not is_integer(size.type):
-            self.error("C0208", node.size, "the size of an array has to be a constant",
-                       notes=["a BPF stack has 512 bytes, so arrays of variable size do not exist"],
-                       helps=["give the largest size that is needed"])
+            self.error(
+                "C0208",
+                node.size,
+                "the size of an array has to be a constant",
+                notes=["a BPF stack has 512 bytes, so arrays of variable size do not exist"],
+                helps=["give the largest size that is needed"],
+            )
             return C.Array(element, 1)
         if count < 0:
             self.error("C0214", node.size, f"the size of this array is negative ({count})")
@@ -93,8 +103,12 @@ class TypeChecker(CheckerBase):
         if isinstance(C.strip(result), (C.Array, C.Function)):
             self.refuse("C0214", node.result, f"a function cannot return {self.words(result)}")
         parameters = node.parameters or []
-        return C.Function(result, tuple(decayed(self.type_of(p.type)) for p in parameters), node.variadic,
-                          tuple(p.name or "" for p in parameters))
+        return C.Function(
+            result,
+            tuple(decayed(self.type_of(p.type)) for p in parameters),
+            node.variadic,
+            tuple(p.name or "" for p in parameters),
+        )
 
     def qualified_type(self, node: ast.Qualified) -> CType:
         tags = tuple(_string(a.args[0]) for a in node.attributes if a.name == "btf_type_tag" and a.args)
@@ -110,8 +124,12 @@ class TypeChecker(CheckerBase):
         if node.members is None:
             return record
         if record.complete and not record.from_btf:
-            self.refuse("C0204", node, f"`{node.kind} {node.tag}` is defined twice",
-                        related=[(record.loc, 0, "first defined here")] if record.loc else ())
+            self.refuse(
+                "C0204",
+                node,
+                f"`{node.kind} {node.tag}` is defined twice",
+                related=[(record.loc, 0, "first defined here")] if record.loc else (),
+            )
         record.loc = node.loc
         record.loader, record.from_btf = None, False
         record.fields.clear()
@@ -142,14 +160,18 @@ class TypeChecker(CheckerBase):
                 self.refuse("C0204", node, f"`{node.tag}` is a {kind}, not a {node.kind}")
             return known
         if not defines and (node.kind, node.tag) not in self.own_tags:
-            record = (self.bcc.record(node.kind, node.tag) if self.bcc is not None else None) or self.kernel.record(node.kind, node.tag)
+            record = (self.bcc.record(node.kind, node.tag) if self.bcc is not None else None) or self.kernel.record(
+                node.kind, node.tag
+            )
             self.file_scope.tags[node.tag] = record
             return record
         record = C.Record(node.kind, node.tag, loc=node.loc)
         (self.scope if defines else self.file_scope).tags[node.tag] = record
         return record
 
-    def _member(self, record: C.Record, m: ast.MemberDecl, index: int, names: dict[str, int]) -> tuple[C.Field, int, bool, bool]:
+    def _member(
+        self, record: C.Record, m: ast.MemberDecl, index: int, names: dict[str, int]
+    ) -> tuple[C.Field, int, bool, bool]:
         type = self.type_of(m.type)
         if type is POISON:
             raise Refused
@@ -157,8 +179,12 @@ class TypeChecker(CheckerBase):
         if isinstance(inner, C.Function):
             self.refuse("C0214", m, "a member cannot be a function", helps=["make it a pointer to one"])
         if isinstance(inner, C.Record) and not inner.ensure_complete():
-            self.refuse("C0211", m, f"member `{m.name}` has type {self.words(type)}, whose members are not known",
-                        helps=[f"a pointer to it is possible: `{C.format_ctype(type)} *{m.name}`"])
+            self.refuse(
+                "C0211",
+                m,
+                f"member `{m.name}` has type {self.words(type)}, whose members are not known",
+                helps=[f"a pointer to it is possible: `{C.format_ctype(type)} *{m.name}`"],
+            )
         if isinstance(inner, C.Void):
             self.refuse("C0214", m, f"member `{m.name}` has type `void`")
         if m.name is not None:
@@ -174,12 +200,18 @@ class TypeChecker(CheckerBase):
                 self.refuse("C0208", m.bit_width, "the width of a bit-field has to be a constant")
             most = 1 if inner is C.BOOL else 8 * (C.size_of(type) or 0)
             if not 0 <= width_value <= most or (width_value == 0 and m.name is not None):
-                self.refuse("C0214", m.bit_width, f"a bit-field of {self.words(type)} has 1 to {most} bits, not {width_value}")
+                self.refuse(
+                    "C0214", m.bit_width, f"a bit-field of {self.words(type)} has 1 to {most} bits, not {width_value}"
+                )
             width = width_value
         attributes = {a.name: a for a in m.attributes}
         align = self.alignment(attributes["aligned"]) if "aligned" in attributes else 0
-        return (C.Field(m.name, type, 0, width, index, m.loc), align, "packed" in attributes or record.packed,
-                m.bit_width is not None)
+        return (
+            C.Field(m.name, type, 0, width, index, m.loc),
+            align,
+            "packed" in attributes or record.packed,
+            m.bit_width is not None,
+        )
 
     def alignment(self, attribute: ast.Attribute) -> int:
         """The bytes of ``aligned(n)``."""
@@ -206,7 +238,9 @@ class TypeChecker(CheckerBase):
             return found
         known = self.scope.tags.get(node.tag) if node.tag is not None else None
         if known is not None and (not isinstance(known, C.Enum) or (known.complete and not known.from_btf)):
-            self.refuse("C0204", node, f"`enum {node.tag}` is defined twice", related=[(known.loc, 0, "first defined here")])
+            self.refuse(
+                "C0204", node, f"`enum {node.tag}` is defined twice", related=[(known.loc, 0, "first defined here")]
+            )
         enum = known if isinstance(known, C.Enum) else C.Enum(node.tag, C.UINT, loc=node.loc)
         enum.values, enum.from_btf, enum.loc = {}, False, node.loc
         if node.tag is not None:
@@ -242,7 +276,9 @@ def _string(e: ast.Expr) -> str:
 
 
 def lay_out(record: C.Record, fields: Sequence[tuple[C.Field, int, bool, bool]], aligned: int) -> None:
-    """Place ``fields`` — each with the alignment asked for it, whether it is packed, whether it is a bit-field — and size the record."""
+    """Place ``fields`` — each with the alignment asked for it, whether it is packed, whether it is a bit-field —
+    and size the record.
+    """
     at, align, size = 0, 1, 0
     for field, asked, packed, is_bits in fields:
         if record.kind == "union":
@@ -279,8 +315,14 @@ def _up(value: int, step: int) -> int:
     return (value + step - 1) // step * step
 
 
-_TYPES: dict[type, Callable[[TypeChecker, object], CType]] = {
-    ast.BuiltinType: TypeChecker.builtin_type, ast.NamedType: TypeChecker.named_type, ast.RecordType: TypeChecker.record_type,
-    ast.EnumType: TypeChecker.enum_type, ast.TypeofType: TypeChecker.typeof_type, ast.PointerTo: TypeChecker.pointer_to,
-    ast.ArrayOf: TypeChecker.array_of, ast.FunctionOf: TypeChecker.function_of, ast.Qualified: TypeChecker.qualified_type,
-}  # type: ignore[dict-item]
+_TYPES: dict[type, Callable[[TypeChecker, Any], CType]] = {
+    ast.BuiltinType: TypeChecker.builtin_type,
+    ast.NamedType: TypeChecker.named_type,
+    ast.RecordType: TypeChecker.record_type,
+    ast.EnumType: TypeChecker.enum_type,
+    ast.TypeofType: TypeChecker.typeof_type,
+    ast.PointerTo: TypeChecker.pointer_to,
+    ast.ArrayOf: TypeChecker.array_of,
+    ast.FunctionOf: TypeChecker.function_of,
+    ast.Qualified: TypeChecker.qualified_type,
+}

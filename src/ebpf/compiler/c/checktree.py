@@ -1,12 +1,28 @@
-"""The rules of `tree.py`, checked: what the checker must never break and the lowering may rely on. Tests run it after the checker."""
+"""The rules of `tree.py`, checked: what the checker must never break and the lowering may rely on. Tests run it
+after the checker.
+"""
 
 from __future__ import annotations
 
-from ebpf.compiler.c import tree
-from ebpf.compiler.c import types as C
+from typing import TYPE_CHECKING, Any
+
+from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.constexpr import constant, reduce
-from ebpf.compiler.c.conversions import POISON, int_of, is_integer, is_lvalue, is_pointer, is_record, is_scalar, is_void, target_of
+from ebpf.compiler.c.conversions import (
+    POISON,
+    int_of,
+    is_integer,
+    is_lvalue,
+    is_pointer,
+    is_record,
+    is_scalar,
+    is_void,
+    target_of,
+)
 from ebpf.compiler.c.types import CType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ARITHMETIC = frozenset("+ - * / % & | ^".split())
 _COMPARISONS = frozenset("== != < <= > >=".split())
@@ -37,7 +53,9 @@ class _Check:
         self.known: set[int] = set()
 
     def broken(self, what: str, e: object = None) -> None:
-        self.problems.append(f"{self.where}: {what}" + (f" ({type(e).__name__} at {getattr(e, 'loc', 0)})" if e is not None else ""))
+        self.problems.append(
+            f"{self.where}: {what}" + (f" ({type(e).__name__} at {getattr(e, 'loc', 0)})" if e is not None else "")
+        )
 
     def function(self, f: tree.FunctionDecl) -> None:
         if f.linkage not in ("program", "static", "inline", "global", "extern"):
@@ -125,7 +143,8 @@ class _Check:
             self.expr(part.value)
             if is_lvalue(part.value) and not isinstance(part.value, tree.StringConst):
                 self.broken("an initial value is an lvalue", part.value)
-            if part.offset < 0 or part.offset + (C.size_of(part.value.type) or 0) > size and part.field is None:
+            end = part.offset + (C.size_of(part.value.type) or 0)
+            if part.offset < 0 or (end > size and part.field is None and not _is_flexible(init.type)):
                 self.broken(f"an initial value at {part.offset} ends outside of {size} bytes", part.value)
             if constant_only and not isinstance(part.value, tree.StringConst) and constant(part.value) is None:
                 self.broken("a global's initial value is not constant", part.value)
@@ -225,10 +244,15 @@ class _Check:
         self.expr(e.operand)
         if is_lvalue(e.operand) and e.kind != "void":
             self.broken(f"`{e.kind}` of an lvalue", e)
-        ok = {"int": is_integer(source) and is_integer(target), "bool": is_scalar(source) and is_integer(target),
-              "int_to_pointer": is_integer(source) and is_pointer(target) and C.size_of(source) == 8,
-              "pointer_to_int": is_pointer(source) and is_integer(target), "pointer": is_pointer(source) and is_pointer(target),
-              "void": is_void(target), "same": C.size_of(source) == C.size_of(target)}.get(e.kind, False)
+        ok = {
+            "int": is_integer(source) and is_integer(target),
+            "bool": is_scalar(source) and is_integer(target),
+            "int_to_pointer": is_integer(source) and is_pointer(target) and C.size_of(source) == 8,
+            "pointer_to_int": is_pointer(source) and is_integer(target),
+            "pointer": is_pointer(source) and is_pointer(target),
+            "void": is_void(target),
+            "same": C.size_of(source) == C.size_of(target),
+        }.get(e.kind, False)
         if not ok:
             self.broken(f"`{e.kind}` from {C.format_ctype(source)} to {C.format_ctype(target)}", e)
 
@@ -349,13 +373,43 @@ class _Check:
         self.value(e.value)
 
 
-_EXPRS = {
-    tree.IntConst: _Check.int_const, tree.StringConst: _Check.leaf, tree.VarRef: _Check.var_ref, tree.FunctionRef: _Check.leaf,
-    tree.Deref: _Check.deref, tree.Member: _Check.member, tree.RecordValueMember: _Check.record_member, tree.ElementOf: _Check.element,
-    tree.AddressOf: _Check.address, tree.Convert: _Check.convert, tree.Unary: _Check.unary, tree.Binary: _Check.binary,
-    tree.PointerAdd: _Check.pointer_add, tree.PointerDiff: _Check.pointer_diff, tree.Logical: _Check.logical,
-    tree.Conditional: _Check.conditional, tree.Comma: _Check.comma, tree.Assign: _Check.assign, tree.Update: _Check.update,
-    tree.CallHelper: _Check.helper, tree.CallFunction: _Check.call, tree.CallPointer: _Check.call_pointer, tree.ProbeRead: _Check.probe_read,
-    tree.Builtin: _Check.builtin, tree.CoreInfo: _Check.core_info, tree.CoreBitfield: _Check.core_bitfield,
-    tree.StatementExpr: _Check.statement_expr, tree.CompoundLiteral: _Check.compound, tree.Temporary: _Check.temporary,
+def _is_flexible(t: CType) -> bool:
+    """Whether a record ends in ``[]``: its initial value may be longer than itself."""
+    inner = C.strip(t)
+    if not isinstance(inner, C.Record) or not inner.fields:
+        return False
+    last = C.strip(inner.fields[-1].type)
+    return isinstance(last, C.Array) and not last.count
+
+
+_EXPRS: dict[type, Callable[[_Check, Any], None]] = {
+    tree.IntConst: _Check.int_const,
+    tree.StringConst: _Check.leaf,
+    tree.VarRef: _Check.var_ref,
+    tree.FunctionRef: _Check.leaf,
+    tree.Deref: _Check.deref,
+    tree.Member: _Check.member,
+    tree.RecordValueMember: _Check.record_member,
+    tree.ElementOf: _Check.element,
+    tree.AddressOf: _Check.address,
+    tree.Convert: _Check.convert,
+    tree.Unary: _Check.unary,
+    tree.Binary: _Check.binary,
+    tree.PointerAdd: _Check.pointer_add,
+    tree.PointerDiff: _Check.pointer_diff,
+    tree.Logical: _Check.logical,
+    tree.Conditional: _Check.conditional,
+    tree.Comma: _Check.comma,
+    tree.Assign: _Check.assign,
+    tree.Update: _Check.update,
+    tree.CallHelper: _Check.helper,
+    tree.CallFunction: _Check.call,
+    tree.CallPointer: _Check.call_pointer,
+    tree.ProbeRead: _Check.probe_read,
+    tree.Builtin: _Check.builtin,
+    tree.CoreInfo: _Check.core_info,
+    tree.CoreBitfield: _Check.core_bitfield,
+    tree.StatementExpr: _Check.statement_expr,
+    tree.CompoundLiteral: _Check.compound,
+    tree.Temporary: _Check.temporary,
 }

@@ -16,7 +16,10 @@ def format_tree(unit: tree.Unit) -> str:
     lines = []
     for v in unit.globals:
         section = f" @{v.section}" if v.section else ""
-        lines.append(f"{v.kind} {format_ctype(v.type, v.name)}{section}{_tags(v)}" + (f" = {_init(v.init)}" if v.init is not None else ""))
+        lines.append(
+            f"{v.kind} {format_ctype(v.type, v.name)}{section}{_tags(v)}"
+            + (f" = {_init(v.init)}" if v.init is not None else "")
+        )
     for f in unit.functions:
         section = f" @{f.section}" if f.section else ""
         params = ", ".join(format_ctype(p.type, p.name) for p in f.parameters)
@@ -33,7 +36,10 @@ def _tags(v: tree.Variable) -> str:
 
 
 def _init(init: tree.Initializer) -> str:
-    parts = ", ".join(f"{p.offset}{'.' + (p.field.name or '') if p.field is not None else ''}: {format_expr(p.value)}" for p in init.parts)
+    parts = ", ".join(
+        f"{p.offset}{'.' + (p.field.name or '') if p.field is not None else ''}: {format_expr(p.value)}"
+        for p in init.parts
+    )
     return f"{{{parts}}}"
 
 
@@ -45,7 +51,10 @@ def _stmt(s: tree.Stmt, depth: int) -> list[str]:
             out += _stmt(i, depth + isinstance(i, tree.Block))
         return out
     if isinstance(s, tree.Declare):
-        return [f"{pad}{format_ctype(s.variable.type, s.variable.name or _anonymous(s.variable))}" + (f" = {_init(s.init)}" if s.init is not None else "")]
+        return [
+            f"{pad}{format_ctype(s.variable.type, s.variable.name or _anonymous(s.variable))}"
+            + (f" = {_init(s.init)}" if s.init is not None else "")
+        ]
     if isinstance(s, tree.Evaluate):
         return [pad + format_expr(s.expr)]
     if isinstance(s, tree.If):
@@ -61,7 +70,10 @@ def _stmt(s: tree.Stmt, depth: int) -> list[str]:
     if isinstance(s, tree.Switch):
         return [f"{pad}switch {format_expr(s.value)}", *_stmt(s.body, depth + 1)]
     if isinstance(s, tree.CaseLabel):
-        return [pad[2:] + ("default:" if s.low is None else f"case {s.low}:" if s.low == s.high else f"case {s.low} ... {s.high}:")]
+        return [
+            pad[2:]
+            + ("default:" if s.low is None else f"case {s.low}:" if s.low == s.high else f"case {s.low} ... {s.high}:")
+        ]
     if isinstance(s, tree.Label):
         return [f"{pad[2:]}{s.name}:"]
     if isinstance(s, tree.Goto):
@@ -88,7 +100,13 @@ def _args(args: list[tree.Expr]) -> str:
 
 def _convert(e: tree.Convert) -> str:
     inner = format_expr(e.operand)
-    return f"[{inner}]" if e.kind == "load" else inner if e.kind in ("decay", "function") else f"({format_ctype(e.type)}){inner}"
+    return (
+        f"[{inner}]"
+        if e.kind == "load"
+        else inner
+        if e.kind in ("decay", "function")
+        else f"({format_ctype(e.type)}){inner}"
+    )
 
 
 def _core(e: tree.CoreInfo) -> str:
@@ -102,22 +120,38 @@ def _statement_expr(e: tree.StatementExpr) -> str:
 
 
 _FORMAT: dict[type, Callable[..., str]] = {
-    tree.IntConst: lambda e: str(e.value), tree.StringConst: lambda e: repr(e.value)[1:], tree.VarRef: lambda e: e.variable.name or _anonymous(e.variable),
-    tree.FunctionRef: lambda e: e.function.name, tree.Deref: lambda e: f"*{'volatile ' if e.volatile else ''}{format_expr(e.pointer)}",
+    tree.IntConst: lambda e: str(e.value),
+    tree.StringConst: lambda e: repr(e.value)[1:],
+    tree.VarRef: lambda e: e.variable.name or _anonymous(e.variable),
+    tree.FunctionRef: lambda e: e.function.name,
+    tree.Deref: lambda e: f"*{'volatile ' if e.volatile else ''}{format_expr(e.pointer)}",
     tree.Member: lambda e: f"{format_expr(e.base)}{'.~' if e.relocatable else '.'}{e.field.name or '<anonymous>'}",
-    tree.ElementOf: lambda e: f"{format_expr(e.base)}[{format_expr(e.index)}]", tree.RecordValueMember: lambda e: f"{format_expr(e.base)}.{e.field.name}",
-    tree.AddressOf: lambda e: f"&{format_expr(e.operand)}", tree.Convert: _convert, tree.Unary: lambda e: f"{e.op}{format_expr(e.operand)}",
+    tree.ElementOf: lambda e: f"{format_expr(e.base)}[{format_expr(e.index)}]",
+    tree.RecordValueMember: lambda e: f"{format_expr(e.base)}.{e.field.name}",
+    tree.AddressOf: lambda e: f"&{format_expr(e.operand)}",
+    tree.Convert: _convert,
+    tree.Unary: lambda e: f"{e.op}{format_expr(e.operand)}",
     tree.Binary: lambda e: f"({format_expr(e.left)} {e.op} {format_expr(e.right)})",
     tree.PointerAdd: lambda e: f"({format_expr(e.pointer)} {'-' if e.negative else '+'} {format_expr(e.index)})",
     tree.PointerDiff: lambda e: f"({format_expr(e.left)} - {format_expr(e.right)})/{e.size}",
     tree.Logical: lambda e: f"({format_expr(e.left)} {e.op} {format_expr(e.right)})",
-    tree.Conditional: lambda e: f"({format_expr(e.condition)} ? {format_expr(e.then) if e.then is not None else ''} : {format_expr(e.otherwise)})",
-    tree.Comma: lambda e: f"({format_expr(e.left)}, {format_expr(e.right)})", tree.Assign: lambda e: f"{format_expr(e.target)} = {format_expr(e.value)}",
+    tree.Conditional: lambda e: (
+        f"({format_expr(e.condition)} ? "
+        f"{format_expr(e.then) if e.then is not None else ''} : {format_expr(e.otherwise)})"
+    ),
+    tree.Comma: lambda e: f"({format_expr(e.left)}, {format_expr(e.right)})",
+    tree.Assign: lambda e: f"{format_expr(e.target)} = {format_expr(e.value)}",
     tree.Update: lambda e: f"{format_expr(e.target)} {e.op}={' (old)' if e.postfix else ''} {format_expr(e.value)}",
-    tree.CallHelper: lambda e: f"{e.name}#{e.helper}({_args(e.args)})", tree.CallFunction: lambda e: f"{e.function.name}({_args(e.args)})",
+    tree.CallHelper: lambda e: f"{e.name}#{e.helper}({_args(e.args)})",
+    tree.CallFunction: lambda e: f"{e.function.name}({_args(e.args)})",
     tree.CallPointer: lambda e: f"({format_expr(e.pointer)})({_args(e.args)})",
-    tree.ProbeRead: lambda e: f"probe{e.helper}[{format_expr(e.address)}{'.' + str(e.field.name) if e.field is not None else ''}]",
-    tree.Builtin: lambda e: f"{e.name}({_args(e.args)})", tree.CoreInfo: _core,
-    tree.CoreBitfield: lambda e: f"bits{e.helper}[{format_expr(e.operand)}]", tree.StatementExpr: _statement_expr,
-    tree.CompoundLiteral: lambda e: f"({format_ctype(e.type)}){_init(e.variable.init)}", tree.Temporary: lambda e: format_expr(e.value),
+    tree.ProbeRead: lambda e: (
+        f"probe{e.helper}[{format_expr(e.address)}{'.' + str(e.field.name) if e.field is not None else ''}]"
+    ),
+    tree.Builtin: lambda e: f"{e.name}({_args(e.args)})",
+    tree.CoreInfo: _core,
+    tree.CoreBitfield: lambda e: f"bits{e.helper}[{format_expr(e.operand)}]",
+    tree.StatementExpr: _statement_expr,
+    tree.CompoundLiteral: lambda e: f"({format_ctype(e.type)}){_init(e.variable.init)}",
+    tree.Temporary: lambda e: format_expr(e.value),
 }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ebpf.compiler.c import tree
-from ebpf.compiler.c.types import CHAR, Array, CType, Enum, Int, LONG, Pointer, Record, size_of, strip
+from ebpf.compiler.c.types import CHAR, LONG, Array, CType, Enum, Int, Pointer, Record, size_of, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def integer_type(t: CType) -> Int | None:
@@ -152,13 +157,21 @@ def _builtin(e: tree.Builtin) -> int | None:
     if e.name.startswith("bswap"):
         value = evaluate(e.args[0])
         size = int(e.name[5:]) // 8
-        return None if value is None else int.from_bytes((value & ((1 << 8 * size) - 1)).to_bytes(size, "little"), "big")
+        return (
+            None if value is None else int.from_bytes((value & ((1 << 8 * size) - 1)).to_bytes(size, "little"), "big")
+        )
     return None
 
 
-_EVALUATE = {
-    tree.Convert: _convert, tree.Unary: _unary, tree.Binary: _binary, tree.Logical: _logical,
-    tree.Conditional: _conditional, tree.PointerAdd: _pointer_add, tree.AddressOf: _address_of, tree.Builtin: _builtin,
+_EVALUATE: dict[type, Callable[[Any], int | None]] = {
+    tree.Convert: _convert,
+    tree.Unary: _unary,
+    tree.Binary: _binary,
+    tree.Logical: _logical,
+    tree.Conditional: _conditional,
+    tree.PointerAdd: _pointer_add,
+    tree.AddressOf: _address_of,
+    tree.Builtin: _builtin,
     tree.Comma: lambda e: evaluate(e.right) if evaluate(e.left) is not None else None,
 }
 
@@ -167,10 +180,13 @@ _EVALUATE = {
 
 
 def address(e: tree.Expr) -> tuple[tree.Expr, int] | None:
-    """What a constant pointer points to, as (``VarRef`` | ``FunctionRef`` | ``StringConst`` | ``CompoundLiteral``, bytes after its start), or None."""
+    """What a constant pointer points to, as (``VarRef`` | ``FunctionRef`` | ``StringConst`` | ``CompoundLiteral``,
+    bytes after its start), or None.
+    """
     if isinstance(e, tree.Convert):
         if e.kind in ("pointer", "same", "pointer_to_int", "int_to_pointer") or (
-                e.kind == "int" and size_of(e.type) == size_of(e.operand.type)):
+            e.kind == "int" and size_of(e.type) == size_of(e.operand.type)
+        ):
             return address(e.operand)
         if e.kind in ("decay", "function"):
             return _place(e.operand)

@@ -132,7 +132,6 @@ def common(a: Int, b: Int) -> Int:
     return UNSIGNED_OF[signed.name]
 
 
-
 UNSIGNED_OF = {"int": UINT, "long": ULONG, "long long": ULLONG, "__int128": UINT128}
 SIGNED_OF = {"unsigned int": INT, "unsigned long": LONG, "unsigned long long": LLONG, "unsigned __int128": INT128}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
+from ebpf.compiler.c.checker_access import member_names
 from ebpf.compiler.c.checker_base import Refused
-from ebpf.compiler.c.checker_expr import ExprChecker, member_names
-from ebpf.compiler.c.constexpr import constant as constant_form
-from ebpf.compiler.c.constexpr import evaluate
+from ebpf.compiler.c.checker_expr import ExprChecker
+from ebpf.compiler.c.constexpr import constant as constant_form, evaluate
 from ebpf.compiler.c.conversions import POISON, is_record, is_scalar, qualified, qualifiers, unqualified
 from ebpf.compiler.c.types import CType
 
@@ -29,7 +28,9 @@ class InitChecker(ExprChecker):
     """Adds `initializer`."""
 
     def initializer(self, t: CType, node: ast.Expr | ast.InitList, *, constant: bool) -> tree.Initializer:
-        """``node`` as the initial value of an object of type ``t``; the result's type has the size of ``[]`` filled in."""
+        """``node`` as the initial value of an object of type ``t``; the result's type has the size of ``[]`` filled
+        in.
+        """
         parts: list[tree.InitPart] = []
         inner = C.strip(t)
         whole = False
@@ -40,7 +41,11 @@ class InitChecker(ExprChecker):
             extent = self._braced(t, node, 0, parts, constant)
         elif isinstance(inner, C.Array):
             e = self.expr(node)
-            if isinstance(e, tree.CompoundLiteral) and isinstance(C.strip(e.type), C.Array) and e.variable.init is not None:
+            if (
+                isinstance(e, tree.CompoundLiteral)
+                and isinstance(C.strip(e.type), C.Array)
+                and e.variable.init is not None
+            ):
                 return e.variable.init
             self.refuse("C0212", node, f"{self.words(t)} is initialised with a list in braces", helps=["write `{ … }`"])
         else:
@@ -49,7 +54,12 @@ class InitChecker(ExprChecker):
                 raise Refused
             whole = is_record(t)
             parts.append(tree.InitPart(0, self._constant(value, node) if constant else value))
-            if constant and whole and isinstance(value, tree.Convert) and isinstance(value.operand, tree.CompoundLiteral):
+            if (
+                constant
+                and whole
+                and isinstance(value, tree.Convert)
+                and isinstance(value.operand, tree.CompoundLiteral)
+            ):
                 init = value.operand.variable.init
                 assert init is not None
                 return init
@@ -66,8 +76,12 @@ class InitChecker(ExprChecker):
         if form is None:
             if e.type is POISON:
                 raise Refused
-            self.refuse("C0208", node, "the initial value of a global has to be a constant",
-                        helps=["assign it in a program, or store it from Python before loading"])
+            self.refuse(
+                "C0208",
+                node,
+                "the initial value of a global has to be a constant",
+                helps=["assign it in a program, or store it from Python before loading"],
+            )
         return form
 
     def _string_part(self, array: C.Array, text: ast.StringLiteral, offset: int, parts: list[tree.InitPart]) -> int:
@@ -83,8 +97,13 @@ class InitChecker(ExprChecker):
         """``{ … }`` for an object of type ``t`` at ``offset``; returns where the last byte written ends."""
         inner = C.strip(t)
         if isinstance(inner, (C.Record, C.Array)):
-            if isinstance(inner, C.Array) and len(node.items) == 1 and not node.items[0].designators and _is_char(inner.element) \
-                    and (text := _string(node.items[0].value)) is not None:
+            if (
+                isinstance(inner, C.Array)
+                and len(node.items) == 1
+                and not node.items[0].designators
+                and _is_char(inner.element)
+                and (text := _string(node.items[0].value)) is not None
+            ):
                 return self._string_part(inner, text, offset, parts)
             items = _Items(node.items)
             end = self._fill(t, items, offset, parts, constant, [])
@@ -98,8 +117,16 @@ class InitChecker(ExprChecker):
             self._item(t, node.items[0].value, offset, None, parts, constant)
         return offset + (C.size_of(t) or 0)
 
-    def _item(self, t: CType, node: ast.Expr | ast.InitList, offset: int, field: C.Field | None, parts: list[tree.InitPart],
-              constant: bool, value: tree.Expr | None = None) -> int:
+    def _item(
+        self,
+        t: CType,
+        node: ast.Expr | ast.InitList,
+        offset: int,
+        field: C.Field | None,
+        parts: list[tree.InitPart],
+        constant: bool,
+        value: tree.Expr | None = None,
+    ) -> int:
         """One written value for the object (or bit-field) at ``offset``."""
         inner = C.strip(t)
         if isinstance(inner, C.Array) and (text := _string(node)) is not None and _is_char(inner.element):
@@ -117,11 +144,21 @@ class InitChecker(ExprChecker):
             pass
         return offset + (C.size_of(t) or 0)
 
-    def _fill(self, t: CType, items: _Items, offset: int, parts: list[tree.InitPart], constant: bool,
-              path: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]], *, elided: bool = False) -> int:
+    def _fill(
+        self,
+        t: CType,
+        items: _Items,
+        offset: int,
+        parts: list[tree.InitPart],
+        constant: bool,
+        path: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]],
+        *,
+        elided: bool = False,
+    ) -> int:
         """Values for the members or elements of ``t`` at ``offset``, from ``items`` until they or the places end.
 
-        ``path`` is the rest of a designator that says where to begin; ``elided``: there are no braces of our own, so a further
+        ``path`` is the rest of a designator that says where to begin; ``elided``: there are no braces of our own, so
+        a further
         designator belongs to somebody outside.
         """
         inner = C.strip(t)
@@ -159,7 +196,9 @@ class InitChecker(ExprChecker):
             for _ in range(count):
                 items.at = at
                 field_type, position, field = places.at(index)
-                end = max(end, self._place(field_type, offset + position, field, items, item, designators, parts, constant))
+                end = max(
+                    end, self._place(field_type, offset + position, field, items, item, designators, parts, constant)
+                )
                 index += 1
             if isinstance(inner, C.Record) and inner.kind == "union":
                 if elided:
@@ -167,8 +206,17 @@ class InitChecker(ExprChecker):
                 index = places.count
         return end
 
-    def _place(self, t: CType, offset: int, field: C.Field | None, items: _Items, item: ast.InitItem,
-               rest: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]], parts: list[tree.InitPart], constant: bool) -> int:
+    def _place(
+        self,
+        t: CType,
+        offset: int,
+        field: C.Field | None,
+        items: _Items,
+        item: ast.InitItem,
+        rest: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]],
+        parts: list[tree.InitPart],
+        constant: bool,
+    ) -> int:
         """The value for one member or element: braces, a whole value, or as many items as it has places."""
         inner = C.strip(t)
         aggregate = isinstance(inner, (C.Record, C.Array))
@@ -193,8 +241,12 @@ class InitChecker(ExprChecker):
                 return self._item(t, node, offset, None, parts, constant, value)
         return self._fill(t, items, offset, parts, constant, [], elided=True)
 
-    def _designate(self, t: C.Record | C.Array, designators: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]], item: ast.InitItem,
-                   ) -> tuple[int, int | None, list[str | ast.Expr | tuple[ast.Expr, ast.Expr]]]:
+    def _designate(
+        self,
+        t: C.Record | C.Array,
+        designators: list[str | ast.Expr | tuple[ast.Expr, ast.Expr]],
+        item: ast.InitItem,
+    ) -> tuple[int, int | None, list[str | ast.Expr | tuple[ast.Expr, ast.Expr]]]:
         """Index of the first place that ``designators`` name, the last of a range, and the designators within it."""
         d, rest = designators[0], list(designators[1:])
         if isinstance(d, str):
@@ -202,7 +254,12 @@ class InitChecker(ExprChecker):
                 self.refuse("C0212", item, f"{self.words(t)} has no member `{d}`")
             path = t.find(d)
             if path is None:
-                self.refuse("C0203", item, f"`{t.kind} {t.tag or '<anonymous>'}` has no member `{d}`", helps=self.suggest(d, member_names(t)))
+                self.refuse(
+                    "C0203",
+                    item,
+                    f"`{t.kind} {t.tag or '<anonymous>'}` has no member `{d}`",
+                    helps=self.suggest(d, member_names(t)),
+                )
             if len(path) > 1:  # inside an anonymous record: name it again there
                 rest = [d, *rest]
             return _Places(t).index_of(path[0]), None, rest
@@ -240,7 +297,9 @@ class _Places:
             self.count = len(self.fields)
 
     def at(self, index: int) -> tuple[CType, int, C.Field | None]:
-        """Type and byte offset of a place, and its field. A bit-field's offset is that of the record, as `InitPart` wants it."""
+        """Type and byte offset of a place, and its field. A bit-field's offset is that of the record, as `InitPart`
+        wants it.
+        """
         if self.fields is None:
             return self.element, index * self.size, None
         f = self.fields[index]

@@ -1,12 +1,13 @@
 """The kernel's types as C types, made from its BTF when the program names them.
 
-A record from BTF is an empty shell until somebody asks for its members; then its own fields are made, and shells for the records
+A record from BTF is an empty shell until somebody asks for its members; then its own fields are made, and shells for
+the records
 they point to. So a program that reads ``sk->__sk_common.skc_daddr`` pays for two structs, not for the kernel.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.typedefs import TYPEDEFS
 from ebpf.compiler.c import types as C
@@ -14,24 +15,30 @@ from ebpf.compiler.c import types as C
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ebpf.btf import Btf
-    from ebpf.btf import types as B
+    from ebpf.btf import Btf, types as B
     from ebpf.compiler.facts import Facts
 
 # Structs that programs share with the kernel as user ABI: their layout never moves, so no access to them is relocated.
-_STABLE = frozenset("""
-    xdp_md __sk_buff bpf_sock bpf_tcp_sock bpf_sock_tuple bpf_sock_addr bpf_sock_ops sk_msg_md sk_reuseport_md bpf_sysctl
-    bpf_cgroup_dev_ctx bpf_sockopt bpf_perf_event_data bpf_perf_event_value bpf_raw_tracepoint_args bpf_sk_lookup bpf_fib_lookup
+_STABLE = frozenset(
+    """
+    xdp_md __sk_buff bpf_sock bpf_tcp_sock bpf_sock_tuple bpf_sock_addr bpf_sock_ops sk_msg_md sk_reuseport_md
+    bpf_sysctl
+    bpf_cgroup_dev_ctx bpf_sockopt bpf_perf_event_data bpf_perf_event_value bpf_raw_tracepoint_args bpf_sk_lookup
+    bpf_fib_lookup
     bpf_tunnel_key bpf_spin_lock bpf_timer bpf_dynptr bpf_list_head bpf_list_node bpf_rb_root bpf_rb_node bpf_refcount
-    bpf_iter_num bpf_wq bpf_pidns_info btf_ptr ethhdr iphdr ipv6hdr tcphdr udphdr icmphdr icmp6hdr vlan_hdr arphdr in6_addr in_addr
+    bpf_iter_num bpf_wq bpf_pidns_info btf_ptr ethhdr iphdr ipv6hdr tcphdr udphdr icmphdr icmp6hdr vlan_hdr arphdr
+    in6_addr in_addr
     pt_regs user_pt_regs
-""".split())
+""".split()
+)
 
 _NOT_THERE = object()
 
 
 class KernelTypes:
-    """Looks types up by name: kernel BTF first, then modules'. ``own_tag`` gives the program's own records, which win."""
+    """Looks types up by name: kernel BTF first, then modules'. ``own_tag`` gives the program's own records, which
+    win.
+    """
 
     def __init__(self, facts: Facts, own_tag: Callable[[str, str], C.CType | None]) -> None:
         self._facts = facts
@@ -104,7 +111,9 @@ class KernelTypes:
         return self._find(tag, _KINDS[kind]) is not None
 
     def record(self, kind: str, tag: str) -> C.Record:
-        """``struct tag`` as the kernel defines it: a shell that fills itself in, and stays incomplete if there is none."""
+        """``struct tag`` as the kernel defines it: a shell that fills itself in, and stays incomplete if there is
+        none.
+        """
         own = self._own_tag(kind, tag)
         if isinstance(own, C.Record):
             return own
@@ -178,8 +187,9 @@ class KernelTypes:
         named = C.BUILTIN.get(_INT_NAMES.get(t.name, t.name))
         if isinstance(named, C.Int) and named.size == t.size:
             return named
-        for kind in (C.CHAR, C.SHORT, C.INT, C.LONG, C.INT128) if t.signed else (
-                C.UCHAR, C.USHORT, C.UINT, C.ULONG, C.UINT128):
+        for kind in (
+            (C.CHAR, C.SHORT, C.INT, C.LONG, C.INT128) if t.signed else (C.UCHAR, C.USHORT, C.UINT, C.ULONG, C.UINT128)
+        ):
             if kind.size == t.size:
                 return kind
         return C.UCHAR
@@ -213,8 +223,12 @@ class KernelTypes:
         variadic = bool(params) and params[-1].type == 0
         if variadic:
             params = params[:-1]
-        return C.Function(self.from_btf(btf, t.type), tuple(self.from_btf(btf, p.type) for p in params), variadic,
-                          tuple(p.name for p in params))
+        return C.Function(
+            self.from_btf(btf, t.type),
+            tuple(self.from_btf(btf, p.type) for p in params),
+            variadic,
+            tuple(p.name for p in params),
+        )
 
     def _fwd(self, btf: Btf, t: B.Fwd) -> C.CType:
         return self.record("union" if t.is_union else "struct", t.name)
@@ -225,8 +239,11 @@ class KernelTypes:
             if own is not None:
                 return own
         unsigned = not t.signed
-        underlying = {1: C.UCHAR if unsigned else C.SCHAR, 2: C.USHORT if unsigned else C.SHORT,
-                      8: C.ULONG if unsigned else C.LONG}.get(t.size, C.UINT if unsigned else C.INT)
+        underlying = {
+            1: C.UCHAR if unsigned else C.SCHAR,
+            2: C.USHORT if unsigned else C.SHORT,
+            8: C.ULONG if unsigned else C.LONG,
+        }.get(t.size, C.UINT if unsigned else C.INT)
         if t.size == 4:
             underlying = C.INT if any(v.value < 0 for v in t.values) else C.UINT
         return C.Enum(t.name or None, underlying, {v.name: v.value for v in t.values}, complete=True, from_btf=True)
@@ -291,17 +308,42 @@ ABI_ARCH = {"x86": "x86_64", "arm64": "aarch64"}
 """`Facts.arch` → the name that the abi tables use."""
 
 _KINDS: dict[str, tuple[int, ...]] = {"struct": (4,), "union": (5,), "enum": (6, 19)}
-_FIXED = frozenset(n for n, t in TYPEDEFS.items() if t in C.BUILTIN and (
-    n.lstrip("_").lstrip("us").isdigit() or n in ("size_t", "bool", "pid_t", "uint", "ssize_t") or n.startswith(("uint", "int", "__be", "__le"))))
+_FIXED = frozenset(
+    n
+    for n, t in TYPEDEFS.items()
+    if t in C.BUILTIN
+    and (
+        n.lstrip("_").lstrip("us").isdigit()
+        or n in ("size_t", "bool", "pid_t", "uint", "ssize_t")
+        or n.startswith(("uint", "int", "__be", "__le"))
+    )
+)
 _INT_NAMES = {
-    "long unsigned int": "unsigned long", "long int": "long", "short int": "short", "short unsigned int": "unsigned short",
-    "long long int": "long long", "long long unsigned int": "unsigned long long", "__int128 unsigned": "unsigned __int128",
+    "long unsigned int": "unsigned long",
+    "long int": "long",
+    "short int": "short",
+    "short unsigned int": "unsigned short",
+    "long long int": "long long",
+    "long long unsigned int": "unsigned long long",
+    "__int128 unsigned": "unsigned __int128",
 }
-_FROM_BTF: dict[str, Callable[[KernelTypes, Btf, object], C.CType]] = {
-    "Void": KernelTypes._void, "Int": KernelTypes._int, "Ptr": KernelTypes._pointer, "Array": KernelTypes._array,
-    "Struct": KernelTypes._record_type, "Union": KernelTypes._record_type, "Enum": KernelTypes._enum_type,
-    "Enum64": KernelTypes._enum_type, "Fwd": KernelTypes._fwd, "Typedef": KernelTypes._typedef,
-    "Volatile": KernelTypes._volatile, "Const": KernelTypes._const, "Restrict": KernelTypes._transparent,
-    "TypeTag": KernelTypes._transparent, "Func": KernelTypes._transparent, "FuncProto": KernelTypes._prototype,
-    "Var": KernelTypes._transparent, "Float": KernelTypes._float,
-}  # type: ignore[dict-item]
+_FROM_BTF: dict[str, Callable[[KernelTypes, Btf, Any], C.CType]] = {
+    "Void": KernelTypes._void,
+    "Int": KernelTypes._int,
+    "Ptr": KernelTypes._pointer,
+    "Array": KernelTypes._array,
+    "Struct": KernelTypes._record_type,
+    "Union": KernelTypes._record_type,
+    "Enum": KernelTypes._enum_type,
+    "Enum64": KernelTypes._enum_type,
+    "Fwd": KernelTypes._fwd,
+    "Typedef": KernelTypes._typedef,
+    "Volatile": KernelTypes._volatile,
+    "Const": KernelTypes._const,
+    "Restrict": KernelTypes._transparent,
+    "TypeTag": KernelTypes._transparent,
+    "Func": KernelTypes._transparent,
+    "FuncProto": KernelTypes._prototype,
+    "Var": KernelTypes._transparent,
+    "Float": KernelTypes._float,
+}

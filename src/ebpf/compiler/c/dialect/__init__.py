@@ -1,4 +1,6 @@
-"""BCC's dialect, as semantics of the type checker: map macros and methods, unpacked arguments, reads through kernel pointers."""
+"""BCC's dialect, as semantics of the type checker: map macros and methods, unpacked arguments, reads through kernel
+pointers.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,18 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.preprocessor import Preprocessed
 
 _LIBBPF_HEADERS = ("bpf_helpers.h", "bpf_core_read.h", "bpf_tracing.h", "vmlinux.h")
-_BCC_WRAPPERS = frozenset("""
-    TRACEPOINT_PROBE RAW_TRACEPOINT_PROBE KFUNC_PROBE KRETFUNC_PROBE MODULE_KFUNC_PROBE MODULE_KRETFUNC_PROBE KMOD_RET LSM_PROBE
-""".split())
+_BCC_WRAPPERS = frozenset(
+    """
+    TRACEPOINT_PROBE RAW_TRACEPOINT_PROBE KFUNC_PROBE KRETFUNC_PROBE MODULE_KFUNC_PROBE MODULE_KRETFUNC_PROBE KMOD_RET
+    LSM_PROBE
+""".split()
+)
 
 
 def is_bcc(unit: ast.TranslationUnit, pre: Preprocessed, dialect: str) -> bool:
-    """Whether the text is in BCC's dialect: as asked, or else unless it names libbpf's headers or places things in sections."""
+    """Whether the text is in BCC's dialect: as asked, or else unless it names libbpf's headers or places things in
+    sections.
+    """
     if dialect != "auto":
         return dialect == "bcc"
     if any(i.rpartition("/")[2] in _LIBBPF_HEADERS for i in pre.includes):
@@ -36,7 +43,8 @@ def is_bcc(unit: ast.TranslationUnit, pre: Preprocessed, dialect: str) -> bool:
 class Marks:
     """Declarations that hold pointers into the kernel, found while checking: key → depth.
 
-    Depth 0: the value points there itself; 1: it points to a place that holds such a pointer; and so on. A mark that is found after its
+    Depth 0: the value points there itself; 1: it points to a place that holds such a pointer; and so on. A mark that
+    is found after its
     key was asked for in vain calls for another pass.
     """
 

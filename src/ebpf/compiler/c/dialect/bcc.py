@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.conversions import is_pointer, target_of
 from ebpf.compiler.c.dialect.externals import Externals
 
@@ -73,9 +72,6 @@ class BccDialect(Externals):
             return packet_record(tag)
         return None
 
-    def constant(self, checker: ExprChecker, node: ast.Name) -> tree.Expr | None:
-        return None
-
     def function(self, name: str) -> Handler | None:
         """A function or macro of BCC's helpers.h."""
         from ebpf.compiler.c.dialect.functions import FUNCTIONS
@@ -102,7 +98,9 @@ class BccDialect(Externals):
 
         return call_method(checker, self, a_map, node, function)
 
-    def copy_from_kernel(self, checker: ExprChecker, to: tree.Expr, source: tree.Expr, size: tree.Expr, node: ast.Call) -> tree.Expr:
+    def copy_from_kernel(
+        self, checker: ExprChecker, to: tree.Expr, source: tree.Expr, size: tree.Expr, node: ast.Call
+    ) -> tree.Expr:
         """``memcpy`` out of kernel memory: a probe read."""
         read = checker.call_helper("bpf_probe_read", [to, size, source], node)
         return tree.Comma(to.type, node.loc, node.end, tree.Convert(C.VOID, node.loc, node.end, "void", read), to)
@@ -119,20 +117,44 @@ def context_tag(t: CType) -> str | None:
 _COMMON = "__sk_common"
 MEMBER_ALIASES: dict[str, tuple[str, ...]] = {
     # include/net/sock.h
-    "sk_family": (_COMMON, "skc_family"), "sk_state": (_COMMON, "skc_state"), "sk_dport": (_COMMON, "skc_dport"), "sk_num": (_COMMON, "skc_num"),
-    "sk_daddr": (_COMMON, "skc_daddr"), "sk_rcv_saddr": (_COMMON, "skc_rcv_saddr"), "sk_bound_dev_if": (_COMMON, "skc_bound_dev_if"),
-    "sk_net": (_COMMON, "skc_net"), "sk_v6_daddr": (_COMMON, "skc_v6_daddr"), "sk_v6_rcv_saddr": (_COMMON, "skc_v6_rcv_saddr"),
-    "sk_reuse": (_COMMON, "skc_reuse"), "sk_reuseport": (_COMMON, "skc_reuseport"), "sk_ipv6only": (_COMMON, "skc_ipv6only"),
-    "sk_prot": (_COMMON, "skc_prot"), "sk_cookie": (_COMMON, "skc_cookie"), "sk_refcnt": (_COMMON, "skc_refcnt"),
-    "sk_hash": (_COMMON, "skc_hash"), "sk_portpair": (_COMMON, "skc_portpair"), "sk_addrpair": (_COMMON, "skc_addrpair"),
-    "sk_node": (_COMMON, "skc_node"), "sk_nulls_node": (_COMMON, "skc_nulls_node"), "sk_flags": (_COMMON, "skc_flags"),
-    "sk_tx_queue_mapping": (_COMMON, "skc_tx_queue_mapping"), "sk_rx_queue_mapping": (_COMMON, "skc_rx_queue_mapping"),
+    "sk_family": (_COMMON, "skc_family"),
+    "sk_state": (_COMMON, "skc_state"),
+    "sk_dport": (_COMMON, "skc_dport"),
+    "sk_num": (_COMMON, "skc_num"),
+    "sk_daddr": (_COMMON, "skc_daddr"),
+    "sk_rcv_saddr": (_COMMON, "skc_rcv_saddr"),
+    "sk_bound_dev_if": (_COMMON, "skc_bound_dev_if"),
+    "sk_net": (_COMMON, "skc_net"),
+    "sk_v6_daddr": (_COMMON, "skc_v6_daddr"),
+    "sk_v6_rcv_saddr": (_COMMON, "skc_v6_rcv_saddr"),
+    "sk_reuse": (_COMMON, "skc_reuse"),
+    "sk_reuseport": (_COMMON, "skc_reuseport"),
+    "sk_ipv6only": (_COMMON, "skc_ipv6only"),
+    "sk_prot": (_COMMON, "skc_prot"),
+    "sk_cookie": (_COMMON, "skc_cookie"),
+    "sk_refcnt": (_COMMON, "skc_refcnt"),
+    "sk_hash": (_COMMON, "skc_hash"),
+    "sk_portpair": (_COMMON, "skc_portpair"),
+    "sk_addrpair": (_COMMON, "skc_addrpair"),
+    "sk_node": (_COMMON, "skc_node"),
+    "sk_nulls_node": (_COMMON, "skc_nulls_node"),
+    "sk_flags": (_COMMON, "skc_flags"),
+    "sk_tx_queue_mapping": (_COMMON, "skc_tx_queue_mapping"),
+    "sk_rx_queue_mapping": (_COMMON, "skc_rx_queue_mapping"),
     # include/net/inet_sock.h
-    "inet_daddr": ("sk", _COMMON, "skc_daddr"), "inet_rcv_saddr": ("sk", _COMMON, "skc_rcv_saddr"),
-    "inet_dport": ("sk", _COMMON, "skc_dport"), "inet_num": ("sk", _COMMON, "skc_num"),
+    "inet_daddr": ("sk", _COMMON, "skc_daddr"),
+    "inet_rcv_saddr": ("sk", _COMMON, "skc_rcv_saddr"),
+    "inet_dport": ("sk", _COMMON, "skc_dport"),
+    "inet_num": ("sk", _COMMON, "skc_num"),
     # include/uapi/linux/in6.h, include/linux/fs.h
-    "s6_addr": ("in6_u", "u6_addr8"), "s6_addr16": ("in6_u", "u6_addr16"), "s6_addr32": ("in6_u", "u6_addr32"),
+    "s6_addr": ("in6_u", "u6_addr8"),
+    "s6_addr16": ("in6_u", "u6_addr16"),
+    "s6_addr32": ("in6_u", "u6_addr32"),
     # include/net/inet_timewait_sock.h, include/net/request_sock.h
-    "tw_family": ("__tw_common", "skc_family"), "tw_state": ("__tw_common", "skc_state"), "tw_daddr": ("__tw_common", "skc_daddr"),
-    "tw_dport": ("__tw_common", "skc_dport"), "tw_rcv_saddr": ("__tw_common", "skc_rcv_saddr"), "tw_net": ("__tw_common", "skc_net"),
+    "tw_family": ("__tw_common", "skc_family"),
+    "tw_state": ("__tw_common", "skc_state"),
+    "tw_daddr": ("__tw_common", "skc_daddr"),
+    "tw_dport": ("__tw_common", "skc_dport"),
+    "tw_rcv_saddr": ("__tw_common", "skc_rcv_saddr"),
+    "tw_net": ("__tw_common", "skc_net"),
 }

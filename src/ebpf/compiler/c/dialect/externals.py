@@ -1,8 +1,11 @@
 """Pointers into the kernel: which expressions hold them, and the probe reads that go through them.
 
-BCC rewrites ``sk->member`` into a probe read where ``sk`` came from the kernel: from a register, a tracepoint's argument, the current
-task, another such read. Here that is a property of the typed tree: an access is a read if the pointer under it is external.
-Declarations are marked when an external value flows into them, however it gets there: initialisers, assignments, arguments,
+BCC rewrites ``sk->member`` into a probe read where ``sk`` came from the kernel: from a register, a tracepoint's
+argument, the current
+task, another such read. Here that is a property of the typed tree: an access is a read if the pointer under it is
+external.
+Declarations are marked when an external value flows into them, however it gets there: initialisers, assignments,
+arguments,
 results, and maps. `Marks` outlives a pass, so that a declaration marked at its end is known at the start of the next.
 """
 
@@ -10,8 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import is_pointer, is_record
 from ebpf.compiler.c.dialect.packets import is_packet_place, packet_read
 
@@ -34,7 +36,9 @@ class Externals:
     # --------------------------------------------------------------------------------------------------- questions
 
     def external_depth(self, e: tree.Expr) -> int | None:
-        """How many loads away from ``e`` a pointer into the kernel is: 0 if the value is one; None if none is known of."""
+        """How many loads away from ``e`` a pointer into the kernel is: 0 if the value is one; None if none is known
+        of.
+        """
         if isinstance(e, tree.Convert):
             if e.kind == "load":
                 return self._loaded(e.operand)
@@ -119,8 +123,12 @@ class Externals:
         pointer = e.pointer
         while isinstance(pointer, tree.Convert) and pointer.kind in ("pointer", "same"):
             pointer = pointer.operand
-        if not (isinstance(pointer, tree.Convert) and pointer.kind == "load" and isinstance(pointer.operand, tree.VarRef)
-                and pointer.operand.variable.kind == "parameter"):
+        if not (
+            isinstance(pointer, tree.Convert)
+            and pointer.kind == "load"
+            and isinstance(pointer.operand, tree.VarRef)
+            and pointer.operand.variable.kind == "parameter"
+        ):
             return False
         record = C.strip(e.type)
         tag = record.tag if isinstance(record, C.Record) else None
@@ -184,8 +192,12 @@ class Externals:
         if depth is not None and (is_pointer(value.type) or C.size_of(value.type) == 8):
             self.marks.set(("result", decl.name), depth)
 
-    def enter(self, decl: tree.FunctionDecl, parameters: list[tree.Variable],
-              locals: list[tuple[tree.Variable, tree.Expr | None]]) -> None:
+    def enter(
+        self,
+        decl: tree.FunctionDecl,
+        parameters: list[tree.Variable],
+        locals: list[tuple[tree.Variable, tree.Expr | None]],
+    ) -> None:
         """At the start of a body."""
         if decl.linkage != "program":
             for i, v in enumerate(parameters):
@@ -193,7 +205,13 @@ class Externals:
                 if depth is not None:
                     self.marks.set(variable_key(v), depth)
             return
-        if decl.section is not None and decl.section.partition("/")[0] in ("fentry", "fexit", "fmod_ret", "lsm", "iter"):
+        if decl.section is not None and decl.section.partition("/")[0] in (
+            "fentry",
+            "fexit",
+            "fmod_ret",
+            "lsm",
+            "iter",
+        ):
             return  # typed by the verifier: loads go straight through
         for v, value in locals:
             if value is not None and (depth := self.external_depth(value)) is not None:
@@ -223,4 +241,3 @@ class Externals:
 
 def variable_key(v: tree.Variable) -> tuple[object, ...]:
     return "variable", v.loc, v.name or id(v)
-

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins import Handler, take
 from ebpf.compiler.c.builtins_trace import argument_values, check_format
 from ebpf.compiler.c.conversions import is_pointer
@@ -16,17 +15,25 @@ if TYPE_CHECKING:
 
 
 def _trace_printk(c: ExprChecker, node: ast.Call) -> tree.Expr:
-    """``bpf_trace_printk("…", a, b, c)``: the format goes onto the stack. With another first argument it is the helper itself."""
+    """``bpf_trace_printk("…", a, b, c)``: the format goes onto the stack. With another first argument it is the
+    helper itself.
+    """
     args = take(c, node, 1, 99)
     text = args[0]
     if not isinstance(text, ast.StringLiteral):
         found = c.helper_type("bpf_trace_printk")
         assert found is not None
-        return tree.CallHelper(C.LONG, node.loc, node.end, found[0], "bpf_trace_printk", c.arguments(node, found[1], "bpf_trace_printk"))
+        return tree.CallHelper(
+            C.LONG, node.loc, node.end, found[0], "bpf_trace_printk", c.arguments(node, found[1], "bpf_trace_printk")
+        )
     values = argument_values(c, args[1:])
     if len(values) > 3:
-        c.refuse("C0235", node, f"bpf_trace_printk prints at most three values, and these are {len(values)}",
-                 helps=["split it into two calls, or send a struct through BPF_PERF_OUTPUT"])
+        c.refuse(
+            "C0235",
+            node,
+            f"bpf_trace_printk prints at most three values, and these are {len(values)}",
+            helps=["split it into two calls, or send a struct through BPF_PERF_OUTPUT"],
+        )
     check_format(c, text, text.value, values, 3)
     value = text.value + b"\0"
     t = C.Array(C.CHAR, len(value))
@@ -61,8 +68,12 @@ def _load_dword(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 
 def _usdt(c: ExprChecker, node: ast.Call) -> tree.Expr:
-    c.refuse("C0408", node, "USDT probes are not supported yet",
-             helps=["attach to the function by a uprobe, and read its arguments by PT_REGS_PARM1(ctx)"])
+    c.refuse(
+        "C0408",
+        node,
+        "USDT probes are not supported yet",
+        helps=["attach to the function by a uprobe, and read its arguments by PT_REGS_PARM1(ctx)"],
+    )
 
 
 def _renamed(helper: str, *extra: int) -> Handler:
@@ -90,8 +101,16 @@ def _library(name: str) -> Handler:
 
 
 FUNCTIONS: dict[str, Handler] = {
-    **{n: _library(n) for n in LIBRARY}, "bpf_trace_printk": _trace_printk, "bpf_num_cpus": _num_cpus, "load_byte": _load("load_byte", C.UCHAR),
-    "load_half": _load("load_half", C.USHORT), "load_word": _load("load_word", C.UINT), "load_dword": _load_dword,
-    "bpf_usdt_readarg": _usdt, "bpf_usdt_readarg_p": _usdt, "log2l": _library("bpf_log2l"), "log2": _library("bpf_log2"),
+    **{n: _library(n) for n in LIBRARY},
+    "bpf_trace_printk": _trace_printk,
+    "bpf_num_cpus": _num_cpus,
+    "load_byte": _load("load_byte", C.UCHAR),
+    "load_half": _load("load_half", C.USHORT),
+    "load_word": _load("load_word", C.UINT),
+    "load_dword": _load_dword,
+    "bpf_usdt_readarg": _usdt,
+    "bpf_usdt_readarg_p": _usdt,
+    "log2l": _library("bpf_log2l"),
+    "log2": _library("bpf_log2"),
     "bpf_perf_prog_read_value": _renamed("bpf_perf_prog_read_value"),
 }

@@ -1,4 +1,6 @@
-"""What BCC's helpers.h and kernel headers give as inline functions, in C of our own; read only when a program calls one."""
+"""What BCC's helpers.h and kernel headers give as inline functions, in C of our own; read only when a program calls
+one.
+"""
 
 from __future__ import annotations
 
@@ -26,40 +28,107 @@ LIBRARY: dict[str, str] = {
     unsigned int high = v >> 32;
     return high ? bpf_log2(high) + 33 : bpf_log2(v) + 1;
 }""",
-    "incr_cksum_l3": """static inline int incr_cksum_l3(void *skb, unsigned long long offset, unsigned long long before, unsigned long long after)
+    "incr_cksum_l3": """static inline int incr_cksum_l3(void *skb, u64 offset, u64 before, u64 after)
 {
     return bpf_l3_csum_replace(skb, offset, before, after, 2);
 }""",
-    "incr_cksum_l4": """static inline int incr_cksum_l4(void *skb, unsigned long long offset, unsigned long long before, unsigned long long after,
-                                unsigned long long flags)
+    "incr_cksum_l4": """static inline int incr_cksum_l4(void *skb, u64 offset, u64 before, u64 after, u64 flags)
 {
     return bpf_l4_csum_replace(skb, offset, before, after, flags & 0x10 ? flags : flags | 4);
 }""",
     # include/linux/tcp.h and its relatives: a struct that begins with the one that is given.
-    **{f"{name}": f"static inline struct {to} *{name}(const struct {of} *p) {{ return (struct {to} *)p; }}" for name, to, of in (
-        ("tcp_sk", "tcp_sock", "sock"), ("inet_sk", "inet_sock", "sock"), ("inet_csk", "inet_connection_sock", "sock"),
-        ("udp_sk", "udp_sock", "sock"), ("raw_sk", "raw_sock", "sock"), ("unix_sk", "unix_sock", "sock"), ("inet_rsk", "inet_request_sock", "request_sock"),
-        ("tcp_rsk", "tcp_request_sock", "request_sock"), ("inet_twsk", "inet_timewait_sock", "sock"), ("tcp_twsk", "tcp_timewait_sock", "sock"))},
-    "ip_hdr": """static inline struct iphdr *ip_hdr(const struct sk_buff *skb) { return (struct iphdr *)(skb->head + skb->network_header); }""",
-    "ipv6_hdr": """static inline struct ipv6hdr *ipv6_hdr(const struct sk_buff *skb) { return (struct ipv6hdr *)(skb->head + skb->network_header); }""",
-    "tcp_hdr": """static inline struct tcphdr *tcp_hdr(const struct sk_buff *skb) { return (struct tcphdr *)(skb->head + skb->transport_header); }""",
-    "udp_hdr": """static inline struct udphdr *udp_hdr(const struct sk_buff *skb) { return (struct udphdr *)(skb->head + skb->transport_header); }""",
-    "eth_hdr": """static inline struct ethhdr *eth_hdr(const struct sk_buff *skb) { return (struct ethhdr *)(skb->head + skb->mac_header); }""",
-    "skb_mac_header": """static inline unsigned char *skb_mac_header(const struct sk_buff *skb) { return skb->head + skb->mac_header; }""",
-    "skb_network_header": """static inline unsigned char *skb_network_header(const struct sk_buff *skb) { return skb->head + skb->network_header; }""",
-    "skb_transport_header": """static inline unsigned char *skb_transport_header(const struct sk_buff *skb) { return skb->head + skb->transport_header; }""",
-    "file_inode": """static inline struct inode *file_inode(const struct file *file) { return file->f_inode; }""",
-    "folio_page": """static inline struct page *folio_page(struct folio *folio, unsigned long n) { return &folio->page + n; }""",
-    "sock_net": """static inline struct net *sock_net(const struct sock *sk) { return sk->__sk_common.skc_net.net; }""",
-    "dev_net": """static inline struct net *dev_net(const struct net_device *dev) { return dev->nd_net.net; }""",
-    "task_pid_nr": """static inline int task_pid_nr(struct task_struct *task) { return task->pid; }""",
-    "task_tgid_nr": """static inline int task_tgid_nr(struct task_struct *task) { return task->tgid; }""",
+    **{
+        f"{name}": f"static inline struct {to} *{name}(const struct {of} *p) {{ return (struct {to} *)p; }}"
+        for name, to, of in (
+            ("tcp_sk", "tcp_sock", "sock"),
+            ("inet_sk", "inet_sock", "sock"),
+            ("inet_csk", "inet_connection_sock", "sock"),
+            ("udp_sk", "udp_sock", "sock"),
+            ("raw_sk", "raw_sock", "sock"),
+            ("unix_sk", "unix_sock", "sock"),
+            ("inet_rsk", "inet_request_sock", "request_sock"),
+            ("tcp_rsk", "tcp_request_sock", "request_sock"),
+            ("inet_twsk", "inet_timewait_sock", "sock"),
+            ("tcp_twsk", "tcp_timewait_sock", "sock"),
+        )
+    },
+    "ip_hdr": """static inline struct iphdr *ip_hdr(const struct sk_buff *skb)
+{
+    return (struct iphdr *)(skb->head + skb->network_header);
+}""",
+    "ipv6_hdr": """static inline struct ipv6hdr *ipv6_hdr(const struct sk_buff *skb)
+{
+    return (struct ipv6hdr *)(skb->head + skb->network_header);
+}""",
+    "tcp_hdr": """static inline struct tcphdr *tcp_hdr(const struct sk_buff *skb)
+{
+    return (struct tcphdr *)(skb->head + skb->transport_header);
+}""",
+    "udp_hdr": """static inline struct udphdr *udp_hdr(const struct sk_buff *skb)
+{
+    return (struct udphdr *)(skb->head + skb->transport_header);
+}""",
+    "eth_hdr": """static inline struct ethhdr *eth_hdr(const struct sk_buff *skb)
+{
+    return (struct ethhdr *)(skb->head + skb->mac_header);
+}""",
+    "skb_mac_header": """static inline unsigned char *skb_mac_header(const struct sk_buff *skb)
+{
+    return skb->head + skb->mac_header;
+}""",
+    "skb_network_header": """static inline unsigned char *skb_network_header(const struct sk_buff *skb)
+{
+    return skb->head + skb->network_header;
+}""",
+    "skb_transport_header": """static inline unsigned char *skb_transport_header(const struct sk_buff *skb)
+{
+    return skb->head + skb->transport_header;
+}""",
+    "file_inode": """static inline struct inode *file_inode(const struct file *file)
+{
+    return file->f_inode;
+}""",
+    "folio_page": """static inline struct page *folio_page(struct folio *folio, unsigned long n)
+{
+    return &folio->page + n;
+}""",
+    "sock_net": """static inline struct net *sock_net(const struct sock *sk)
+{
+    return sk->__sk_common.skc_net.net;
+}""",
+    "dev_net": """static inline struct net *dev_net(const struct net_device *dev)
+{
+    return dev->nd_net.net;
+}""",
+    "task_pid_nr": """static inline int task_pid_nr(struct task_struct *task)
+{
+    return task->pid;
+}""",
+    "task_tgid_nr": """static inline int task_tgid_nr(struct task_struct *task)
+{
+    return task->tgid;
+}""",
     # include/linux/scatterlist.h: the two low bits of a page link say chain and end
-    "sg_is_chain": """static inline int sg_is_chain(struct scatterlist *sg) { return sg->page_link & 1; }""",
-    "sg_is_last": """static inline int sg_is_last(struct scatterlist *sg) { return (sg->page_link & 2) != 0; }""",
-    "sg_chain_ptr": """static inline struct scatterlist *sg_chain_ptr(struct scatterlist *sg) { return (struct scatterlist *)(sg->page_link & ~3UL); }""",
-    "skb_rx_queue_recorded": """static inline int skb_rx_queue_recorded(const struct sk_buff *skb) { return skb->queue_mapping != 0; }""",
-    "skb_get_rx_queue": """static inline unsigned short skb_get_rx_queue(const struct sk_buff *skb) { return skb->queue_mapping - 1; }""",
+    "sg_is_chain": """static inline int sg_is_chain(struct scatterlist *sg)
+{
+    return sg->page_link & 1;
+}""",
+    "sg_is_last": """static inline int sg_is_last(struct scatterlist *sg)
+{
+    return (sg->page_link & 2) != 0;
+}""",
+    "sg_chain_ptr": """static inline struct scatterlist *sg_chain_ptr(struct scatterlist *sg)
+{
+    return (struct scatterlist *)(sg->page_link & ~3UL);
+}""",
+    "skb_rx_queue_recorded": """static inline int skb_rx_queue_recorded(const struct sk_buff *skb)
+{
+    return skb->queue_mapping != 0;
+}""",
+    "skb_get_rx_queue": """static inline unsigned short skb_get_rx_queue(const struct sk_buff *skb)
+{
+    return skb->queue_mapping - 1;
+}""",
 }
 
 
@@ -68,13 +137,14 @@ def library_function(c: ExprChecker, name: str) -> tree.FunctionDecl:
     known = c.file_scope.names.get(name)
     if isinstance(known, tree.FunctionDecl):
         return known
+    from ebpf.abi.typedefs import TYPEDEFS
     from ebpf.compiler.c.checker import Checker
     from ebpf.compiler.c.parser import parse
     from ebpf.compiler.c.preprocessor import preprocess
 
     assert isinstance(c, Checker)
     pre = preprocess(c.sources, "<bcc>", LIBRARY[name])
-    unit, diagnostics = parse(pre.tokens, c.sources)
+    unit, diagnostics = parse(pre.tokens, c.sources, is_typedef=TYPEDEFS.__contains__)
     assert not diagnostics, diagnostics
     # We are inside of another function: put its state aside.
     function, scope = c.function, c.scope

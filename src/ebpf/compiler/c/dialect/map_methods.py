@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import MapType
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins import pointer_arg
 from ebpf.compiler.c.checker_base import Refused
 from ebpf.compiler.c.conversions import (
@@ -67,16 +66,29 @@ def call_method(c: ExprChecker, bcc: BccDialect, a_map: BccMap, node: ast.Call, 
     where = ast.Name(function.name_loc, function.name_loc + len(function.name), function.name)
     fitting = [n for n, r in METHODS.items() if r.types is None or a_map.type.name in r.types]
     if row is None:
-        c.refuse("C0402", where, f"maps have no method `{function.name}`",
-                 helps=c.suggest(function.name, fitting) or ["`lookup`, `update`, `delete` are the usual ones"])
+        c.refuse(
+            "C0402",
+            where,
+            f"maps have no method `{function.name}`",
+            helps=c.suggest(function.name, fitting) or ["`lookup`, `update`, `delete` are the usual ones"],
+        )
     if row.types is not None and a_map.type.name not in row.types:
         kinds = ", ".join(t.lower() for t in row.types[:3]) + ("…" if len(row.types) > 3 else "")
-        c.refuse("C0403", where, f"`{function.name}` is not for maps of type {a_map.type.name.lower()}", notes=[f"it is for: {kinds}"],
-                 helps=c.suggest(function.name, [n for n in fitting if n != function.name]))
+        c.refuse(
+            "C0403",
+            where,
+            f"`{function.name}` is not for maps of type {a_map.type.name.lower()}",
+            notes=[f"it is for: {kinds}"],
+            helps=c.suggest(function.name, [n for n in fitting if n != function.name]),
+        )
     if not row.least <= len(node.args) <= row.most:
         wanted = str(row.least) if row.least == row.most else f"{row.least} to {row.most}"
-        c.refuse("C0209", node, f"`{function.name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}",
-                 notes=[f"it is `{function.name}({row.usage})`"])
+        c.refuse(
+            "C0209",
+            node,
+            f"`{function.name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}",
+            notes=[f"it is `{function.name}({row.usage})`"],
+        )
     return row.handler(MethodCall(c, bcc, a_map, function.name, node))
 
 
@@ -92,7 +104,12 @@ def _store(flags: int) -> Callable[[MethodCall], tree.Expr]:
         key, leaf = m.pointer(0, m.map.key, "the key"), m.pointer(1, m.map.leaf, "the value")
         m.bcc.map_takes(m.map, leaf)
         if flags == BPF_NOEXIST and m.map.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
-            m.c.warn("C0403", m.node, "`insert` into an array always fails: its elements are there from the beginning", helps=["use `update`"])
+            m.c.warn(
+                "C0403",
+                m.node,
+                "`insert` into an array always fails: its elements are there from the beginning",
+                helps=["use `update`"],
+            )
         return m.call("bpf_map_update_elem", [m.handle(), key, leaf, m.number(2, flags)], C.INT)
 
     return handle
@@ -103,14 +120,19 @@ def _delete(m: MethodCall) -> tree.Expr:
 
 
 def _lookup_or(returns: bool) -> Callable[[MethodCall], tree.Expr]:
-    """lookup; where nothing is found, insert the initial value and look again; ``returns``: leave the caller if that fails too."""
+    """lookup; where nothing is found, insert the initial value and look again; ``returns``: leave the caller if
+    that fails too.
+    """
 
     def handle(m: MethodCall) -> tree.Expr:
         c, node = m.c, m.node
         key = c.new_local("", C.Pointer(m.map.key), node)
         initial = c.new_local("", C.Pointer(m.map.leaf), node)
         found = c.new_local("", C.Pointer(m.map.leaf), node)
-        first = [c.declare(key, m.pointer(0, m.map.key, "the key")), c.declare(initial, m.pointer(1, m.map.leaf, "the initial value"))]
+        first = [
+            c.declare(key, m.pointer(0, m.map.key, "the key")),
+            c.declare(initial, m.pointer(1, m.map.leaf, "the initial value")),
+        ]
         m.bcc.map_takes(m.map, first[1].init.parts[0].value if first[1].init else c.load_of(initial, node))
         depth = m.bcc.map_gives(m.map)
         if depth is not None:
@@ -119,7 +141,10 @@ def _lookup_or(returns: bool) -> Callable[[MethodCall], tree.Expr]:
         def look() -> tree.Expr:
             return m.call("bpf_map_lookup_elem", [m.handle(), c.load_of(key, node)], C.Pointer(m.map.leaf))
 
-        insert = m.call("bpf_map_update_elem", [m.handle(), c.load_of(key, node), c.load_of(initial, node), c.int_const(node, BPF_NOEXIST, C.ULLONG)])
+        insert = m.call(
+            "bpf_map_update_elem",
+            [m.handle(), c.load_of(key, node), c.load_of(initial, node), c.int_const(node, BPF_NOEXIST, C.ULLONG)],
+        )
         again = tree.Assign(found.type, node.loc, node.end, c.ref(found, node), look())
         missing: list[tree.Stmt] = [c.evaluate_stmt(insert), c.evaluate_stmt(again)]
         if returns:
@@ -137,8 +162,12 @@ def leave(c: ExprChecker, node: ast.Node) -> tree.Stmt:
     if is_void(result):
         return tree.Return(node.loc, node.end, None)
     if isinstance(C.strip(result), C.Record):
-        c.refuse("C0403", node, "`lookup_or_init` returns 0 from its function if the map is full, and this function returns a struct",
-                 helps=["use `lookup_or_try_init` and test its result"])
+        c.refuse(
+            "C0403",
+            node,
+            "`lookup_or_init` returns 0 from its function if the map is full, and this function returns a struct",
+            helps=["use `lookup_or_try_init` and test its result"],
+        )
     return tree.Return(node.loc, node.end, c.int_const(node, 0, result))
 
 
@@ -152,27 +181,48 @@ def _increment(atomic: bool) -> Callable[[MethodCall], tree.Expr]:
     def handle(m: MethodCall) -> tree.Expr:
         c, node = m.c, m.node
         if not is_integer(m.map.leaf):
-            c.refuse("C0403", node, f"`{m.name}` counts in integers, and the values of `{m.map.name}` are {c.words(m.map.leaf)}")
+            c.refuse(
+                "C0403",
+                node,
+                f"`{m.name}` counts in integers, and the values of `{m.map.name}` are {c.words(m.map.leaf)}",
+            )
         key = c.new_local("", m.map.key, node)
         value = c.value(m.args[0])
         if is_pointer(value.type) and not is_pointer(m.map.key):
-            c.refuse("C0206", m.args[0], f"`{m.name}` takes the key itself, not a pointer to it", helps=["leave out the `&`"])
+            c.refuse(
+                "C0206", m.args[0], f"`{m.name}` takes the key itself, not a pointer to it", helps=["leave out the `&`"]
+            )
         key_value = c.fit(value, m.map.key, m.args[0], "passed as the key, of type")
         step = c.new_local("", m.map.leaf, node)
         found = c.new_local("", C.Pointer(m.map.leaf), node)
         look = m.call("bpf_map_lookup_elem", [m.handle(), c.address(c.ref(key, node))], C.Pointer(m.map.leaf))
         if atomic:
-            add: tree.Expr = tree.Builtin(m.map.leaf, node.loc, node.end, "atomic_add", [c.load_of(found, node), c.load_of(step, node)])
+            add: tree.Expr = tree.Builtin(
+                m.map.leaf, node.loc, node.end, "atomic_add", [c.load_of(found, node), c.load_of(step, node)]
+            )
         else:
             kind = common(promoted(m.map.leaf), promoted(m.map.leaf))
             place = tree.Deref(m.map.leaf, node.loc, node.end, c.load_of(found, node))
             add = tree.Update(m.map.leaf, node.loc, node.end, "+", place, to_int(c.load_of(step, node), kind), kind)
         missing: tree.Stmt | None = None
         if m.map.type == MapType.HASH:
-            missing = c.evaluate_stmt(m.call("bpf_map_update_elem", [m.handle(), c.address(c.ref(key, node)), c.address(c.ref(step, node)),
-                                                                   c.int_const(node, BPF_NOEXIST, C.ULLONG)]))
+            missing = c.evaluate_stmt(
+                m.call(
+                    "bpf_map_update_elem",
+                    [
+                        m.handle(),
+                        c.address(c.ref(key, node)),
+                        c.address(c.ref(step, node)),
+                        c.int_const(node, BPF_NOEXIST, C.ULLONG),
+                    ],
+                )
+            )
         whole = isinstance(C.strip(m.map.key), C.Record)
-        first: list[tree.Stmt] = [c.declare(key, key_value, whole=whole), c.declare(step, m.number(1, 1, m.map.leaf)), c.declare(found, look)]
+        first: list[tree.Stmt] = [
+            c.declare(key, key_value, whole=whole),
+            c.declare(step, m.number(1, 1, m.map.leaf)),
+            c.declare(found, look),
+        ]
         test = tree.If(node.loc, node.end, c.load_of(found, node), c.evaluate_stmt(add), missing)
         return tree.StatementExpr(C.VOID, node.loc, node.end, c.block(node, [*first, test]), None)
 
@@ -202,7 +252,9 @@ def _perf_submit(m: MethodCall) -> tree.Expr:
     context, data = m.any_pointer(0, "the context"), m.any_pointer(1, "the data")
     _event(m, data)
     size = m.number(2, 0, C.ULLONG)
-    return m.call("bpf_perf_event_output", [context, m.handle(), m.c.int_const(m.node, CURRENT_CPU, C.ULLONG), data, size], C.INT)
+    return m.call(
+        "bpf_perf_event_output", [context, m.handle(), m.c.int_const(m.node, CURRENT_CPU, C.ULLONG), data, size], C.INT
+    )
 
 
 def _perf_submit_skb(m: MethodCall) -> tree.Expr:
@@ -230,7 +282,8 @@ def _ringbuf_output(m: MethodCall) -> tree.Expr:
 
 
 def _plain(helper: str, form: str, result: str = "") -> Callable[[MethodCall], tree.Expr]:
-    """A helper whose arguments are, letter by letter: ``m`` the map, ``p`` any pointer, ``k`` pointer to a key, ``l`` to a leaf, ``n`` a number,
+    """A helper whose arguments are, letter by letter: ``m`` the map, ``p`` any pointer, ``k`` pointer to a key, ``l``
+    to a leaf, ``n`` a number,
     ``0`` zero. ``result``: ``int``, ``leaf`` (pointer to one) or the helper's own."""
 
     def handle(m: MethodCall) -> tree.Expr:
@@ -247,10 +300,19 @@ def _plain(helper: str, form: str, result: str = "") -> Callable[[MethodCall], t
                 e = m.c.value(m.args[at])
                 if e.type is POISON:
                     raise Refused
-                args.append(e if is_pointer(e.type) else pointer_arg(m.c, m.args[at], "this argument") if not _is_zero(m, e) else cast(
-                    e, C.Pointer(C.VOID)))
+                args.append(
+                    e
+                    if is_pointer(e.type)
+                    else pointer_arg(m.c, m.args[at], "this argument")
+                    if not _is_zero(m, e)
+                    else cast(e, C.Pointer(C.VOID))
+                )
             elif letter in "kl":
-                args.append(m.pointer(at, m.map.key if letter == "k" else m.map.leaf, "the key" if letter == "k" else "the value"))
+                args.append(
+                    m.pointer(
+                        at, m.map.key if letter == "k" else m.map.leaf, "the key" if letter == "k" else "the value"
+                    )
+                )
             else:
                 args.append(m.number(at))
             at += 1
@@ -275,8 +337,11 @@ class Method:
         self.types = tuple(types.split()) if types is not None else None
 
 
-_STORES = ("HASH ARRAY PERCPU_HASH PERCPU_ARRAY LRU_HASH LRU_PERCPU_HASH LPM_TRIE ARRAY_OF_MAPS HASH_OF_MAPS DEVMAP DEVMAP_HASH CPUMAP XSKMAP "
-           "SOCKMAP SOCKHASH STACK_TRACE CGROUP_STORAGE")
+_STORES = (
+    "HASH ARRAY PERCPU_HASH PERCPU_ARRAY LRU_HASH LRU_PERCPU_HASH LPM_TRIE ARRAY_OF_MAPS "
+    "HASH_OF_MAPS DEVMAP DEVMAP_HASH CPUMAP XSKMAP "
+    "SOCKMAP SOCKHASH STACK_TRACE CGROUP_STORAGE"
+)
 _KEYED = "HASH ARRAY PERCPU_HASH PERCPU_ARRAY LRU_HASH LRU_PERCPU_HASH LPM_TRIE"
 METHODS: dict[str, Method] = {
     "lookup": Method(_lookup, "&key", _STORES),
@@ -290,7 +355,9 @@ METHODS: dict[str, Method] = {
     "perf_submit": Method(_perf_submit, "ctx, &data, size", "PERF_EVENT_ARRAY"),
     "perf_submit_skb": Method(_perf_submit_skb, "skb, length, &data, size", "PERF_EVENT_ARRAY"),
     "perf_read": Method(_plain("bpf_perf_event_read", "mn"), "index", "PERF_EVENT_ARRAY"),
-    "perf_counter_value": Method(_plain("bpf_perf_event_read_value", "mnpn", "int"), "index, &value, size", "PERF_EVENT_ARRAY"),
+    "perf_counter_value": Method(
+        _plain("bpf_perf_event_read_value", "mnpn", "int"), "index, &value, size", "PERF_EVENT_ARRAY"
+    ),
     "get_stackid": Method(_plain("bpf_get_stackid", "pmn", "int"), "ctx, flags", "STACK_TRACE"),
     "call": Method(_plain("bpf_tail_call", "pmn"), "ctx, index", "PROG_ARRAY"),
     "ringbuf_output": Method(_ringbuf_output, "&data, size, flags", "RINGBUF"),
@@ -305,12 +372,16 @@ METHODS: dict[str, Method] = {
     "check_current_task": Method(_plain("bpf_current_task_under_cgroup", "mn", "int"), "index", "CGROUP_ARRAY"),
     "sk_storage_get": Method(_plain("bpf_sk_storage_get", "mppn", "leaf"), "sk, value, flags", "SK_STORAGE"),
     "sk_storage_delete": Method(_plain("bpf_sk_storage_delete", "mp", "int"), "sk", "SK_STORAGE"),
-    "inode_storage_get": Method(_plain("bpf_inode_storage_get", "mppn", "leaf"), "inode, value, flags", "INODE_STORAGE"),
+    "inode_storage_get": Method(
+        _plain("bpf_inode_storage_get", "mppn", "leaf"), "inode, value, flags", "INODE_STORAGE"
+    ),
     "inode_storage_delete": Method(_plain("bpf_inode_storage_delete", "mp", "int"), "inode", "INODE_STORAGE"),
     "task_storage_get": Method(_plain("bpf_task_storage_get", "mppn", "leaf"), "task, value, flags", "TASK_STORAGE"),
     "task_storage_delete": Method(_plain("bpf_task_storage_delete", "mp", "int"), "task", "TASK_STORAGE"),
     "cgrp_storage_get": Method(_plain("bpf_cgrp_storage_get", "mppn", "leaf"), "cgroup, value, flags", "CGRP_STORAGE"),
-    "get_local_storage": Method(_plain("bpf_get_local_storage", "mn", "leaf"), "flags", "CGROUP_STORAGE PERCPU_CGROUP_STORAGE"),
+    "get_local_storage": Method(
+        _plain("bpf_get_local_storage", "mn", "leaf"), "flags", "CGROUP_STORAGE PERCPU_CGROUP_STORAGE"
+    ),
     "msg_redirect_hash": Method(_plain("bpf_msg_redirect_hash", "pmkn", "int"), "msg, &key, flags", "SOCKHASH"),
     "sk_redirect_hash": Method(_plain("bpf_sk_redirect_hash", "pmkn", "int"), "skb, &key, flags", "SOCKHASH"),
     "sock_hash_update": Method(_plain("bpf_sock_hash_update", "pmkn", "int"), "ctx, &key, flags", "SOCKHASH"),

@@ -1,6 +1,8 @@
-"""Map macros: each declares a variable in ``.maps`` in libbpf's BTF form, so that nothing after the checker knows of BCC.
+"""Map macros: each declares a variable in ``.maps`` in libbpf's BTF form, so that nothing after the checker knows of
+BCC.
 
-What libbpf's form has no word for goes into declaration tags of the variable: ``pin:PATH``, ``bcc:public``, ``bcc:shared``, ``bcc:extern``.
+What libbpf's form has no word for goes into declaration tags of the variable: ``pin:PATH``, ``bcc:public``,
+``bcc:shared``, ``bcc:extern``.
 """
 
 from __future__ import annotations
@@ -8,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import MapType
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.conversions import POISON
 
 if TYPE_CHECKING:
@@ -32,15 +33,32 @@ class BccMap:
 class MapRow:
     """A macro: the map type it makes (None: named by an argument), its parameters by letter, defaults, flags, a tag.
 
-    Letters: ``t`` map type as a string, ``n`` name, ``k`` key, ``l`` leaf, ``s`` entries, ``g`` pages, ``f`` flags, ``p`` pin path,
+    Letters: ``t`` map type as a string, ``n`` name, ``k`` key, ``l`` leaf, ``s`` entries, ``g`` pages, ``f`` flags,
+    ``p`` pin path,
     ``i`` an inner map; capitals may be left out.
     """
 
     __slots__ = ("flags", "key", "leaf", "parameters", "size", "tag", "type")
 
-    def __init__(self, type: str | None, parameters: str, key: str = "int", leaf: str = "u64", size: int = 10240, flags: int = 0,
-                 tag: str = "") -> None:
-        self.type, self.parameters, self.key, self.leaf, self.size, self.flags, self.tag = type, parameters, key, leaf, size, flags, tag
+    def __init__(
+        self,
+        type: str | None,
+        parameters: str,
+        key: str = "int",
+        leaf: str = "u64",
+        size: int = 10240,
+        flags: int = 0,
+        tag: str = "",
+    ) -> None:
+        self.type, self.parameters, self.key, self.leaf, self.size, self.flags, self.tag = (
+            type,
+            parameters,
+            key,
+            leaf,
+            size,
+            flags,
+            tag,
+        )
 
 
 _R = MapRow
@@ -91,16 +109,47 @@ MAP_MACROS: dict[str, MapRow] = {
 
 # BPF_TABLE's words for map types.
 TABLE_TYPES: dict[str, str] = {
-    "hash": "HASH", "array": "ARRAY", "percpu_hash": "PERCPU_HASH", "percpu_array": "PERCPU_ARRAY", "lru_hash": "LRU_HASH",
-    "lru_percpu_hash": "LRU_PERCPU_HASH", "lpm_trie": "LPM_TRIE", "prog": "PROG_ARRAY", "perf_output": "PERF_EVENT_ARRAY",
-    "perf_array": "PERF_EVENT_ARRAY", "stacktrace": "STACK_TRACE", "cgroup_array": "CGROUP_ARRAY", "histogram": "HISTOGRAM",
-    "devmap": "DEVMAP", "devmap_hash": "DEVMAP_HASH", "cpumap": "CPUMAP", "xskmap": "XSKMAP", "sockmap": "SOCKMAP", "sockhash": "SOCKHASH",
-    "queue": "QUEUE", "stack": "STACK", "extern": "EXTERN", "ringbuf": "RINGBUF", "array_of_maps$": "ARRAY_OF_MAPS",
-    "hash_of_maps$": "HASH_OF_MAPS", "sk_storage": "SK_STORAGE", "inode_storage": "INODE_STORAGE", "task_storage": "TASK_STORAGE",
+    "hash": "HASH",
+    "array": "ARRAY",
+    "percpu_hash": "PERCPU_HASH",
+    "percpu_array": "PERCPU_ARRAY",
+    "lru_hash": "LRU_HASH",
+    "lru_percpu_hash": "LRU_PERCPU_HASH",
+    "lpm_trie": "LPM_TRIE",
+    "prog": "PROG_ARRAY",
+    "perf_output": "PERF_EVENT_ARRAY",
+    "perf_array": "PERF_EVENT_ARRAY",
+    "stacktrace": "STACK_TRACE",
+    "cgroup_array": "CGROUP_ARRAY",
+    "histogram": "HISTOGRAM",
+    "devmap": "DEVMAP",
+    "devmap_hash": "DEVMAP_HASH",
+    "cpumap": "CPUMAP",
+    "xskmap": "XSKMAP",
+    "sockmap": "SOCKMAP",
+    "sockhash": "SOCKHASH",
+    "queue": "QUEUE",
+    "stack": "STACK",
+    "extern": "EXTERN",
+    "ringbuf": "RINGBUF",
+    "array_of_maps$": "ARRAY_OF_MAPS",
+    "hash_of_maps$": "HASH_OF_MAPS",
+    "sk_storage": "SK_STORAGE",
+    "inode_storage": "INODE_STORAGE",
+    "task_storage": "TASK_STORAGE",
 }
 _KEYLESS = frozenset(("QUEUE", "STACK", "BLOOM_FILTER", "RINGBUF"))
-_WORDS = {"n": "the map's name", "k": "its key type", "l": "its value type", "s": "how many entries it has", "g": "how many pages it has",
-          "t": "a map type such as \"hash\"", "f": "its flags", "p": "a path", "i": "the inner map's name"}
+_WORDS = {
+    "n": "the map's name",
+    "k": "its key type",
+    "l": "its value type",
+    "s": "how many entries it has",
+    "g": "how many pages it has",
+    "t": 'a map type such as "hash"',
+    "f": "its flags",
+    "p": "a path",
+    "i": "the inner map's name",
+}
 
 
 def declare_map(c: Checker, bcc: BccDialect, node: ast.MacroCall) -> None:
@@ -114,14 +163,24 @@ def declare_map(c: Checker, bcc: BccDialect, node: ast.MacroCall) -> None:
     least = sum(x.islower() for x in letters)
     if not least <= len(args) <= len(letters):
         wanted = ", ".join(_WORDS[x.lower()] + ("" if x.islower() else " (optional)") for x in letters)
-        c.refuse("C0401", node, f"`{node.name}` has {len(args)} argument{'' if len(args) == 1 else 's'} here", notes=[f"it takes {wanted}"])
+        c.refuse(
+            "C0401",
+            node,
+            f"`{node.name}` has {len(args)} argument{'' if len(args) == 1 else 's'} here",
+            notes=[f"it takes {wanted}"],
+        )
     given = {x.lower(): a for x, a in zip(letters, args, strict=False) if a is not None}
     name_node = given.get("n")
     if not isinstance(name_node, ast.Name):
         c.refuse("C0401", name_node or node, "the map's name is wanted here")
     name = name_node.name
     if name in c.file_scope.names:
-        c.refuse("C0204", name_node, f"`{name}` is defined twice", related=[(getattr(c.file_scope.names[name], "loc", 0), 0, "first defined here")])
+        c.refuse(
+            "C0204",
+            name_node,
+            f"`{name}` is defined twice",
+            related=[(getattr(c.file_scope.names[name], "loc", 0), 0, "first defined here")],
+        )
     kind = row.type
     if kind is None:
         word = _string(c, given["t"])
@@ -136,7 +195,12 @@ def declare_map(c: Checker, bcc: BccDialect, node: ast.MacroCall) -> None:
     elif "g" in given:
         size = _number(c, given["g"], "the number of pages") * c.facts.page_size
         if size & (size - 1) or not size:
-            c.error("C0401", given["g"], "a ring buffer has a power of two of pages", helps=[f"write {1 << max(size // c.facts.page_size, 1).bit_length()}"])
+            c.error(
+                "C0401",
+                given["g"],
+                "a ring buffer has a power of two of pages",
+                helps=[f"write {1 << max(size // c.facts.page_size, 1).bit_length()}"],
+            )
     flags = row.flags | (_number(c, given["f"], "the flags") if "f" in given else 0)
     if kind == "HISTOGRAM":
         kind = "ARRAY" if C.strip(key) is C.INT else "HASH"
@@ -153,14 +217,24 @@ def declare_map(c: Checker, bcc: BccDialect, node: ast.MacroCall) -> None:
     map_type = MapType.named(kind)
     assert map_type is not None
     inner = _inner(c, bcc, given["i"]) if "i" in given else None
-    record = map_record(int(map_type), None if kind in _KEYLESS else key, None if kind == "RINGBUF" else leaf, size, flags, inner, node.loc)
+    record = map_record(
+        int(map_type),
+        None if kind in _KEYLESS else key,
+        None if kind == "RINGBUF" else leaf,
+        size,
+        flags,
+        inner,
+        node.loc,
+    )
     v = tree.Variable(name, record, "global", name_node.loc, name_node.end, section=".maps", tags=tuple(tags))
     c.file_scope.names[name] = v
     c.unit.globals.append(v)
     bcc.maps[id(v)] = BccMap(name, map_type, key, leaf, v)
 
 
-def map_record(type: int, key: CType | None, leaf: CType | None, size: int, flags: int, inner: CType | None, loc: int) -> C.Record:
+def map_record(
+    type: int, key: CType | None, leaf: CType | None, size: int, flags: int, inner: CType | None, loc: int
+) -> C.Record:
     """The anonymous struct that describes a map to libbpf: numbers as array bounds, types as pointers."""
     record = C.Record("struct", None, loc=loc, align=8, complete=True)
 

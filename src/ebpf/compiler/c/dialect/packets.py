@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.conversions import cast, to_int
 
 if TYPE_CHECKING:
@@ -15,20 +14,82 @@ if TYPE_CHECKING:
 PACKETS: dict[str, tuple[tuple[str, int], ...]] = {
     "ethernet_t": (("dst", 48), ("src", 48), ("type", 16)),
     "dot1q_t": (("pri", 3), ("cfi", 1), ("vlanid", 12), ("type", 16)),
-    "arp_t": (("htype", 16), ("ptype", 16), ("hlen", 8), ("plen", 8), ("oper", 16), ("sha", 48), ("spa", 32), ("tha", 48), ("tpa", 32)),
-    "ip_t": (("ver", 4), ("hlen", 4), ("tos", 8), ("tlen", 16), ("identification", 16), ("ffo_unused", 1), ("df", 1), ("mf", 1), ("foffset", 13),
-             ("ttl", 8), ("nextp", 8), ("hchecksum", 16), ("src", 32), ("dst", 32)),
-    "ip6_t": (("ver", 4), ("priority", 8), ("flow_label", 20), ("payload_len", 16), ("next_header", 8), ("hop_limit", 8), ("src_hi", 64),
-              ("src_lo", 64), ("dst_hi", 64), ("dst_lo", 64)),
+    "arp_t": (
+        ("htype", 16),
+        ("ptype", 16),
+        ("hlen", 8),
+        ("plen", 8),
+        ("oper", 16),
+        ("sha", 48),
+        ("spa", 32),
+        ("tha", 48),
+        ("tpa", 32),
+    ),
+    "ip_t": (
+        ("ver", 4),
+        ("hlen", 4),
+        ("tos", 8),
+        ("tlen", 16),
+        ("identification", 16),
+        ("ffo_unused", 1),
+        ("df", 1),
+        ("mf", 1),
+        ("foffset", 13),
+        ("ttl", 8),
+        ("nextp", 8),
+        ("hchecksum", 16),
+        ("src", 32),
+        ("dst", 32),
+    ),
+    "ip6_t": (
+        ("ver", 4),
+        ("priority", 8),
+        ("flow_label", 20),
+        ("payload_len", 16),
+        ("next_header", 8),
+        ("hop_limit", 8),
+        ("src_hi", 64),
+        ("src_lo", 64),
+        ("dst_hi", 64),
+        ("dst_lo", 64),
+    ),
     "icmp_t": (("type", 8), ("code", 8), ("checksum", 16)),
     "icmp6_t": (("type", 8), ("code", 8), ("checksum", 16)),
     "udp_t": (("sport", 16), ("dport", 16), ("length", 16), ("crc", 16)),
-    "tcp_t": (("src_port", 16), ("dst_port", 16), ("seq_num", 32), ("ack_num", 32), ("offset", 4), ("reserved", 4), ("flag_cwr", 1),
-              ("flag_ece", 1), ("flag_urg", 1), ("flag_ack", 1), ("flag_psh", 1), ("flag_rst", 1), ("flag_syn", 1), ("flag_fin", 1),
-              ("rcv_wnd", 16), ("cksum", 16), ("urg_ptr", 16)),
+    "tcp_t": (
+        ("src_port", 16),
+        ("dst_port", 16),
+        ("seq_num", 32),
+        ("ack_num", 32),
+        ("offset", 4),
+        ("reserved", 4),
+        ("flag_cwr", 1),
+        ("flag_ece", 1),
+        ("flag_urg", 1),
+        ("flag_ack", 1),
+        ("flag_psh", 1),
+        ("flag_rst", 1),
+        ("flag_syn", 1),
+        ("flag_fin", 1),
+        ("rcv_wnd", 16),
+        ("cksum", 16),
+        ("urg_ptr", 16),
+    ),
     "vxlan_t": (("rsv1", 4), ("iflag", 1), ("rsv2", 3), ("rsv3", 24), ("key", 24), ("rsv6", 8)),
-    "vxlan_gbp_t": (("gflag", 1), ("rsv1", 3), ("iflag", 1), ("rsv2", 3), ("rsv3", 1), ("dflag", 1), ("rsv4", 2), ("aflag", 1), ("rsv5", 3),
-                    ("tag", 16), ("key", 24), ("rsv6", 8)),
+    "vxlan_gbp_t": (
+        ("gflag", 1),
+        ("rsv1", 3),
+        ("iflag", 1),
+        ("rsv2", 3),
+        ("rsv3", 1),
+        ("dflag", 1),
+        ("rsv4", 2),
+        ("aflag", 1),
+        ("rsv5", 3),
+        ("tag", 16),
+        ("key", 24),
+        ("rsv6", 8),
+    ),
 }
 _made: dict[str, C.Record] = {}
 
@@ -44,7 +105,9 @@ def packet_record(tag: str) -> C.Record | None:
         at = 0
         for name, bits in rows:
             t = C.UCHAR if bits <= 8 else C.USHORT if bits <= 16 else C.UINT if bits <= 32 else C.ULLONG
-            known.fields.append(C.Field(name, t, at, 0 if bits == 8 * t.size and at % 8 == 0 else bits, len(known.fields)))
+            known.fields.append(
+                C.Field(name, t, at, 0 if bits == 8 * t.size and at % 8 == 0 else bits, len(known.fields))
+            )
             at += bits
         known.size = at // 8
         _made[tag] = known

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins_core import PROBE_READ
 from ebpf.compiler.c.builtins_trace import register, registers
 from ebpf.compiler.c.builtins_wrappers import as_type, pt_regs, syscall_locals
@@ -17,14 +16,31 @@ if TYPE_CHECKING:
 
 # Name prefix → head of the section. What follows the prefix is the target.
 PREFIXES: tuple[tuple[str, str], ...] = (
-    ("kprobe__", "kprobe"), ("kretprobe__", "kretprobe"), ("raw_tracepoint__", "raw_tp"), ("tracepoint__", "tracepoint"),
-    ("kfunc__", "fentry"), ("kretfunc__", "fexit"), ("kmod_ret__", "fmod_ret"), ("lsm__", "lsm"), ("bpf_iter__", "iter"),
+    ("kprobe__", "kprobe"),
+    ("kretprobe__", "kretprobe"),
+    ("raw_tracepoint__", "raw_tp"),
+    ("tracepoint__", "tracepoint"),
+    ("kfunc__", "fentry"),
+    ("kretfunc__", "fexit"),
+    ("kmod_ret__", "fmod_ret"),
+    ("lsm__", "lsm"),
+    ("bpf_iter__", "iter"),
 )
 # The struct that the context points to → section.
 CONTEXTS: dict[str, str] = {
-    "xdp_md": "xdp", "__sk_buff": "socket", "bpf_perf_event_data": "perf_event", "bpf_sock_ops": "sockops", "sk_msg_md": "sk_msg",
-    "bpf_raw_tracepoint_args": "raw_tp", "bpf_sock_addr": "cgroup/connect4", "bpf_sock": "cgroup/sock_create", "bpf_sysctl": "cgroup/sysctl",
-    "bpf_sockopt": "cgroup/getsockopt", "bpf_cgroup_dev_ctx": "cgroup/dev", "bpf_sk_lookup": "sk_lookup", "sk_reuseport_md": "sk_reuseport",
+    "xdp_md": "xdp",
+    "__sk_buff": "socket",
+    "bpf_perf_event_data": "perf_event",
+    "bpf_sock_ops": "sockops",
+    "sk_msg_md": "sk_msg",
+    "bpf_raw_tracepoint_args": "raw_tp",
+    "bpf_sock_addr": "cgroup/connect4",
+    "bpf_sock": "cgroup/sock_create",
+    "bpf_sysctl": "cgroup/sysctl",
+    "bpf_sockopt": "cgroup/getsockopt",
+    "bpf_cgroup_dev_ctx": "cgroup/dev",
+    "bpf_sk_lookup": "sk_lookup",
+    "sk_reuseport_md": "sk_reuseport",
 }
 _SYSCALL_PREFIXES = ("syscall__", "kprobe____x64_sys_", "kprobe____arm64_sys_")
 MOST_PARAMETERS = 7
@@ -43,7 +59,7 @@ def section_of(decl: tree.FunctionDecl) -> str:
     """The section for a function that names none: by its name, else by its context."""
     for prefix, head in PREFIXES:
         if decl.name.startswith(prefix):
-            target = decl.name[len(prefix):]
+            target = decl.name[len(prefix) :]
             if head == "tracepoint":
                 target = target.replace("__", "/", 1)
             return f"{head}/{target}"
@@ -70,7 +86,11 @@ def unpack(c: Checker, decl: tree.FunctionDecl, node: ast.FunctionDef) -> Unpack
     if len(written) <= 1:
         return None
     if len(written) > MOST_PARAMETERS:
-        c.refuse("C0404", written[MOST_PARAMETERS], f"`{decl.name}` has {len(written)} parameters; registers hold {MOST_PARAMETERS - 1} arguments after the context")
+        c.refuse(
+            "C0404",
+            written[MOST_PARAMETERS],
+            f"`{decl.name}` has {len(written)} parameters; registers hold {MOST_PARAMETERS - 1} after the context",
+        )
     first = tree.Variable(written[0].name or "", decl.type.parameters[0], "parameter", written[0].loc, written[0].end)
     params = []
     for p, t in zip(written[1:], decl.type.parameters[1:], strict=True):
@@ -87,7 +107,9 @@ def unpack(c: Checker, decl: tree.FunctionDecl, node: ast.FunctionDef) -> Unpack
             at = ast.Node(v.loc, v.end)
             base = c.load_of(first, at)
             if not is_pointer(base.type):
-                c.refuse("C0404", written[0], f"the first parameter of a program is its context, not {c.words(base.type)}")
+                c.refuse(
+                    "C0404", written[0], f"the first parameter of a program is its context, not {c.words(base.type)}"
+                )
             if not isinstance(C.strip(target_of(base.type)), C.Record):
                 base = cast(base, C.Pointer(pt_regs(c)))
             if i >= len(names):

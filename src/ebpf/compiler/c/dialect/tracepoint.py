@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast
-from ebpf.compiler.c import types as C
+from ebpf.compiler.c import ast, types as C
 
 if TYPE_CHECKING:
     from ebpf.compiler.c.checker import Checker
     from ebpf.compiler.c.types import CType
 
-_FIELD = re.compile(r"^\s*field:(?P<decl>[^;]+);\s*offset:(?P<offset>\d+);\s*size:(?P<size>\d+);(?:\s*signed:(?P<signed>[01]);)?", re.MULTILINE)
+_FIELD = re.compile(
+    r"^\s*field:(?P<decl>[^;]+);\s*offset:(?P<offset>\d+);\s*size:(?P<size>\d+);(?:\s*signed:(?P<signed>[01]);)?",
+    re.MULTILINE,
+)
 _NAME = re.compile(r"(?P<type>.*?)(?P<name>[A-Za-z_]\w*)\s*(?P<array>(?:\[[^\]]*\])*)\s*$", re.DOTALL)
 _HEADER_BYTES = 8  # common_type, common_flags, common_preempt_count, common_pid: the kernel lets no program read them
 
@@ -33,7 +35,11 @@ def parse_format(text: str) -> list[TracepointField]:
         decl = _NAME.match(m["decl"].strip())
         if decl is None or decl["name"].startswith("common_"):
             continue
-        out.append(TracepointField(decl["type"].strip(), decl["name"], decl["array"], int(m["offset"]), int(m["size"]), m["signed"] == "1"))
+        out.append(
+            TracepointField(
+                decl["type"].strip(), decl["name"], decl["array"], int(m["offset"]), int(m["size"]), m["signed"] == "1"
+            )
+        )
     return out
 
 
@@ -45,21 +51,30 @@ def tracepoint_record(c: Checker, category: str, event: str, node: ast.Node) -> 
         return known
     record = _make(c, tag, category, event)
     if record is None:
-        c.refuse("C0405", node, f"there is no tracepoint `{category}:{event}`", helps=_similar(c, category, event),
-                 notes=["the running kernel may lack it, or /sys/kernel/tracing may not be readable"])
+        c.refuse(
+            "C0405",
+            node,
+            f"there is no tracepoint `{category}:{event}`",
+            helps=_similar(c, category, event),
+            notes=["the running kernel may lack it, or /sys/kernel/tracing may not be readable"],
+        )
     c.file_scope.tags[tag] = record
     return record
 
 
 def named_record(c: Checker, tag: str) -> C.Record | None:
     """The record of ``struct tracepoint__c__e`` where the program names it itself."""
-    category, _, event = tag[len("tracepoint__"):].partition("__")
+    category, _, event = tag[len("tracepoint__") :].partition("__")
     return _make(c, tag, category, event)
 
 
 def _similar(c: Checker, category: str, event: str) -> list[str]:
     # Facts answer for one tracepoint at a time, so candidates come from the kernel's own structs for them.
-    near = [n[len("trace_event_raw_"):] for n in c.kernel.similar(f"trace_event_raw_{event}", 4) if n.startswith("trace_event_raw_")]
+    near = [
+        n[len("trace_event_raw_") :]
+        for n in c.kernel.similar(f"trace_event_raw_{event}", 4)
+        if n.startswith("trace_event_raw_")
+    ]
     return c.suggest(event, near) or [f"list those there are: `ls /sys/kernel/tracing/events/{category}`"]
 
 
@@ -73,7 +88,9 @@ def _make(c: Checker, tag: str, category: str, event: str) -> C.Record | None:
     for f in parse_format(text):
         t, name = _field_type(c, f)
         if f.offset > end:
-            record.fields.append(C.Field(f"__pad_{end}", C.Array(C.CHAR, f.offset - end), 8 * end, 0, len(record.fields)))
+            record.fields.append(
+                C.Field(f"__pad_{end}", C.Array(C.CHAR, f.offset - end), 8 * end, 0, len(record.fields))
+            )
         record.fields.append(C.Field(name, t, 8 * f.offset, 0, len(record.fields)))
         end = max(end, f.offset + f.size)
     record.size = (end + 7) // 8 * 8
@@ -116,7 +133,14 @@ def _scalar(c: Checker, text: str, size: int, signed: bool) -> CType:
 
 
 _KEYWORDS = {
-    "unsigned": "unsigned int", "long unsigned int": "unsigned long", "long int": "long", "long long int": "long long",
-    "long long unsigned int": "unsigned long long", "short int": "short", "short unsigned int": "unsigned short",
-    "unsigned long int": "unsigned long", "unsigned long long int": "unsigned long long", "unsigned short int": "unsigned short",
+    "unsigned": "unsigned int",
+    "long unsigned int": "unsigned long",
+    "long int": "long",
+    "long long int": "long long",
+    "long long unsigned int": "unsigned long long",
+    "short int": "short",
+    "short unsigned int": "unsigned short",
+    "unsigned long int": "unsigned long",
+    "unsigned long long int": "unsigned long long",
+    "unsigned short int": "unsigned short",
 }
