@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ebpf.btf import Btf
     from ebpf.kernel.tracepipe import TracePipe
 
@@ -128,15 +126,5 @@ class Host:
 
         return possible_cpus()
 
-    def detach_xdp(self, device: str | int, *, flags: int = 0) -> None:
-        """Take whatever XDP program is attached by netlink off a device (links are detached by their owners)."""
-        from ebpf.kernel.attach import xdp
-
-        remove: Callable[..., None] | None = getattr(xdp, "detach_netlink", None)
-        if remove is not None:
-            remove(device, flags=flags)
-
 
 host = Host()
-
-__all__: Sequence[str] = ("Host", "host")
