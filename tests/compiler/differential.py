@@ -19,18 +19,51 @@ struct io shared __attribute__((section(".data.shared")));
 #define TEST static inline __attribute__((always_inline)) int body(struct io *io); \\
     SEC("syscall") int test(void *ctx) { return body(&shared); } \\
     static inline __attribute__((always_inline)) int body(struct io *io)
-// Of an aligned stack address and a small index clang may make ``address | index``, which the verifier refuses; ours does not.
+// Of an aligned stack address and a small index clang may make ``address | index``, which the verifier refuses.
 #ifdef __ours__
 #define AT(i) (i)
 #else
 #define AT(i) ({ u64 at = (i); asm("" : "+r"(at)); at; })
 #endif
+// A value of which the compiler knows nothing: else it may drop the mask that the verifier wants to see.
+#define HIDE(v) ({ u64 hidden = (v); asm("" : "+r"(hidden)); hidden; })
 #line 1
 """
 _LICENSE = '\nchar LICENSE[] SEC("license") = "GPL";\n'
 _IN, _OUT = 8, 128
-EDGES = (0, 1, 2, 3, 5, 7, 8, 9, 31, 32, 63, 64, 100, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF,
-         1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 2, (1 << 64) - 128, 0x0123456789ABCDEF, 0xFEDCBA9876543210)
+EDGES = (
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    8,
+    9,
+    31,
+    32,
+    63,
+    64,
+    100,
+    127,
+    128,
+    255,
+    256,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 32,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+    (1 << 64) - 2,
+    (1 << 64) - 128,
+    0x0123456789ABCDEF,
+    0xFEDCBA9876543210,
+)
 
 
 def vectors(count: int, seed: int) -> list[list[int]]:
@@ -38,7 +71,10 @@ def vectors(count: int, seed: int) -> list[list[int]]:
     rng = random.Random(seed)
     out = []
     for i in range(count):
-        row = [rng.choice(EDGES) if rng.random() < 0.6 else rng.getrandbits(rng.choice((8, 16, 32, 64))) for _ in range(_IN)]
+        row = [
+            rng.choice(EDGES) if rng.random() < 0.6 else rng.getrandbits(rng.choice((8, 16, 32, 64)))
+            for _ in range(_IN)
+        ]
         if i < len(EDGES):
             row[0] = EDGES[i]
         out.append(row)
@@ -49,8 +85,12 @@ def ours(text: str, filename: str = "case.c", mcpu: str = "v3") -> bytes:
     from ebpf.compiler import Options, compile_c
     from ebpf.kernel.facts import SystemFacts
 
-    return compile_c(PRELUDE + text + _LICENSE, filename=filename, facts=_facts(SystemFacts),
-                     options=Options(dialect="libbpf", mcpu=mcpu, defines=("__ours__",)))
+    return compile_c(
+        PRELUDE + text + _LICENSE,
+        filename=filename,
+        facts=_facts(SystemFacts),
+        options=Options(dialect="libbpf", mcpu=mcpu, defines=("__ours__",)),
+    )
 
 
 @cache
@@ -62,7 +102,13 @@ def clangs(text: str, mcpu: str = "v3") -> bytes:
     from ebpf.compiler.clang import compile_with_clang
 
     # Our signed arithmetic wraps.
-    return compile_with_clang(PRELUDE + text + _LICENSE, filename="case.c", cc=_clang(), mcpu=mcpu, flags=("-w", "-fwrapv", "-fno-jump-tables"))
+    return compile_with_clang(
+        PRELUDE + text + _LICENSE,
+        filename="case.c",
+        cc=_clang(),
+        mcpu=mcpu,
+        flags=("-w", "-fwrapv", "-fno-jump-tables"),
+    )
 
 
 @cache

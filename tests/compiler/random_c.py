@@ -6,7 +6,8 @@ import random
 
 TYPES = {"u8": 8, "s8": 8, "u16": 16, "s16": 16, "u32": 32, "s32": 32, "u64": 64, "s64": 64}
 _RECORD = """\
-struct mixed {{ {a} a; u32 b : {n1}; s32 c : {n2}; {d} d[4]; struct {{ {e} e; u16 f; }} in; union {{ u64 whole; u8 bytes[8]; }}; }};
+struct mixed {{ {a} a; u32 b : {n1}; s32 c : {n2}; {d} d[4]; struct {{ {e} e; u16 f; }} in; union {{ u64 whole; u8
+bytes[8]; }}; }};
 """
 
 
@@ -18,6 +19,7 @@ class _Writer:
         self.names: list[tuple[str, str]] = []
         self.counter = 0
         self.budget = 40
+        self.loops = 0
 
     def pick(self, *items: str) -> str:
         return self.rng.choice(items)
@@ -30,7 +32,9 @@ class _Writer:
         self.lines.append("    " * (self.depth + 1) + line)
 
     def number(self) -> str:
-        n = self.rng.choice((0, 1, 2, 3, 7, 10, 100, 255, 256, 1000, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40))
+        n = self.rng.choice(
+            (0, 1, 2, 3, 7, 10, 100, 255, 256, 1000, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40)
+        )
         return f"{n}ull" if n > 0xFFFFFFFF else f"{n}u" if n > 0x7FFFFFFF or self.rng.random() < 0.2 else str(n)
 
     def leaf(self) -> str:
@@ -38,8 +42,16 @@ class _Writer:
         if r < 0.6 and self.names:
             return self.rng.choice(self.names)[0]
         if r < 0.7:
-            return self.pick("m.a", "m.b", "m.c", "m.in.e", "m.in.f", "m.whole", f"m.d[{self.rng.randrange(4)}]",
-                             f"m.bytes[{self.rng.randrange(8)}]")
+            return self.pick(
+                "m.a",
+                "m.b",
+                "m.c",
+                "m.in.e",
+                "m.in.f",
+                "m.whole",
+                f"m.d[{self.rng.randrange(4)}]",
+                f"m.bytes[{self.rng.randrange(8)}]",
+            )
         if r < 0.75:
             return f"table[{self.leaf()} & 7]"
         return self.number()
@@ -74,8 +86,17 @@ class _Writer:
         r = self.rng.random()
         if r < 0.65:
             return self.rng.choice([n for n in self.names if not n[0].startswith("i")])[0]
-        return self.pick("m.a", "m.b", "m.c", "m.in.e", "m.in.f", "m.whole", f"m.d[AT({self.leaf()} & 3)]", f"p->d[{self.rng.randrange(4)}]",
-                         "p->in.e")
+        return self.pick(
+            "m.a",
+            "m.b",
+            "m.c",
+            "m.in.e",
+            "m.in.f",
+            "m.whole",
+            f"m.d[AT(HIDE({self.leaf()}) & 3)]",
+            f"p->d[{self.rng.randrange(4)}]",
+            "p->in.e",
+        )
 
     def statement(self) -> None:
         self.budget -= 1
@@ -97,11 +118,13 @@ class _Writer:
                 self.put("} else {")
                 self.block()
             self.put("}")
-        elif r < 0.87:
+        elif r < 0.87 and not self.loops:  # the verifier walks every round of every loop
             name = self.fresh("i")
             self.put(f"for (int {name} = 0; {name} < {self.rng.randrange(1, 6)}; {name}++) {{")
             self.names.append((name, "int"))
+            self.loops += 1
             self.block(extra=self.pick("", "", f"if ({self.expr(1)}) break;", f"if ({self.expr(1)}) continue;"))
+            self.loops -= 1
             self.names = [n for n in self.names if n[0] != name]
             self.put("}")
         elif r < 0.95:
@@ -127,13 +150,20 @@ class _Writer:
 def program(seed: int) -> str:
     w = _Writer(seed)
     kinds = list(TYPES)
-    head = _RECORD.format(a=w.rng.choice(kinds), d=w.rng.choice(kinds), e=w.rng.choice(kinds), n1=w.rng.randrange(1, 32),
-                          n2=w.rng.randrange(1, 32))
+    head = _RECORD.format(
+        a=w.rng.choice(kinds),
+        d=w.rng.choice(kinds),
+        e=w.rng.choice(kinds),
+        n1=w.rng.randrange(1, 32),
+        n2=w.rng.randrange(1, 32),
+    )
     head += "static const u16 table[8] = { 3, 1, 4, 1, 5, 9, 2, 65535 };\n"
     for i in range(2):
         a, b, r = (w.rng.choice(kinds) for _ in range(3))
         how = w.pick("static", "static __attribute__((noinline))", "static inline __attribute__((always_inline))")
-        head += f"{how} {r} f{i}({a} x, {b} y) {{ return x {w.pick('+', '*', '^')} y {w.pick('-', '|')} {w.number()}; }}\n"
+        head += (
+            f"{how} {r} f{i}({a} x, {b} y) {{ return x {w.pick('+', '*', '^')} y {w.pick('-', '|')} {w.number()}; }}\n"
+        )
     w.put("u64 *out = io->out;")
     w.put("int n = 0;")
     w.put("struct mixed m = {}, *p = &m;")
@@ -149,4 +179,4 @@ def program(seed: int) -> str:
     for field in ("a", "b", "c", "d[0]", "d[1]", "d[2]", "d[3]", "in.e", "in.f", "whole"):
         w.put(f"OUT(m.{field});")
     w.put("return n;")
-    return head + 'TEST\n{\n' + "\n".join(w.lines) + "\n}\n"
+    return head + "TEST\n{\n" + "\n".join(w.lines) + "\n}\n"

@@ -49,8 +49,10 @@ def compare(text: str, inputs: list[list[int]], mcpu: str = "v3") -> None:
             a, b = mine.run(row), theirs.run(row)
             if a != b:
                 slots = [i for i, (p, q) in enumerate(zip(a[1], b[1])) if p != q]
-                pytest.fail(f"inputs {[hex(v) for v in row]}: result {a[0]} / {b[0]}; first difference at out[{slots[:1]}]: "
-                            f"{[(i, hex(a[1][i]), hex(b[1][i])) for i in slots[:4]]}")
+                pytest.fail(
+                    f"inputs {[hex(v) for v in row]}: result {a[0]} / {b[0]}; first difference at out[{slots[:1]}]: "
+                    f"{[(i, hex(a[1][i]), hex(b[1][i])) for i in slots[:4]]}"
+                )
     finally:
         mine.close()
         if theirs is not None:
@@ -70,7 +72,7 @@ def test_wide_integers(needs_kernel: None) -> None:
         for row in differential.vectors(40, seed=3):
             expected = list(wide(*row[:4]))
             result, out = runner.run(row)
-            assert (result, list(out[:len(expected)])) == (len(expected), expected), [hex(v) for v in row]
+            assert (result, list(out[: len(expected)])) == (len(expected), expected), [hex(v) for v in row]
     finally:
         runner.close()
 

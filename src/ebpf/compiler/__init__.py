@@ -28,9 +28,19 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def compile_cached(text: str, *, filename: str = "<text>", facts: Facts, store: Store | None, dialect: str = "auto",
-                   mcpu: str = "v3", defines: tuple[str, ...] = (), include_dirs: tuple[str, ...] = (), opt_level: int = 2,
-                   arch: str | None = None) -> bytes:
+def compile_cached(
+    text: str,
+    *,
+    filename: str = "<text>",
+    facts: Facts,
+    store: Store | None,
+    dialect: str = "auto",
+    mcpu: str = "v3",
+    defines: tuple[str, ...] = (),
+    include_dirs: tuple[str, ...] = (),
+    opt_level: int = 2,
+    arch: str | None = None,
+) -> bytes:
     """Like `compile_c`, with `Options`' fields one by one: making them needs no import, so that a hit costs none.
 
     ``store`` is None for no cache: wherever ``facts`` are not the running system's own.

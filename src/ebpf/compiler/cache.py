@@ -1,13 +1,15 @@
 """What need not be done twice: finished objects with the facts they rest on, and indexes of BTF.
 
-An object is kept with its *manifest*: every question that compiling it put to the host (`RecordingFacts`) and the answer, names that
-were absent included. It is given out again only if the source, the options, this package, LLVM and every one of those answers are
-still the same. A hit reads one file and asks those questions; it imports no part of the compiler.
+An object is kept with its *manifest*: every question that compiling it put to the host (`RecordingFacts`) and the
+answer, names that were absent included. It is given out again only if the source, the options, this package, LLVM and
+every one of those answers are still the same. A hit reads one file and asks those questions; it imports no part of the
+compiler.
 
-The directory is ``$EBPF_CACHE_DIR``, else ``$XDG_CACHE_HOME/ebpf``, else ``~/.cache/ebpf``; an empty ``EBPF_CACHE_DIR`` switches the cache off.
-What comes out of it runs in the kernel, so directory and files are used only if they belong to the effective user and
-nobody else may write to them, checked on the opened descriptors; otherwise there is no cache, and `state` says why. Files are
-written under another name and renamed, carry a checksum, and are removed, longest unused first, when all together exceed `MAX_BYTES`.
+The directory is ``$EBPF_CACHE_DIR``, else ``$XDG_CACHE_HOME/ebpf``, else ``~/.cache/ebpf``; an empty ``EBPF_CACHE_DIR``
+switches the cache off. What comes out of it runs in the kernel, so directory and files are used only if they belong to
+the effective user and nobody else may write to them, checked on the opened descriptors; otherwise there is no cache,
+and `state` says why. Files are written under another name and renamed, carry a checksum, and are removed, longest
+unused first, when all together exceed `MAX_BYTES`.
 
 Nothing here raises for what is wrong with the cache: a program must work without it.
 """
@@ -116,7 +118,7 @@ class Store:
             with open(fd, "wb", buffering=0) as file:
                 view = memoryview(b"%s%08x\n" % (_MAGIC, crc32(value)) + value)
                 while view:
-                    view = view[file.write(view):]
+                    view = view[file.write(view) :]
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:  # a full disk, say
             try:
@@ -151,7 +153,8 @@ def _file_name(key: str) -> str:
     """Plain keys stay readable."""
     if len(key) <= 120 and key.replace("-", "").replace("_", "").isalnum() and key.isascii():
         return key
-    return _sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    digest: str = _sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return digest
 
 
 def _read(folder: int, name: str) -> bytes | None:
@@ -168,10 +171,10 @@ def _read(folder: int, name: str) -> bytes | None:
         except OSError:
             return None
     start = len(_MAGIC) + 9
-    if not data or data[:len(_MAGIC)] != _MAGIC or data[start - 1:start] != b"\n":
+    if not data or data[: len(_MAGIC)] != _MAGIC or data[start - 1 : start] != b"\n":
         return None
     value = data[start:]
-    return value if b"%08x" % crc32(value) == data[len(_MAGIC):start - 1] else None
+    return value if b"%08x" % crc32(value) == data[len(_MAGIC) : start - 1] else None
 
 
 def _evict(folder: int) -> None:
@@ -196,13 +199,20 @@ def _evict(folder: int) -> None:
 
 
 class CacheState:
-    """What `ebpf doctor` tells: ``usable`` or ``why_not``; ``entries`` and ``bytes`` of it; ``ignored`` names files that are
-    there and not used, each with the reason."""
+    """What `ebpf doctor` tells: ``usable`` or ``why_not``; ``entries`` and ``bytes`` of it; ``ignored`` names files
+    that are there and not used, each with the reason."""
 
     __slots__ = ("bytes", "entries", "ignored", "path", "usable", "why_not")
 
-    def __init__(self, path: str | None, usable: bool, why_not: str, entries: int, bytes: int,
-                 ignored: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        usable: bool,
+        why_not: str,
+        entries: int,
+        bytes: int,
+        ignored: tuple[tuple[str, str], ...],
+    ) -> None:
         self.path = path
         self.usable = usable
         self.why_not = why_not
@@ -331,7 +341,7 @@ def _answer(facts: Facts, question: tuple[str, ...]) -> object:
 
 
 def _modules() -> str:
-    """The loaded modules that have types, with the time at which each appeared."""
+    """The loaded modules that have types, with their sizes."""
     try:
         with os.scandir("/sys/kernel/btf") as entries:
             return " ".join(sorted(f"{e.name}:{e.stat().st_size}" for e in entries))
@@ -345,13 +355,19 @@ def _text(answer: object) -> str:
         return "-"
     text = str(answer)
     if len(text) > 100 or "\n" in text or "\t" in text:
-        return "#" + _sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        return f"#{_sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()}"
     return "=" + text
 
 
 def _emit(questions: dict[tuple[str, ...], str], elf: bytes) -> bytes:
-    lines = ["facts", *("\t".join((answer, *question)) for question, answer in questions.items()
-                        if not any("\t" in part or "\n" in part for part in question))]
+    lines = [
+        "facts",
+        *(
+            "\t".join((answer, *question))
+            for question, answer in questions.items()
+            if not any("\t" in part or "\n" in part for part in question)
+        ),
+    ]
     if len(lines) != len(questions) + 1:
         return b""  # a file name with a tab in it: not worth a notation
     return "\n".join((*lines, "", "")).encode("utf-8", "surrogateescape") + elf
@@ -399,13 +415,13 @@ def keep_object(store: Store, key: str, facts: RecordingFacts, elf: bytes) -> No
         store.put(key, data)
 
 
-_identity: str | None = None
+_identity = ""
 
 
 def _compiler_identity() -> str:
     """Changes whenever a file of the compiler or LLVM's library does."""
     global _identity
-    if _identity is None:
+    if not _identity:
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         parts = [_llvm_identity()]
         for package in _COMPILER_PACKAGES:

@@ -32,8 +32,15 @@ class Options(_Options):
 
     __slots__ = ()
 
-    def __new__(cls, dialect: Dialect = "auto", mcpu: str = "v3", defines: tuple[str, ...] = (),
-                include_dirs: tuple[str, ...] = (), opt_level: int = 2, arch: str | None = None) -> Options:
+    def __new__(
+        cls,
+        dialect: Dialect = "auto",
+        mcpu: str = "v3",
+        defines: tuple[str, ...] = (),
+        include_dirs: tuple[str, ...] = (),
+        opt_level: int = 2,
+        arch: str | None = None,
+    ) -> Options:
         if dialect not in DIALECTS:
             raise UsageError(f"dialect={dialect!r} is not one of {', '.join(DIALECTS)}")
         if mcpu not in CPUS:

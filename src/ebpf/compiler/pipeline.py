@@ -11,6 +11,7 @@ from ebpf.errors import CompileError, InternalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ebpf.compiler.c.kernel_types import KernelTypes
     from ebpf.compiler.c.source import SourceMap
     from ebpf.compiler.c.tree import Unit
     from ebpf.compiler.facts import Facts
@@ -42,8 +43,10 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
             from ebpf.compiler.llvm.explain import explain
 
             if error.how == "refused":
-                raise InternalError("LLVM refused the code that this compiler made: please report it with the source",
-                                    notes=[error.stderr.strip()[:2000]]) from None
+                raise InternalError(
+                    "LLVM refused the code that this compiler made: please report it with the source",
+                    notes=[error.stderr.strip()[:2000]],
+                ) from None
             raise _failed([*found, *explain(error, sources, filename, options.mcpu)], filename) from None
     from ebpf.compiler.llvm.output import finish
 
@@ -60,12 +63,22 @@ def front_end(text: str, *, filename: str, facts: Facts, options: Options) -> tu
 
     sources = SourceMap()
     names = _KernelNames(facts)
-    pre = preprocess(sources, filename, text, defines=options.defines, include_dirs=options.include_dirs,
-                     read_include=facts.read_include, kconfig=facts.kconfig, constant=names.constant,
-                     predefined=_predefined(facts, options))
+    pre = preprocess(
+        sources,
+        filename,
+        text,
+        defines=options.defines,
+        include_dirs=options.include_dirs,
+        read_include=facts.read_include,
+        kconfig=facts.kconfig,
+        constant=names.constant,
+        predefined=_predefined(facts, options),
+    )
     if _has_errors(pre.diagnostics):
         raise _failed(pre.diagnostics, filename)
-    syntax, complaints = parse(pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar, includes=pre.includes)
+    syntax, complaints = parse(
+        pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar, includes=pre.includes
+    )
     found = [*pre.diagnostics, *complaints]
     if _has_errors(found):
         raise _failed(found, filename)
@@ -98,9 +111,9 @@ class _KernelNames:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._types: object = None
+        self._types: KernelTypes | None = None
 
-    def _kernel(self):  # type: ignore[no-untyped-def]
+    def _kernel(self) -> KernelTypes:
         if self._types is None:
             from ebpf.compiler.c.kernel_types import KernelTypes
 
@@ -111,14 +124,16 @@ class _KernelNames:
         return self._kernel().typedef(name) is not None
 
     def similar(self, name: str) -> Sequence[str]:
-        return self._kernel().similar(name)  # type: ignore[no-any-return]
+        return self._kernel().similar(name)
 
     def constant(self, name: str) -> int | str | None:
         from ebpf.abi.constants import lookup_constant
         from ebpf.compiler.c.kernel_types import ABI_ARCH
 
         version = self._facts.kernel_version
-        found = lookup_constant(name, arch=ABI_ARCH.get(self._facts.arch, self._facts.arch), kernel=(version >> 16, version >> 8 & 255))
+        found = lookup_constant(
+            name, arch=ABI_ARCH.get(self._facts.arch, self._facts.arch), kernel=(version >> 16, version >> 8 & 255)
+        )
         if found is None:
             enumerator = self._kernel().enumerator(name)
             found = enumerator[1] if enumerator is not None else None
@@ -128,8 +143,12 @@ class _KernelNames:
 def _predefined(facts: Facts, options: Options) -> dict[str, str | int]:
     """Macros that the kernel's build would define."""
     arch = options.arch or facts.arch
-    return {"__KERNEL__": 1, f"__TARGET_ARCH_{arch}": 1, "LINUX_VERSION_CODE": facts.kernel_version,
-            "KERNEL_VERSION": "(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))"}
+    return {
+        "__KERNEL__": 1,
+        f"__TARGET_ARCH_{arch}": 1,
+        "LINUX_VERSION_CODE": facts.kernel_version,
+        "KERNEL_VERSION": "(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))",
+    }
 
 
 def _has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
@@ -138,6 +157,8 @@ def _has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
 
 def _failed(diagnostics: Sequence[Diagnostic], filename: str) -> CompileError:
     errors = sum(d.severity == "error" for d in diagnostics)
-    ordered = sorted(diagnostics, key=lambda d: (d.span.line, d.span.column) if d.span is not None and d.span.file == filename
-                     else (1 << 30, 0))
+    ordered = sorted(
+        diagnostics,
+        key=lambda d: (d.span.line, d.span.column) if d.span is not None and d.span.file == filename else (1 << 30, 0),
+    )
     return CompileError(f"{filename}: {errors} error{'s' if errors != 1 else ''}", diagnostics=ordered)

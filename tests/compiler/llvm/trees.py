@@ -5,18 +5,13 @@ from __future__ import annotations
 from ebpf.compiler.c import tree as T
 from ebpf.compiler.c.source import Diagnostics, SourceMap
 from ebpf.compiler.c.types import (
-    INT,
-    LONG,
-    UINT,
-    ULLONG,
-    VOID,
-    Array,
     CHAR,
+    INT,
+    Array,
     CType,
     Field,
     Function,
     Pointer,
-    Qualified,
     Record,
 )
 
@@ -74,8 +69,13 @@ def declare(v: T.Variable, value: T.Expr | None) -> T.Declare:
 
 
 def map_variable(name: str, map_type: int, key: CType, value: CType, entries: int) -> T.Variable:
-    t = record(None, type=Pointer(Array(INT, map_type)), key=Pointer(key), value=Pointer(value),
-               max_entries=Pointer(Array(INT, entries)))
+    t = record(
+        None,
+        type=Pointer(Array(INT, map_type)),
+        key=Pointer(key),
+        value=Pointer(value),
+        max_entries=Pointer(Array(INT, entries)),
+    )
     return T.Variable(name, t, "global", 1, 2, section=".maps")
 
 
@@ -99,5 +99,3 @@ def diagnostics() -> Diagnostics:
     sources = SourceMap()
     sources.add_file("prog.c", SOURCE)
     return Diagnostics(sources)
-
-

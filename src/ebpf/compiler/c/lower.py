@@ -1,8 +1,8 @@
 """Typed tree → LLVM IR text: the unit, its globals and functions.
 
-`lower` asks no question about C: the checker has spelled everything out. It knows BPF: what the back end cannot do (signed division,
-128-bit products, calls of memcpy), what the kernel's verifier wants (context accesses at constant offsets, no jump
-tables, no loops turned into library calls), and how LLVM's BPF back end is told of CO-RE and BTF.
+`lower` asks no question about C: the checker has spelled everything out. It knows BPF: what the back end cannot do
+(signed division, 128-bit products, calls of memcpy), what the kernel's verifier wants (context accesses at constant
+offsets, no jump tables, no loops turned into library calls), and how LLVM's BPF back end is told of CO-RE and BTF.
 
 ::
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_function import FunctionLowering, signature
 from ebpf.compiler.c.lower_init import constant_initializer
+from ebpf.compiler.c.lower_place import is_context_target
 from ebpf.compiler.c.lower_types import in_memory, ir_type, is_const
 from ebpf.compiler.c.types import Array, Pointer, Record, align_of, strip
 from ebpf.compiler.llvm.debuginfo import DebugInfo
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 _MAX_PARAMETERS = 5
 # "no-builtins": a loop that fills or copies stays a loop; as a call of memset it could not be generated.
 # "no-jump-tables": kernels have no indirect jumps; it also keeps switches from becoming tables in .rodata.
-_ATTRIBUTES = 'nounwind "frame-pointer"="all" "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true" "target-cpu"="{mcpu}"'
+_ATTRIBUTES = (
+    'nounwind "frame-pointer"="all" "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true" "target-cpu"="{mcpu}"'
+)
 
 
 def lower(unit: tree.Unit, diagnostics: Diagnostics, options: Options) -> str:
@@ -54,8 +57,9 @@ class UnitLowering:
         self._names: set[str] = {v.name for v in unit.globals} | {f.name for f in unit.functions}
         self._subprograms: dict[int, str] = {}
         attributes = _ATTRIBUTES.format(mcpu=options.mcpu)
-        self._attributes = {how: self.module.attributes(f"{how} {attributes}".strip())
-                            for how in ("", "noinline", "alwaysinline")}
+        self._attributes = {
+            how: self.module.attributes(f"{how} {attributes}".strip()) for how in ("", "noinline", "alwaysinline")
+        }
         self._heads: list[FunctionWriter] = []
 
     def lower(self) -> str:
@@ -68,6 +72,12 @@ class UnitLowering:
             if decl.body is None:
                 self.function_address(decl)
             elif self._acceptable(decl):
+                if decl.linkage == "global":
+                    # The kernel checks a global function by its types alone: the context has to be a struct in them.
+                    for t in decl.type.parameters:
+                        target = strip(t)
+                        if isinstance(target, Pointer) and is_context_target(t):
+                            self.debug.whole(target.target)
                 FunctionLowering(self, decl).lower()
         self.debug.finish()
         return self.module.text()
@@ -83,7 +93,9 @@ class UnitLowering:
                 result, parameters = signature(decl, names=False)
                 names = [p.name for p in decl.parameters] or list(decl.type.names)
                 names += [""] * (len(decl.type.parameters) - len(names))
-                node = self.debug.function(decl.name, decl.type, names, decl.loc, definition=False, local=False, tags=decl.tags)
+                node = self.debug.function(
+                    decl.name, decl.type, names, decl.loc, definition=False, local=False, tags=decl.tags
+                )
                 section = f" section {quote(decl.section)}" if decl.section else ""
                 weak = "extern_weak " if decl.weak else ""
                 self.module.declare(f"declare !dbg {node} {weak}{result} {address}({parameters}){section}")
@@ -94,13 +106,18 @@ class UnitLowering:
             return True
         extra = decl.parameters[_MAX_PARAMETERS]
         self.diagnostics.error(
-            "C0501", f"`{decl.name}` has {len(decl.type.parameters)} parameters; a BPF call passes at most {_MAX_PARAMETERS}",
-            extra.loc, extra.end, label="the sixth",
-            helps=("pass a pointer to a struct", "make it `static __always_inline`"))
+            "C0501",
+            f"`{decl.name}` has {len(decl.type.parameters)} parameters; a BPF call passes at most {_MAX_PARAMETERS}",
+            extra.loc,
+            extra.end,
+            label="the sixth",
+            helps=("pass a pointer to a struct", "make it `static __always_inline`"),
+        )
         return False
 
     def _inlined(self, decl: tree.FunctionDecl) -> bool:
-        """Whether it has to be put into its callers: by its own word, or because no call could pass what it takes or gives."""
+        """Whether it has to be put into its callers: by its own word, or because no call could pass what it takes or
+        gives."""
         if decl.linkage == "inline":
             return True
         if decl.linkage != "static" or decl.noinline:
@@ -119,20 +136,30 @@ class UnitLowering:
         name = symbol(decl.name)
         if not local:
             self.module.keep(name)
-        return self.module.function(f"define {linkage}dso_local {visibility}{result} {name}({parameters}) "
-                                    f"{self._attributes[how]}{section} !dbg {self.subprogram(decl)}")
+        return self.module.function(
+            f"define {linkage}dso_local {visibility}{result} {name}({parameters}) "
+            f"{self._attributes[how]}{section} !dbg {self.subprogram(decl)}"
+        )
 
     def subprogram(self, decl: tree.FunctionDecl) -> str:
         node = self._subprograms.get(id(decl))
         if node is None:
             local = self._inlined(decl) or decl.linkage == "static"
             node = self._subprograms[id(decl)] = self.debug.function(
-                decl.name, decl.type, [p.name for p in decl.parameters], decl.loc, definition=True, local=local, tags=decl.tags)
+                decl.name,
+                decl.type,
+                [p.name for p in decl.parameters],
+                decl.loc,
+                definition=True,
+                local=local,
+                tags=decl.tags,
+            )
         return node
 
     @staticmethod
     def has_labels(decl: tree.FunctionDecl) -> bool:
         """Whether a goto may enter a block in the middle."""
+
         def search(s: tree.Stmt) -> bool:
             if isinstance(s, tree.Block):
                 return any(search(item) for item in s.items)
@@ -171,13 +198,17 @@ class UnitLowering:
         align = max(v.align, align_of(v.type))
         if not definition:
             weak = "extern_weak" if v.weak else "external"
-            self.module.add_global(f"{address} = {weak} dso_local global {ir_type(v.type)}{section}, align {align}, !dbg {node}")
+            self.module.add_global(
+                f"{address} = {weak} dso_local global {ir_type(v.type)}{section}, align {align}, !dbg {node}"
+            )
             return
         kind, value = constant_initializer(self, v.type, v.init)
         linkage = "internal " if v.static else "weak " if v.weak else ""
         visibility = "hidden " if v.hidden and not v.static else ""
         word = "constant" if is_const(v.type) else "global"
-        self.module.add_global(f"{address} = {linkage}dso_local {visibility}{word} {kind} {value}{section}, align {align}, !dbg {node}")
+        self.module.add_global(
+            f"{address} = {linkage}dso_local {visibility}{word} {kind} {value}{section}, align {align}, !dbg {node}"
+        )
         if v.section or not v.static:
             self.module.keep(address)
 
@@ -191,5 +222,3 @@ class UnitLowering:
                     self.debug.whole(t.target)
                 elif isinstance(t, Array) and isinstance(strip(t.element), Pointer):
                     self.debug.whole(strip(t.element).target)  # type: ignore[union-attr]
-
-

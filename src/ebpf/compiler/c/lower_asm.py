@@ -1,7 +1,7 @@
 """GNU inline assembly with an empty template: barriers, and values made opaque to the optimiser.
 
-LLVM as llvmlite ships it has no assembler for BPF, so instructions in a template cannot be had: they are an error with a
-span. The operands' constraints are all that counts then.
+LLVM as llvmlite ships it has no assembler for BPF, so instructions in a template cannot be had: they are an error with
+a span. The operands' constraints are all that counts then.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from ebpf.compiler.c.lower_types import in_memory, ir_type
 if TYPE_CHECKING:
     from ebpf.compiler.c.lower_function import FunctionLowering
 
+
 def lower_asm(f: FunctionLowering, s: tree.Asm) -> None:
     if s.template.strip():
-        f.error("C0503", "instructions in inline assembly are not supported", s.loc, s.end,
-                notes=("barriers (an empty string) and operands are",),
-                helps=("write it in C", "compile with clang: `ebpf compile --cc clang`"))
+        f.error(
+            "C0503",
+            "instructions in inline assembly are not supported",
+            s.loc,
+            s.end,
+            notes=("barriers (an empty string) and operands are",),
+            helps=("write it in C", "compile with clang: `ebpf compile --cc clang`"),
+        )
         return
     constraints: list[str] = []
     results: list[tuple[tree.AsmOperand, str]] = []

@@ -54,8 +54,11 @@ def _target_of(f: FunctionLowering, e: tree.Expr) -> Place:
     inner = e
     while isinstance(inner, tree.Convert) and inner.kind in ("pointer", "same"):
         inner = inner.operand
-    operand = inner.operand if isinstance(inner, tree.AddressOf) or (
-        isinstance(inner, tree.Convert) and inner.kind == "decay") else None
+    operand = (
+        inner.operand
+        if isinstance(inner, tree.AddressOf) or (isinstance(inner, tree.Convert) and inner.kind == "decay")
+        else None
+    )
     if isinstance(operand, tree.VarRef) and operand.variable.kind == "local":
         align = max(align, f.stack_align(operand.variable))
     return Place(f.value(e), align)
@@ -75,19 +78,29 @@ def _memory(f: FunctionLowering, e: tree.Builtin) -> str:
         if is_set:
             fill(f, target, source, length)
         elif e.name == "memmove" and length > 128 * min(target.align, source_align, 8):
-            f.error("C0504", f"memmove of {length} bytes is too long to be done in registers", e.loc, e.end,
-                    helps=("use memcpy if the two do not overlap",))
+            f.error(
+                "C0504",
+                f"memmove of {length} bytes is too long to be done in registers",
+                e.loc,
+                e.end,
+                helps=("use memcpy if the two do not overlap",),
+            )
         else:
             copy(f, target, source, source_align, length, move=e.name == "memmove")
         return target.ptr
     if e.name == "memmove":
-        f.error("C0504", "memmove needs a constant length", e.loc, e.end, helps=("use memcpy if the two do not overlap",))
+        f.error(
+            "C0504", "memmove needs a constant length", e.loc, e.end, helps=("use memcpy if the two do not overlap",)
+        )
         return target.ptr
     unit = min(target.align, source_align if not is_set else 8, 8) if length is not None else 1
     if length is not None and length % unit:
         unit = 1
-    count = str(length // unit) if length is not None else resize(
-        f, f.value(e.args[2]), bits_of(e.args[2].type), 64, is_signed(e.args[2].type))
+    count = (
+        str(length // unit)
+        if length is not None
+        else resize(f, f.value(e.args[2]), bits_of(e.args[2].type), 64, is_signed(e.args[2].type))
+    )
     value = source
     if is_set and unit > 1:
         wide = resize(f, source, 8, 8 * unit, False)
@@ -126,8 +139,11 @@ def _memcmp(f: FunctionLowering, e: tree.Builtin) -> str:
     w = f.w
     left, right = f.value(e.args[0]), f.value(e.args[1])
     length = _constant(e.args[2])
-    count = str(length) if length is not None else resize(
-        f, f.value(e.args[2]), bits_of(e.args[2].type), 64, is_signed(e.args[2].type))
+    count = (
+        str(length)
+        if length is not None
+        else resize(f, f.value(e.args[2]), bits_of(e.args[2].type), 64, is_signed(e.args[2].type))
+    )
     f.at(e.loc)
     result = w.alloca("i32", 4)
     w.do(f"store i32 0, ptr {result}, align 4")
@@ -212,10 +228,19 @@ def _atomic(f: FunctionLowering, e: tree.Builtin, used: bool) -> str:
     assert isinstance(pointer, Pointer)
     kind = ir_type(pointer.target)
     bits = 64 if kind == "ptr" else bits_of(pointer.target)
-    if not isinstance(strip(pointer.target), (Int, Enum, Pointer)) or bits > 64 or (
-            bits < 32 and name not in ("load", "store")):
-        f.error("C0506", "BPF's atomic operations work on 4 and 8 bytes", e.loc, e.end,
-                label=f"this is on {bits // 8} byte{'s' if bits != 8 else ''}", helps=("use a u32 or u64",))
+    if (
+        not isinstance(strip(pointer.target), (Int, Enum, Pointer))
+        or bits > 64
+        or (bits < 32 and name not in ("load", "store"))
+    ):
+        f.error(
+            "C0506",
+            "BPF's atomic operations work on 4 and 8 bytes",
+            e.loc,
+            e.end,
+            label=f"this is on {bits // 8} byte{'s' if bits != 8 else ''}",
+            helps=("use a u32 or u64",),
+        )
         return "0"
     at = f.value(e.args[0])
     align = bits // 8
@@ -333,12 +358,28 @@ def _constant(e: tree.Expr) -> int | None:
 
 
 _BUILTINS: dict[str, Callable[[Any, Any], str]] = {
-    "memcpy": _memory, "memmove": _memory, "memset": _memory, "memcmp": _memcmp,
-    "bswap16": _bswap, "bswap32": _bswap, "bswap64": _bswap,
-    "ctz": _count_bits, "clz": _count_bits, "popcount": _count_bits, "ffs": _count_bits,
-    "add_overflow": _overflow, "sub_overflow": _overflow, "mul_overflow": _overflow,
-    "expect": _expect, "constant_p": _constant_p, "unreachable": _unreachable, "trap": _trap, "barrier": _barrier,
-    "fence": _barrier, "barrier_var": _barrier_var, "frame_address": _frame_address, "assume": _assume,
+    "memcpy": _memory,
+    "memmove": _memory,
+    "memset": _memory,
+    "memcmp": _memcmp,
+    "bswap16": _bswap,
+    "bswap32": _bswap,
+    "bswap64": _bswap,
+    "ctz": _count_bits,
+    "clz": _count_bits,
+    "popcount": _count_bits,
+    "ffs": _count_bits,
+    "add_overflow": _overflow,
+    "sub_overflow": _overflow,
+    "mul_overflow": _overflow,
+    "expect": _expect,
+    "constant_p": _constant_p,
+    "unreachable": _unreachable,
+    "trap": _trap,
+    "barrier": _barrier,
+    "fence": _barrier,
+    "barrier_var": _barrier_var,
+    "frame_address": _frame_address,
+    "assume": _assume,
     **dict.fromkeys(_LEGACY_LOADS, _legacy_load),
 }
-

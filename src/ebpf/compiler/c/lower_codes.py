@@ -1,4 +1,5 @@
-"""Messages of the lowering and the code generator, one row each: code → what it is about. Codes never change their meaning."""
+"""Messages of the lowering and the code generator, one row each: code → what it is about. Codes never change their
+meaning."""
 
 from __future__ import annotations
 

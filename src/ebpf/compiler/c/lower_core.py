@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.lower_function import FunctionLowering
 
 # Numbers of the intrinsics' last argument (LLVM's BPFCORE.h).
-_FIELD = {"field_byte_offset": 0, "field_byte_size": 1, "field_exists": 2, "field_signed": 3, "field_lshift_u64": 4,
-          "field_rshift_u64": 5}
+_FIELD = {
+    "field_byte_offset": 0,
+    "field_byte_size": 1,
+    "field_exists": 2,
+    "field_signed": 3,
+    "field_lshift_u64": 4,
+    "field_rshift_u64": 5,
+}
 _TYPE = {"type_exists": 0, "type_size": 1, "type_matches": 2}
 _TYPE_ID = {"type_id_local": 0, "type_id_target": 1}
 _ENUMERATOR = {"enumval_exists": 0, "enumval_value": 1}
@@ -74,7 +80,9 @@ def load_relocated(f: FunctionLowering, p: Place, t: CType, helper: int) -> str:
     else:
         done = w.label("field.done")
         labels = {n: w.label(f"field.{n}.") for n in (1, 2, 4, 8)}
-        w.end(f"switch i32 {size}, label %{done} [ " + " ".join(f"i32 {n}, label %{b}" for n, b in labels.items()) + " ]")
+        w.end(
+            f"switch i32 {size}, label %{done} [ " + " ".join(f"i32 {n}, label %{b}" for n, b in labels.items()) + " ]"
+        )
         for n, label in labels.items():
             w.block(label)
             raw = w.emit(f"load {'volatile ' if p.volatile else ''}i{8 * n}, ptr {address}, align {n}")

@@ -68,8 +68,9 @@ def condition(f: FunctionLowering, e: tree.Expr) -> str:
         return w.emit(f"phi i1 [ true, %{yes} ], [ false, %{no} ]")
     if isinstance(e, tree.Convert):
         inner = e.operand
-        if e.kind in ("bool", "same") or (e.kind == "int" and (
-                bits_of(e.type) >= bits_of(inner.type) or _is_truth(inner))):
+        if e.kind in ("bool", "same") or (
+            e.kind == "int" and (bits_of(e.type) >= bits_of(inner.type) or _is_truth(inner))
+        ):
             if not in_memory(inner.type) and e.kind != "load":
                 return condition(f, inner)
     if isinstance(e, tree.Builtin) and e.name == "expect" and isinstance(_plain(e.args[1]), tree.IntConst):
@@ -94,8 +95,12 @@ def _plain(e: tree.Expr) -> tree.Expr:
 def _is_truth(e: tree.Expr) -> bool:
     """Whether the value can only be 0 or 1."""
     e = _plain(e)
-    return (isinstance(e, tree.Logical) or (isinstance(e, tree.Unary) and e.op == "!")
-            or (isinstance(e, tree.Binary) and e.op in COMPARISONS) or (isinstance(e, tree.Convert) and e.kind == "bool"))
+    return (
+        isinstance(e, tree.Logical)
+        or (isinstance(e, tree.Unary) and e.op == "!")
+        or (isinstance(e, tree.Binary) and e.op in COMPARISONS)
+        or (isinstance(e, tree.Convert) and e.kind == "bool")
+    )
 
 
 def branch(f: FunctionLowering, e: tree.Expr, yes: str, no: str) -> None:
@@ -215,8 +220,16 @@ def _void(f: FunctionLowering, e: tree.Convert) -> str:
 
 
 _CONVERSIONS: dict[str, Callable[[Any, Any], str]] = {
-    "load": _load, "decay": _decay, "function": _function, "int": _to_int, "bool": _to_bool, "int_to_pointer": _int_to_pointer,
-    "pointer_to_int": _pointer_to_int, "pointer": _same, "same": _same, "void": _void,
+    "load": _load,
+    "decay": _decay,
+    "function": _function,
+    "int": _to_int,
+    "bool": _to_bool,
+    "int_to_pointer": _int_to_pointer,
+    "pointer_to_int": _pointer_to_int,
+    "pointer": _same,
+    "same": _same,
+    "void": _void,
 }
 
 
@@ -251,8 +264,11 @@ def _element_size(t: CType) -> int:
 def _move(f: FunctionLowering, pointer: str, index: str, size: int, negative: bool) -> str:
     if negative:
         index = str(-int(index)) if index.lstrip("-").isdigit() else f.w.emit(f"sub i64 0, {index}")
-    return f.w.emit(f"getelementptr [{size} x i8], ptr {pointer}, i64 {index}" if size != 1 else
-                    f"getelementptr i8, ptr {pointer}, i64 {index}")
+    return f.w.emit(
+        f"getelementptr [{size} x i8], ptr {pointer}, i64 {index}"
+        if size != 1
+        else f"getelementptr i8, ptr {pointer}, i64 {index}"
+    )
 
 
 def _pointer_add(f: FunctionLowering, e: tree.PointerAdd) -> str:
@@ -262,7 +278,11 @@ def _pointer_add(f: FunctionLowering, e: tree.PointerAdd) -> str:
         base = e.pointer
         while isinstance(base, tree.Convert) and base.kind in ("pointer", "same"):
             base = base.operand
-        inner = base.operand if isinstance(base, tree.AddressOf) or (isinstance(base, tree.Convert) and base.kind == "decay") else None
+        inner = (
+            base.operand
+            if isinstance(base, tree.AddressOf) or (isinstance(base, tree.Convert) and base.kind == "decay")
+            else None
+        )
         if inner is not None and on_stack(inner):
             index = f.stack_index(index)
     return _move(f, pointer, index, size, e.negative)
@@ -287,12 +307,12 @@ def _conditional(f: FunctionLowering, e: tree.Conditional) -> str:
     else:
         branch(f, e.condition, yes, no)
         w.block(yes)
-        first = "" if nothing and discard(f, e.then) is None else f.value(e.then)
+        first = _void_or_value(f, e.then, nothing)
     _reopen(f)
     from_yes = w.block_name
     w.jump(done)
     w.block(no)
-    second = "" if nothing and discard(f, e.otherwise) is None else f.value(e.otherwise)
+    second = _void_or_value(f, e.otherwise, nothing)
     _reopen(f)
     from_no = w.block_name
     w.jump(done)
@@ -301,6 +321,13 @@ def _conditional(f: FunctionLowering, e: tree.Conditional) -> str:
         return ""
     ty = "ptr" if in_memory(e.type) else ir_type(e.type)
     return w.emit(f"phi {ty} [ {first}, %{from_yes} ], [ {second}, %{from_no} ]")
+
+
+def _void_or_value(f: FunctionLowering, e: tree.Expr, nothing: bool) -> str:
+    if not nothing:
+        return f.value(e)
+    discard(f, e)
+    return ""
 
 
 def _reopen(f: FunctionLowering) -> None:

@@ -88,7 +88,8 @@ class FunctionLowering:
         return Place(self.w.alloca(ir_type(t), align), align)
 
     def scratch(self, type: str, align: int) -> str:
-        """Memory for a scalar that is read again at once: one per type, so that a hundred reads do not take a hundred slots."""
+        """Memory for a scalar that is read again at once: one per type, so that a hundred reads do not take a hundred
+        slots."""
         slot = self._scratch.get((type, align))
         if slot is None:
             slot = self._scratch[type, align] = self.w.alloca(type, align)
@@ -97,9 +98,9 @@ class FunctionLowering:
     def stack_index(self, index: str) -> str:
         """An index into an array on the stack.
 
-        Of an aligned address and a small index LLVM makes ``address | index``, which the verifier refuses for pointers. So what LLVM
-        knows of the index is hidden in an empty assembly, unless it turns out to be a constant (a loop was unrolled, say):
-        then the array can still become registers.
+        Of an aligned address and a small index LLVM makes ``address | index``, which the verifier refuses for pointers.
+        So what LLVM knows of the index is hidden in an empty assembly, unless it turns out to be a constant (a loop was
+        unrolled, say): then the array can still become registers.
         """
         w = self.w
         hidden = w.emit(f'call i64 asm "", "=r,0"(i64 {index})')
@@ -117,7 +118,9 @@ class FunctionLowering:
 
     def context_value(self, loc: int, end: int) -> str:
         if not self.decl.parameters:
-            self.error("C0505", "a packet load needs the program's context, and this function has no parameter", loc, end)
+            self.error(
+                "C0505", "a packet load needs the program's context, and this function has no parameter", loc, end
+            )
             return "null"
         return self.w.emit(f"load ptr, ptr {self.address_of(self.decl.parameters[0])}, align 8")
 
@@ -233,7 +236,8 @@ class FunctionLowering:
         if how is None:
             return ""
         words = {0: '!{!"llvm.loop.unroll.full"}', 1: '!{!"llvm.loop.unroll.disable"}'}.get(
-            how, f'!{{!"llvm.loop.unroll.count", i32 {how}}}')
+            how, f'!{{!"llvm.loop.unroll.count", i32 {how}}}'
+        )
         node = self.module.distinct()
         self.module.fill(node, f"distinct !{{{node}, {self.module.node(words)}}}")
         return f", !llvm.loop {node}"

@@ -37,20 +37,18 @@ def initialize(f: FunctionLowering, target: Place, init: tree.Initializer) -> No
     if not init.whole:
         fill(f, target, "0", size)
     for part in parts:
-        value = part.value
-        if isinstance(value, tree.StringConst):
-            room = min(len(value.value), size_of(value.type) or len(value.value), size - part.offset)
-            _store_bytes(f, target.at(f, part.offset), value.value[:room])
+        given = part.value
+        if isinstance(given, tree.StringConst):
+            room = min(len(given.value), size_of(given.type) or len(given.value), size - part.offset)
+            _store_bytes(f, target.at(f, part.offset), given.value[:room])
         elif part.field is not None and part.field.bit_size:
-            operand = f.value(value)
+            operand = f.value(given)
             place = target.at(f, part.offset)
             place.field, place.record_bytes = part.field, size - part.offset
-            store(f, place, value.type, operand)
+            store(f, place, given.type, operand)
         else:
-            operand = f.value(value)
-            place = target.at(f, part.offset)
-            place.align = min(place.align, max(align_of(value.type), 1)) if in_memory(value.type) else place.align
-            store(f, place, value.type, operand)
+            operand = f.value(given)
+            store(f, target.at(f, part.offset), given.type, operand)
 
 
 def _store_bytes(f: FunctionLowering, target: Place, data: bytes) -> None:
@@ -102,7 +100,7 @@ def _collect(unit: UnitLowering, init: tree.Initializer, base: int, data: bytear
         at, value = base + part.offset, part.value
         if isinstance(value, tree.StringConst):
             room = min(size_of(value.type) or len(value.value), len(data) - at, len(value.value))
-            data[at:at + room] = value.value[:room]
+            data[at : at + room] = value.value[:room]
             continue
         if isinstance(value, tree.Convert) and value.kind == "load":
             value = value.operand
@@ -122,7 +120,7 @@ def _collect(unit: UnitLowering, init: tree.Initializer, base: int, data: bytear
             data[at:] = whole.to_bytes(len(data) - at, "little")
         else:
             size = size_of(value.type) or 0
-            data[at:at + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+            data[at : at + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
 
 def _integer(e: tree.Expr) -> int:

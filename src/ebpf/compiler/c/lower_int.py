@@ -1,7 +1,7 @@
 """Integer arithmetic: C's operators as LLVM instructions, and what LLVM's BPF back end cannot do, done by hand.
 
-Below ``-mcpu=v4`` BPF has no signed division: it is done on magnitudes. For 128 bits the back end would call libgcc for multiplication,
-division and shifts by a variable; the functions at the end take their place.
+Below ``-mcpu=v4`` BPF has no signed division: it is done on magnitudes. For 128 bits the back end would call libgcc for
+multiplication, division and shifts by a variable; the functions at the end take their place.
 """
 
 from __future__ import annotations
@@ -142,9 +142,10 @@ define internal i128 @ebpf.mul128(i128 %a, i128 %b) alwaysinline nounwind "no-bu
 }
 """
 
-# Shift-and-subtract, 128 rounds; when both fit in 64 bits, one instruction. Not inlined: it is long, and kernels walk it once
-# per call either way. The result goes through memory because a BPF function returns one register. A round has no branch: the
-# verifier would follow both ways of each, 2¹²⁸ paths; so comparing is subtracting, and the borrow is made of bits.
+# Shift-and-subtract, 128 rounds; when both fit in 64 bits, one instruction. Not inlined: it is long, and kernels walk
+# it once per call either way. The result goes through memory because a BPF function returns one register. A round has
+# no branch: the verifier would follow both ways of each, 2¹²⁸ paths; so comparing is subtracting, and the borrow is
+# made of bits.
 _DIVIDE128 = """\
 define internal void @ebpf.divide128(ptr %out, i64 %al, i64 %ah, i64 %bl, i64 %bh) noinline nounwind "no-builtins" {
 entry:
@@ -261,7 +262,7 @@ define internal i128 @ebpf.{name}128(i128 %a, i64 %n) alwaysinline nounwind "no-
   %moved.0 = {other} i64 %{giver}, 1
   %moved = {other} i64 %moved.0, %rest.0
   %giver = {name} i64 %{giver}, %k
-  %taker.0 = {'shl' if left else 'lshr'} i64 %{taker}, %k
+  %taker.0 = {"shl" if left else "lshr"} i64 %{taker}, %k
   %taker = or i64 %taker.0, %moved
   %far.bit = and i64 %n, 64
   %far = icmp ne i64 %far.bit, 0
@@ -269,7 +270,9 @@ define internal i128 @ebpf.{name}128(i128 %a, i64 %n) alwaysinline nounwind "no-
   %g = select i1 %far, i64 %fill, i64 %giver
 """
     high, low = ("%t", "%g") if left else ("%g", "%t")
-    return body + f"""\
+    return (
+        body
+        + f"""\
   %lz = zext i64 {low} to i128
   %hz = zext i64 {high} to i128
   %hs = shl i128 %hz, 64
@@ -277,6 +280,7 @@ define internal i128 @ebpf.{name}128(i128 %a, i64 %n) alwaysinline nounwind "no-
   ret i128 %r
 }}
 """
+    )
 
 
 _SHIFTS128 = {name: _shift128(name) for name in ("shl", "lshr", "ashr")}

@@ -1,8 +1,10 @@
 """Lvalues: where they are, reading and writing them, bit-fields, context accesses, CO-RE paths.
 
-A `Place` is an address with what is known of it. Two kinds of access go through an intrinsic before they become an address:
+A `Place` is an address with what is known of it. Two kinds of access go through an intrinsic before they become an
+address:
 
-- through a program's context: ``llvm.preserve.static.offset``. Without it the optimiser merges the accesses of two branches
+- through a program's context: ``llvm.preserve.static.offset``. Without it the optimiser merges the accesses of two
+branches
   into one at a computed address, and the kernel refuses it ("dereference of modified ctx ptr").
 - relocatable ones: ``llvm.preserve.*.access.index``, from which the back end makes CO-RE records.
 """
@@ -27,8 +29,8 @@ _MAX_STORES = 128
 
 
 class Place:
-    """``field`` is set for a bit-field: ``ptr`` is then its record's address and ``record_bytes`` the record's size. ``root`` is the
-    address before the first relocatable step, ``core`` the address after the last."""
+    """``field`` is set for a bit-field: ``ptr`` is then its record's address and ``record_bytes`` the record's size.
+    ``root`` is the address before the first relocatable step, ``core`` the address after the last."""
 
     __slots__ = ("align", "core", "field", "ptr", "record_bytes", "root", "volatile")
 
@@ -88,16 +90,24 @@ def _access(f: FunctionLowering, record: Record, field: Field, pointer: str) -> 
     debug, node = f.debug, f.debug.composite(record)
     if record.kind == "union":
         name = f.module.intrinsic("llvm.preserve.union.access.index.p0.p0", "ptr (ptr, i32 immarg)", _ACCESS_ATTRIBUTES)
-        return f.w.emit_late(lambda: f"call ptr {name}(ptr {pointer}, i32 {debug.position(record, field)}), "
-                                     f"!llvm.preserve.access.index {node}")
-    name = f.module.intrinsic("llvm.preserve.struct.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES)
+        return f.w.emit_late(
+            lambda: (
+                f"call ptr {name}(ptr {pointer}, i32 {debug.position(record, field)}), "
+                f"!llvm.preserve.access.index {node}"
+            )
+        )
+    name = f.module.intrinsic(
+        "llvm.preserve.struct.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES
+    )
 
     def text() -> str:
         # The element type only has to have that many members: the byte offset comes from the debug information.
         index = debug.position(record, field)
         shape = f"{{ {', '.join(['i8'] * (index + 1))} }}"
-        return (f"call ptr {name}(ptr elementtype({shape}) {pointer}, i32 {index}, i32 {index}), "
-                f"!llvm.preserve.access.index {node}")
+        return (
+            f"call ptr {name}(ptr elementtype({shape}) {pointer}, i32 {index}, i32 {index}), "
+            f"!llvm.preserve.access.index {node}"
+        )
 
     return f.w.emit_late(text)
 
@@ -111,9 +121,13 @@ def _element(f: FunctionLowering, e: tree.ElementOf) -> Place:
     volatile = base.volatile or is_volatile(array.element)
     index = f.value(e.index)
     if e.relocatable and isinstance(e.index, tree.IntConst) and 0 <= e.index.value < 1 << 31:
-        name = f.module.intrinsic("llvm.preserve.array.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES)
-        pointer = f.w.emit(f"call ptr {name}(ptr elementtype([{array.count or 0} x [{size} x i8]]) {base.ptr}, i32 1, "
-                           f"i32 {index}), !llvm.preserve.access.index {f.debug.composite(array)}")
+        name = f.module.intrinsic(
+            "llvm.preserve.array.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES
+        )
+        pointer = f.w.emit(
+            f"call ptr {name}(ptr elementtype([{array.count or 0} x [{size} x i8]]) {base.ptr}, i32 1, "
+            f"i32 {index}), !llvm.preserve.access.index {f.debug.composite(array)}"
+        )
         out = Place(pointer, align, volatile)
         out.root, out.core = base.root or base.ptr, pointer
         return out
@@ -216,9 +230,11 @@ def copy(f: FunctionLowering, target: Place, source: str, source_align: int, siz
     unit = min(target.align, source_align, 8)
     piece = size if move else _MAX_STORES * unit
     for at in range(0, size, piece):
-        f.w.do(f"call void {function}(ptr align {_align_at(target.align, at)} {f.offset(target.ptr, at)}, "
-               f"ptr align {_align_at(source_align, at)} {f.offset(source, at)}, i64 {min(piece, size - at)}, "
-               f"i1 {'true' if target.volatile else 'false'})")
+        f.w.do(
+            f"call void {function}(ptr align {_align_at(target.align, at)} {f.offset(target.ptr, at)}, "
+            f"ptr align {_align_at(source_align, at)} {f.offset(source, at)}, i64 {min(piece, size - at)}, "
+            f"i1 {'true' if target.volatile else 'false'})"
+        )
 
 
 def fill(f: FunctionLowering, target: Place, byte: str, size: int) -> None:
@@ -226,8 +242,10 @@ def fill(f: FunctionLowering, target: Place, byte: str, size: int) -> None:
     function = f.module.intrinsic("llvm.memset.p0.i64", "void (ptr, i8, i64, i1 immarg)")
     piece = _MAX_STORES * min(target.align, 8)
     for at in range(0, size, piece):
-        f.w.do(f"call void {function}(ptr align {_align_at(target.align, at)} {f.offset(target.ptr, at)}, i8 {byte}, "
-               f"i64 {min(piece, size - at)}, i1 false)")
+        f.w.do(
+            f"call void {function}(ptr align {_align_at(target.align, at)} {f.offset(target.ptr, at)}, i8 {byte}, "
+            f"i64 {min(piece, size - at)}, i1 false)"
+        )
 
 
 def _align_at(align: int, offset: int) -> int:
@@ -239,7 +257,8 @@ def _align_at(align: int, offset: int) -> int:
 
 
 def storage_unit(field: Field, record_bytes: int) -> tuple[int, int] | None:
-    """(byte offset, bytes) of the smallest aligned word inside the record that holds the bit-field; None if it crosses all of them."""
+    """(byte offset, bytes) of the smallest aligned word inside the record that holds the bit-field; None if it crosses
+    all of them."""
     first, last = field.bit_offset, field.bit_offset + field.bit_size
     for size in (1, 2, 4, 8):
         start = first // (8 * size) * size
@@ -276,7 +295,9 @@ def _gather(f: FunctionLowering, p: Place, field: Field) -> tuple[str, int, int]
     volatile = "volatile " if p.volatile else ""
     if unit is not None:
         start, size = unit
-        raw = f.w.emit(f"load {volatile}i{8 * size}, ptr {f.offset(p.ptr, start)}, align {_align_at(min(p.align, size), start)}")
+        raw = f.w.emit(
+            f"load {volatile}i{8 * size}, ptr {f.offset(p.ptr, start)}, align {_align_at(min(p.align, size), start)}"
+        )
         return raw, 8 * size, field.bit_offset - 8 * start
     # Packed, over a word's edge: byte by byte.
     first, last = field.bit_offset // 8, (field.bit_offset + field.bit_size + 7) // 8
@@ -304,7 +325,10 @@ def _store_bits(f: FunctionLowering, p: Place, t: CType, value: str) -> str:
     unit = storage_unit(field, p.record_bytes)
     if unit is not None:
         start, size = unit
-        f.w.do(f"store {volatile}i{bits} {word}, ptr {f.offset(p.ptr, start)}, align {_align_at(min(p.align, size), start)}")
+        f.w.do(
+            f"store {volatile}i{bits} {word}, ptr {f.offset(p.ptr, start)}, "
+            f"align {_align_at(min(p.align, size), start)}"
+        )
     else:
         first, last = field.bit_offset // 8, (field.bit_offset + field.bit_size + 7) // 8
         for i in range(first, last):

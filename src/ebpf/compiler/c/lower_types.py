@@ -12,17 +12,33 @@ from ebpf.compiler.c.types import (
     Record,
     Typedef,
     Void,
-    align_of,
     size_of,
     strip,
 )
 
-# Contexts of programs. The optimiser must not merge accesses to them (see `lower_place`), whichever variable holds the pointer.
-CONTEXT_RECORDS = frozenset((
-    "xdp_md", "__sk_buff", "sk_msg_md", "sk_reuseport_md", "bpf_sock", "bpf_sock_addr", "bpf_sock_ops", "bpf_sk_lookup",
-    "bpf_sysctl", "bpf_sockopt", "bpf_cgroup_dev_ctx", "bpf_perf_event_data", "bpf_raw_tracepoint_args",
-    "bpf_tcp_sock", "bpf_nf_ctx", "bpf_flow_keys", "bpf_pidns_info",
-))
+# Contexts of programs. The optimiser must not merge accesses to them (see `lower_place`), whichever variable holds the
+# pointer.
+CONTEXT_RECORDS = frozenset(
+    (
+        "xdp_md",
+        "__sk_buff",
+        "sk_msg_md",
+        "sk_reuseport_md",
+        "bpf_sock",
+        "bpf_sock_addr",
+        "bpf_sock_ops",
+        "bpf_sk_lookup",
+        "bpf_sysctl",
+        "bpf_sockopt",
+        "bpf_cgroup_dev_ctx",
+        "bpf_perf_event_data",
+        "bpf_raw_tracepoint_args",
+        "bpf_tcp_sock",
+        "bpf_nf_ctx",
+        "bpf_flow_keys",
+        "bpf_pidns_info",
+    )
+)
 
 
 def ir_type(t: CType) -> str:

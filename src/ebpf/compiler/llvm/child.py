@@ -10,9 +10,10 @@ llvmlite takes as long as the front end, and both run at once on two cores.
         ir = front_end(...)                          # meanwhile
         elf = generator.run(ir)                      # raises CodeGenerationError
 
-The parent forks when it has one thread. With several, another thread could hold a lock (malloc's, an import's) that the child
-would wait for forever, so there a fresh interpreter runs this very file. Either way: the child ends when the parent closes the pipe or
-dies, it has a timer of its own, the parent always reaps it, and Ctrl-C kills it and goes on as KeyboardInterrupt.
+The parent forks when it has one thread. With several, another thread could hold a lock (malloc's, an import's) that the
+child would wait for forever, so there a fresh interpreter runs this very file. Either way: the child ends when the
+parent closes the pipe or dies, it has a timer of its own, the parent always reaps it, and Ctrl-C kills it and goes on
+as KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ TIMEOUT_SECONDS = 120
 _ERROR_EXIT = 3  # the child's own: LLVM refused the IR (our bug); the words are on stderr
 _NO_LLVM_EXIT = 4
 _STDERR_LIMIT_BYTES = 1 << 20
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 
 
 class CodeGenerationError(EbpfError):
@@ -56,10 +59,14 @@ class CodeGenerator:
             self._fds += [result_read, result_write]
             error_read, error_write = os.pipe()
             self._fds += [error_read, error_write]
-            if _single_threaded():
-                self._pid = _fork(job_read, result_write, error_write, mcpu, opt, timeout_seconds)
-            else:
-                self._pid = _spawn(job_read, result_write, error_write, mcpu, opt, timeout_seconds)
+            start = _fork if _single_threaded() else _spawn
+            # A signal between the child's start and the note of its number would leave a child that nobody reaps.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+                self._pid = start(job_read, result_write, error_write, mcpu, opt, timeout_seconds)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
             self.close()
             raise
@@ -88,7 +95,7 @@ class CodeGenerator:
                 for fd, _ in poller.poll(left * 1000):
                     if fd == self._job:
                         try:
-                            job = job[os.write(fd, job[: 1 << 16]):]
+                            job = job[os.write(fd, job[: 1 << 16]) :]
                         except BlockingIOError:
                             continue
                         except BrokenPipeError:
@@ -201,9 +208,17 @@ def _spawn(job: int, result: int, error: int, mcpu: str, opt: int, timeout: floa
 
     # The child gets descriptors 0, 1 and 2, and our sys.path: a venv or a test may have changed it.
     path = [p for p in sys.path if p]
-    code = f"import sys; sys.path[:] = {path!r}; from ebpf.compiler.llvm import child; child._spawned({mcpu!r}, {opt}, {timeout})"
-    process = subprocess.Popen([sys.executable or "python3", "-I", "-S", "-c", code], stdin=job, stdout=result, stderr=error,
-                               start_new_session=True)
+    code = (
+        f"import sys; sys.path[:] = {path!r}; from ebpf.compiler.llvm import child; "
+        f"child._spawned({mcpu!r}, {opt}, {timeout})"
+    )
+    process = subprocess.Popen(
+        [sys.executable or "python3", "-I", "-S", "-c", code],
+        stdin=job,
+        stdout=result,
+        stderr=error,
+        start_new_session=True,
+    )
     process.returncode = 0  # we reap it ourselves; this keeps Popen's destructor from doing so
     return process.pid
 
@@ -224,6 +239,7 @@ def _child_main(job: int, result: int, error: int, mcpu: str, opt: int, timeout:
     for name in ("SIGTERM", "SIGHUP", "SIGALRM", "SIGABRT", "SIGPIPE", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.alarm(int(timeout) + 5)
     # High numbers first, so that no dup2 below overwrites one still needed; then nothing of the parent's stays open:
     # a map or link of its must not outlive it because a compilation was still running.
@@ -252,6 +268,11 @@ def _generate(job: int, result: int, mcpu: str, opt: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is an answer here, not a crash to keep
     import llvmlite.binding as llvm
 
+    # Of a parent that is killed, the end of the pipe tells only while we read; LLVM can take minutes. (llvmlite has
+    # loaded ctypes already.) A parent that died before this line has closed the pipe by now.
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple("bpfel").create_target_machine(cpu=mcpu, opt=opt)
@@ -275,4 +296,4 @@ def _generate(job: int, result: int, mcpu: str, opt: int) -> None:
     passes.run(module, builder)
     elf = memoryview(machine.emit_object(module))
     while elf:
-        elf = elf[os.write(result, elf):]
+        elf = elf[os.write(result, elf) :]

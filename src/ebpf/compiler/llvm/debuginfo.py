@@ -1,12 +1,13 @@
 """Debug information from which LLVM's BPF back end makes BTF, line information and CO-RE records.
 
-LLVM makes BTF of what functions, globals and CO-RE intrinsics refer to, follows members, and turns a struct seen only behind
-a member pointer into a forward declaration. Two things are added here:
+LLVM makes BTF of what functions, globals and CO-RE intrinsics refer to, follows members, and turns a struct seen only
+behind a member pointer into a forward declaration. Two things are added here:
 
-- Kernel records (``from_btf``) are described by the members that the program touches, with their true offsets and the record's
-  true size. CO-RE matches members by name, so a description of `task_struct` with two members relocates like one with two
-  hundred, and the object stays small. Where bytes of a record are shown to people (map keys and values, events, globals) it is
-  described whole (`whole`).
+- Kernel records (``from_btf``) are described by the members that the program touches, with their true offsets and the
+record's
+  true size. CO-RE matches members by name, so a description of `task_struct` with two members relocates like one with
+  two hundred, and the object stays small. Where bytes of a record are shown to people (map keys and values, events,
+  globals) it is described whole (`whole`).
 - Local variables are left out: BTF has no place for them. Parameters are given, for BTF's prototypes.
 
 DWARF comes out of LLVM as a by-product and is dropped by `output`.
@@ -71,8 +72,12 @@ class DebugInfo:
         self._main = self.file(filename)
         module.named("llvm.dbg.cu", self.unit)
         # DWARF 4: version 5 wants embedded source for all files or none.
-        for flag in ('!{i32 7, !"Dwarf Version", i32 4}', '!{i32 2, !"Debug Info Version", i32 3}',
-                     '!{i32 1, !"wchar_size", i32 4}', '!{i32 7, !"frame-pointer", i32 2}'):
+        for flag in (
+            '!{i32 7, !"Dwarf Version", i32 4}',
+            '!{i32 2, !"Debug Info Version", i32 3}',
+            '!{i32 1, !"wchar_size", i32 4}',
+            '!{i32 7, !"frame-pointer", i32 2}',
+        ):
             module.named("llvm.module.flags", module.node(flag))
 
     # ------------------------------------------------------------------------------------------ places
@@ -97,13 +102,16 @@ class DebugInfo:
                 scope = self._module.node(f"!DILexicalBlockFile(scope: {scope}, file: {file}, discriminator: 0)")
             if column > _MAX_COLUMN:
                 column = 0
-            node = self._locations[key] = self._module.node(f"!DILocation(line: {line}, column: {column}, scope: {scope})")
+            node = self._locations[key] = self._module.node(
+                f"!DILocation(line: {line}, column: {column}, scope: {scope})"
+            )
         return node
 
     # ------------------------------------------------------------------------------------------- types
 
     def whole(self, t: CType, *, through_pointers: bool = False) -> None:
-        """Describe all members of the records in ``t`` (and of those its member pointers lead to, one level, for map definitions)."""
+        """Describe all members of the records in ``t`` (and of those its member pointers lead to, one level, for map
+        definitions)."""
         t = strip(t)
         if isinstance(t, Array):
             self.whole(t.element, through_pointers=through_pointers)
@@ -136,19 +144,24 @@ class DebugInfo:
         if isinstance(t, Int):
             return self._basic(t.name, t.size, "DW_ATE_boolean" if t.name == "_Bool" else _encoding(t))
         if isinstance(t, Pointer):
-            target, tags = t.target, ()
+            target = t.target
+            tags: tuple[str, ...] = ()
             if isinstance(target, Qualified):
                 tags = target.tags
             extra = f", annotations: {self._tags('btf_type_tag', tags)}" if tags else ""
             return self._module.node(
-                f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self.type(target)}, size: 64{extra})")
+                f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self.type(target)}, size: 64{extra})"
+            )
         if isinstance(t, Typedef):
             cached = self._types.get(t)
             if cached is None:
                 # Reserved first: a typedef may be reached again through the record it names.
                 cached = self._types[t] = self._module.distinct()
-                self._module.fill(cached, f"!DIDerivedType(tag: DW_TAG_typedef, name: {quote(t.name)}, file: {self._main}, "
-                                          f"line: 0, baseType: {self.type(t.type)})")
+                self._module.fill(
+                    cached,
+                    f"!DIDerivedType(tag: DW_TAG_typedef, name: {quote(t.name)}, file: {self._main}, "
+                    f"line: 0, baseType: {self.type(t.type)})",
+                )
             return cached
         if isinstance(t, Qualified):
             node = self.type(t.type)
@@ -164,8 +177,10 @@ class DebugInfo:
                 element = element.element
             ranges = ", ".join(self._module.node(f"!DISubrange(count: {-1 if n is None else n})") for n in counts)
             elements = self._module.node(f"!{{{ranges}}}")
-            return self._module.node(f"!DICompositeType(tag: DW_TAG_array_type, baseType: {self.type(element)}, "
-                                     f"size: {8 * (size_of(t) or 0)}, elements: {elements})")
+            return self._module.node(
+                f"!DICompositeType(tag: DW_TAG_array_type, baseType: {self.type(element)}, "
+                f"size: {8 * (size_of(t) or 0)}, elements: {elements})"
+            )
         if isinstance(t, Enum):
             return self._enum(t)
         if isinstance(t, Function):
@@ -186,8 +201,12 @@ class DebugInfo:
 
     def _basic(self, name: str, size: int, encoding: str) -> str:
         # clang's spelling, which people and tools expect in BTF
-        name = {"long": "long", "unsigned long": "unsigned long", "short": "short",
-                "unsigned short": "unsigned short"}.get(name, name)
+        name = {
+            "long": "long",
+            "unsigned long": "unsigned long",
+            "short": "short",
+            "unsigned short": "unsigned short",
+        }.get(name, name)
         return self._module.node(f'!DIBasicType(name: "{name}", size: {8 * size}, encoding: {encoding})')
 
     def _enum(self, t: Enum) -> str:
@@ -197,14 +216,22 @@ class DebugInfo:
             name = f"name: {quote(t.tag)}, " if t.tag else ""
             if t.complete or t.values:
                 unsigned = "" if t.underlying.signed else ", isUnsigned: true"
-                items = ", ".join(self._module.node(f"!DIEnumerator(name: {quote(n)}, value: {v}{unsigned})")
-                                  for n, v in t.values.items())
+                items = ", ".join(
+                    self._module.node(f"!DIEnumerator(name: {quote(n)}, value: {v}{unsigned})")
+                    for n, v in t.values.items()
+                )
                 elements = self._module.node(f"!{{{items}}}")
-                self._module.fill(node, f"!DICompositeType(tag: DW_TAG_enumeration_type, {name}file: {self._main}, line: 0, "
-                                        f"baseType: {self.type(t.underlying)}, size: {8 * t.underlying.size}, elements: {elements})")
+                self._module.fill(
+                    node,
+                    f"!DICompositeType(tag: DW_TAG_enumeration_type, {name}file: {self._main}, line: 0, "
+                    f"baseType: {self.type(t.underlying)}, size: {8 * t.underlying.size}, elements: {elements})",
+                )
             else:
-                self._module.fill(node, f"!DICompositeType(tag: DW_TAG_enumeration_type, {name}file: {self._main}, line: 0, "
-                                        f"size: 32, flags: DIFlagFwdDecl)")
+                self._module.fill(
+                    node,
+                    f"!DICompositeType(tag: DW_TAG_enumeration_type, {name}file: {self._main}, line: 0, "
+                    f"size: 32, flags: DIFlagFwdDecl)",
+                )
         return node
 
     def _record(self, t: Record) -> str:
@@ -218,7 +245,9 @@ class DebugInfo:
         name = f"name: {quote(t.tag)}, " if t.tag else ""
         head = f"distinct !DICompositeType(tag: DW_TAG_{kind}_type, {name}file: {self._main}, line: 0, "
         # An untouched kernel record is named, never loaded: loading costs a look into the kernel's BTF for each.
-        if (t.from_btf and t not in self._members and t not in self._whole and not t.complete) or not t.ensure_complete():
+        if (
+            t.from_btf and t not in self._members and t not in self._whole and not t.complete
+        ) or not t.ensure_complete():
             if t.tag:
                 return f"{head}flags: DIFlagFwdDecl)"
         members = [self._member(f, node) for f in self._described(t)]
@@ -239,8 +268,10 @@ class DebugInfo:
             bits = f", flags: DIFlagBitField, extraData: i64 {f.bit_offset // unit * unit}"
             size = f.bit_size
         name = f"name: {quote(f.name)}, " if f.name else ""
-        return self._module.node(f"!DIDerivedType(tag: DW_TAG_member, {name}scope: {scope}, file: {self._main}, line: 0, "
-                                 f"baseType: {self.type(f.type)}, size: {size}, offset: {f.bit_offset}{bits})")
+        return self._module.node(
+            f"!DIDerivedType(tag: DW_TAG_member, {name}scope: {scope}, file: {self._main}, line: 0, "
+            f"baseType: {self.type(f.type)}, size: {size}, offset: {f.bit_offset}{bits})"
+        )
 
     def _tags(self, kind: str, tags: Sequence[str]) -> str:
         items = ", ".join(self._module.node(f'!{{!"{kind}", !{quote(tag)}}}') for tag in tags)
@@ -248,8 +279,17 @@ class DebugInfo:
 
     # ------------------------------------------------------------------------------------ declarations
 
-    def function(self, name: str, t: Function, names: Sequence[str], loc: int, *, definition: bool, local: bool,
-                 tags: Sequence[tuple[int, str]] = ()) -> str:
+    def function(
+        self,
+        name: str,
+        t: Function,
+        names: Sequence[str],
+        loc: int,
+        *,
+        definition: bool,
+        local: bool,
+        tags: Sequence[tuple[int, str]] = (),
+    ) -> str:
         """The subprogram; ``names`` are the parameters' (BTF shows them)."""
         file, line, _ = self._places.position(loc)
         where = self.file(file)
@@ -261,14 +301,21 @@ class DebugInfo:
         for i, (parameter, ptype) in enumerate(zip(names, t.parameters)):
             ptags = [tag for index, tag in tags if index == i]
             extra = f", annotations: {self._tags('btf_decl_tag', ptags)}" if ptags else ""
-            variables.append(self._module.node(f"!DILocalVariable(name: {quote(parameter)}, arg: {i + 1}, scope: {node}, "
-                                               f"file: {where}, line: {line}, type: {self.type(ptype)}{extra})"))
+            variables.append(
+                self._module.node(
+                    f"!DILocalVariable(name: {quote(parameter)}, arg: {i + 1}, scope: {node}, "
+                    f"file: {where}, line: {line}, type: {self.type(ptype)}{extra})"
+                )
+            )
         own = [tag for index, tag in tags if index < 0]
         extra = f", annotations: {self._tags('btf_decl_tag', own)}" if own else ""
         unit = f"unit: {self.unit}, " if definition else ""
-        self._module.fill(node, f"distinct !DISubprogram(name: {quote(name)}, scope: {where}, file: {where}, line: {line}, "
-                                f"type: {self.prototype(t)}, scopeLine: {line}, flags: DIFlagPrototyped, "
-                                f"spFlags: {' | '.join(flags) or '0'}, {unit}retainedNodes: !{{{', '.join(variables)}}}{extra})")
+        self._module.fill(
+            node,
+            f"distinct !DISubprogram(name: {quote(name)}, scope: {where}, file: {where}, line: {line}, "
+            f"type: {self.prototype(t)}, scopeLine: {line}, flags: DIFlagPrototyped, "
+            f"spFlags: {' | '.join(flags) or '0'}, {unit}retainedNodes: !{{{', '.join(variables)}}}{extra})",
+        )
         if not definition:
             self._module.fill(node, self._text(node).replace("distinct ", "", 1))
         return node
@@ -278,14 +325,18 @@ class DebugInfo:
         assert isinstance(text, str)
         return text
 
-    def variable(self, name: str, t: CType, loc: int, *, local: bool, definition: bool, tags: Sequence[str] = ()) -> str:
+    def variable(
+        self, name: str, t: CType, loc: int, *, local: bool, definition: bool, tags: Sequence[str] = ()
+    ) -> str:
         """A global variable's expression node, for its ``!dbg``."""
         file, line, _ = self._places.position(loc)
         extra = f", annotations: {self._tags('btf_decl_tag', tags)}" if tags else ""
         variable = self._module.distinct(
-            f"distinct !DIGlobalVariable(name: {quote(name)}, scope: {self.unit}, file: {self.file(file)}, line: {line}, "
+            f"distinct !DIGlobalVariable(name: {quote(name)}, scope: {self.unit}, file: {self.file(file)}, "
+            f"line: {line}, "
             f"type: {self.type(t)}, isLocal: {str(local).lower()}, isDefinition: {str(definition).lower()}, "
-            f"align: {8 * align_of(t)}{extra})")
+            f"align: {8 * align_of(t)}{extra})"
+        )
         node = self._module.node(f"!DIGlobalVariableExpression(var: {variable}, expr: !DIExpression())")
         self._globals.append(node)
         return node
@@ -298,9 +349,12 @@ class DebugInfo:
         """Complete the compilation unit."""
         globals_ = self._module.node(f"!{{{', '.join(self._globals)}}}")
         retained = f", retainedTypes: !{{{', '.join(dict.fromkeys(self._retained))}}}" if self._retained else ""
-        self._module.fill(self.unit, f'distinct !DICompileUnit(language: DW_LANG_C11, file: {self._main}, producer: "ebpf", '
-                                     f"isOptimized: {str(self._optimized).lower()}, runtimeVersion: 0, emissionKind: FullDebug"
-                                     f"{retained}, globals: {globals_}, splitDebugInlining: false, nameTableKind: None)")
+        self._module.fill(
+            self.unit,
+            f'distinct !DICompileUnit(language: DW_LANG_C11, file: {self._main}, producer: "ebpf", '
+            f"isOptimized: {str(self._optimized).lower()}, runtimeVersion: 0, emissionKind: FullDebug"
+            f"{retained}, globals: {globals_}, splitDebugInlining: false, nameTableKind: None)",
+        )
 
 
 def _encoding(t: Int) -> str:

@@ -1,8 +1,8 @@
 """A writer of LLVM IR as text: modules, functions, blocks, metadata.
 
-Values are their own text (``"%7"``, ``"42"``, ``"@counts"``); types are LLVM's words (``"i64"``, ``"ptr"``). Nothing is checked
-here: LLVM's verifier runs on every module. A line is a string, or a callable where a number is known only when the whole
-module is (the position of a member in a record of which only used members are described).
+Values are their own text (``"%7"``, ``"42"``, ``"@counts"``); types are LLVM's words (``"i64"``, ``"ptr"``). Nothing is
+checked here: LLVM's verifier runs on every module. A line is a string, or a callable where a number is known only when
+the whole module is (the position of a member in a record of which only used members are described).
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ class Module:
     """One translation unit's IR. `text` gives it whole."""
 
     def __init__(self, source_name: str) -> None:
-        self._head = [f"source_filename = {quote(source_name)}", f'target datalayout = "{DATA_LAYOUT}"',
-                      f'target triple = "{TRIPLE}"', ""]
+        self._head = [
+            f"source_filename = {quote(source_name)}",
+            f'target datalayout = "{DATA_LAYOUT}"',
+            f'target triple = "{TRIPLE}"',
+            "",
+        ]
         self._globals: list[str] = []
         self._declared: dict[str, str] = {}
         self._attributes: dict[str, str] = {}
@@ -65,11 +69,14 @@ class Module:
         return self._attributes.setdefault(text, f"#{len(self._attributes)}")
 
     def string(self, data: bytes) -> str:
-        """A private constant holding ``data``; equal strings share one. LLVM puts it into a section ``.rodata.str…`` or ``.rodata.cst…``."""
+        """A private constant holding ``data``; equal strings share one. LLVM puts it into a section ``.rodata.str…`` or
+        ``.rodata.cst…``."""
         name = self._strings.get(data)
         if name is None:
             name = self._strings[data] = f"@.str.{len(self._strings)}"
-            self._globals.append(f"{name} = private unnamed_addr constant [{len(data)} x i8] {bytes_constant(data)}, align 1")
+            self._globals.append(
+                f"{name} = private unnamed_addr constant [{len(data)} x i8] {bytes_constant(data)}, align 1"
+            )
         return name
 
     def function(self, head: str) -> FunctionWriter:
@@ -103,7 +110,9 @@ class Module:
         out = self._head + self._globals
         if self._used:
             items = ", ".join(f"ptr {s}" for s in self._used)
-            out.append(f'@llvm.compiler.used = appending global [{len(self._used)} x ptr] [{items}], section "llvm.metadata"')
+            out.append(
+                f'@llvm.compiler.used = appending global [{len(self._used)} x ptr] [{items}], section "llvm.metadata"'
+            )
         body: list[str] = []
         for f in self._functions:
             f.write(body)
@@ -126,8 +135,8 @@ class Module:
 class FunctionWriter:
     """Writes one function, block by block.
 
-    ``dbg`` is appended to every instruction (``", !dbg !7"``). A terminator closes the block; whatever is written before
-    the next `block` goes to a block nobody reaches, which LLVM drops.
+    ``dbg`` is appended to every instruction (``", !dbg !7"``). A terminator closes the block; whatever is written
+    before the next `block` goes to a block nobody reaches, which LLVM drops.
     """
 
     __slots__ = ("_allocas", "_blocks", "_head", "_lines", "_number", "block_name", "dbg", "module", "open")

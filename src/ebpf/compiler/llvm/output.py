@@ -1,7 +1,7 @@
 """LLVM's object → ours: without DWARF, with the types of event records.
 
-What remains is what a loader reads: code, data, maps, ``.BTF``, ``.BTF.ext``, and the section ``.ebpf`` that names, for each map that
-carries events, the BTF type of its records.
+What remains is what a loader reads: code, data, maps, ``.BTF``, ``.BTF.ext``, and the section ``.ebpf`` that names, for
+each map that carries events, the BTF type of its records.
 """
 
 from __future__ import annotations
@@ -52,10 +52,15 @@ def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = 
 
 
 def _unused_constants(image: ElfImage) -> list[str]:
-    """Sections of constants that code no longer refers to: strings that became immediate stores to the stack. Each would be a map."""
+    """Sections of constants that code no longer refers to: strings that became immediate stores to the stack. Each
+    would be a map."""
     symbols = image.symbols
-    used = {symbols[rel.symbol].section for section in image.sections if not section.name.startswith(".debug")
-            for rel in image.relocations(section)}
+    used = {
+        symbols[rel.symbol].section
+        for section in image.sections
+        if not section.name.startswith(".debug")
+        for rel in image.relocations(section)
+    }
     return [s.name for s in image.sections if s.name.startswith((".rodata.str", ".rodata.cst")) and s.index not in used]
 
 
@@ -112,12 +117,20 @@ class TypeWriter:
             there = self._existing.type(known)
             fields = [f for f in t.fields if f.name is not None or not f.bit_size]
             # By members too: LLVM was given kernel records with used members only.
-            if isinstance(there, (Struct, Union)) and there.size == t.size and [m.name for m in there.members] == [
-                    f.name or "" for f in fields]:
+            if (
+                isinstance(there, (Struct, Union))
+                and there.size == t.size
+                and [m.name for m in there.members] == [f.name or "" for f in fields]
+            ):
                 return known
         id = self._ids[t] = self.builder.reserve()
-        members = tuple([Member(f.name or "", self.add(f.type), f.bit_offset, f.bit_size)
-                         for f in t.fields if f.name is not None or not f.bit_size])
+        members = tuple(
+            [
+                Member(f.name or "", self.add(f.type), f.bit_offset, f.bit_size)
+                for f in t.fields
+                if f.name is not None or not f.bit_size
+            ]
+        )
         self.builder.define(id, (Union if t.kind == "union" else Struct)(0, t.tag or "", t.size, members))
         return id
 
@@ -135,5 +148,3 @@ class TypeWriter:
         if not self._index:
             self._index = self._find("__ARRAY_SIZE_TYPE__", Kind.INT) or self.builder.add_int("__ARRAY_SIZE_TYPE__", 4)
         return self._index
-
-
