@@ -64,7 +64,7 @@ def take(checker: ExprChecker, node: ast.Call, count: int, most: int | None = No
         name = node.function.name if isinstance(node.function, ast.Name) else "this"
         wanted = str(count) if most == count else f"{count} to {most}" if most < 99 else f"at least {count}"
         checker.refuse(
-            "C0209", node, f"`{name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}"
+            "C0309", node, f"`{name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}"
         )
     return node.args
 
@@ -78,7 +78,7 @@ def pointer_arg(checker: ExprChecker, node: ast.Expr, what: str) -> tree.Expr:
         helps = []
         if isinstance(node, ast.Name) and is_scalar(e.type):
             helps = [f"write `&{node.name}`"]
-        checker.refuse("C0206", node, f"{what} has to be a pointer, not {checker.words(e.type)}", helps=helps)
+        checker.refuse("C0306", node, f"{what} has to be a pointer, not {checker.words(e.type)}", helps=helps)
     return e
 
 
@@ -170,11 +170,11 @@ def _overflow(name: str) -> Handler:
         for n in (a, b):
             e = c.value(n)
             if not is_integer(e.type):
-                c.refuse("C0205", n, f"`__builtin_{name}` wants integers, not {c.words(e.type)}")
+                c.refuse("C0305", n, f"`__builtin_{name}` wants integers, not {c.words(e.type)}")
             values.append(promote(e))
         pointer = pointer_arg(c, p, "the third argument")
         if not is_integer(target_of(pointer.type)):
-            c.refuse("C0206", p, "the third argument has to point to an integer")
+            c.refuse("C0306", p, "the third argument has to point to an integer")
         return tree.Builtin(C.BOOL, node.loc, node.end, name, [*values, pointer])
 
     return handle
@@ -189,7 +189,7 @@ def _choose(c: ExprChecker, node: ast.Call) -> tree.Expr:
     condition, a, b = take(c, node, 3)
     known = evaluate(c.value(condition))
     if known is None:
-        c.refuse("C0208", condition, "the condition of `__builtin_choose_expr` has to be a constant")
+        c.refuse("C0308", condition, "the condition of `__builtin_choose_expr` has to be a constant")
     return c.expr(a if known else b)
 
 
@@ -234,7 +234,7 @@ def _offsetof(c: ExprChecker, node: ast.Call) -> tree.Expr:
     place = c.designated(type_arg(c, t, "type"), member_path(c, m), node)
     known = evaluate(c.address(place))
     if known is None:
-        c.refuse("C0208", node, "this offset is not a constant")
+        c.refuse("C0308", node, "this offset is not a constant")
     return c.int_const(node, known, SIZE_T)
 
 
@@ -246,7 +246,7 @@ def member_path(c: ExprChecker, node: ast.Expr) -> list[str | ast.Expr]:
         return [*member_path(c, node.base), node.name]
     if isinstance(node, ast.Index):
         return [*member_path(c, node.base), node.index]
-    c.refuse("C0303", node, "the name of a member is wanted here")
+    c.refuse("C0353", node, "the name of a member is wanted here")
 
 
 def _container_of(c: ExprChecker, node: ast.Call) -> tree.Expr:
@@ -256,7 +256,7 @@ def _container_of(c: ExprChecker, node: ast.Call) -> tree.Expr:
     place = c.designated(outer, member_path(c, m), node)
     offset = evaluate(c.address(place))
     if offset is None:
-        c.refuse("C0208", m, "the offset of this member is not a constant")
+        c.refuse("C0308", m, "the offset of this member is not a constant")
     count: tree.Expr = c.int_const(node, offset, C.LONG)
     if isinstance(place, tree.Member) and place.relocatable:
         count = cast(tree.CoreInfo(C.UINT, node.loc, node.end, "field_byte_offset", place), C.ULONG)
@@ -346,7 +346,7 @@ def _atomic_pointer(c: ExprChecker, node: ast.Expr, name: str) -> tuple[tree.Exp
     pointer = pointer_arg(c, node, f"the first argument of `{name}`")
     t = unqualified(target_of(pointer.type))
     if not is_scalar(t) or (C.size_of(t) or 0) > 8:
-        c.refuse("C0205", node, f"`{name}` works on integers and pointers of up to 64 bits, not on {c.words(t)}")
+        c.refuse("C0305", node, f"`{name}` works on integers and pointers of up to 64 bits, not on {c.words(t)}")
     return pointer, t
 
 

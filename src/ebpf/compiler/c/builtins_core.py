@@ -74,20 +74,20 @@ def _chain(
                 place = None
                 raise_poison(c, node)
             if not is_pointer(pointer.type) or not is_record(target_of(pointer.type)):
-                c.refuse("C0303", step, f"{c.words(pointer.type)} is no pointer to a struct, so it has no members")
+                c.refuse("C0353", step, f"{c.words(pointer.type)} is no pointer to a struct, so it has no members")
             target = target_of(pointer.type)
             place = tree.Deref(target, node.loc, node.end, pointer)
             for d in member_path(c, step):
                 inner = C.strip(place.type)
                 if isinstance(d, str):
                     if not isinstance(inner, C.Record):
-                        c.refuse("C0203", step, f"{c.words(place.type)} has no members, so there is no `{d}`")
+                        c.refuse("C0303", step, f"{c.words(place.type)} has no members, so there is no `{d}`")
                     place = c.select(place, inner, d, step)
                 elif isinstance(inner, C.Array):
                     index = c.index64(c.integer(d, "an index"))
                     place = tree.ElementOf(inner.element, node.loc, node.end, place, index, core)
                 else:
-                    c.refuse("C0205", step, f"{c.words(place.type)} has no elements")
+                    c.refuse("C0305", step, f"{c.words(place.type)} has no elements")
     finally:
         c.preserve -= core
     assert place is not None
@@ -114,7 +114,7 @@ def _read_into(helper: int, core: bool, string: bool) -> Handler:
         target = pointer_arg(c, args[0], "the first argument")
         place = _chain(c, node, args[1], args[2:], _PLAIN.get(helper, helper), core)
         if bit_size_of(place):
-            c.refuse("C0303", node, "a bit-field cannot be read so", helps=["use `BPF_CORE_READ_BITFIELD_PROBED`"])
+            c.refuse("C0353", node, "a bit-field cannot be read so", helps=["use `BPF_CORE_READ_BITFIELD_PROBED`"])
         wanted = c.expr(ast.Unary(args[0].loc, args[0].end, "*", args[0])).type
         inner = args[0]
         if isinstance(inner, ast.Unary) and inner.op == "&":
@@ -182,7 +182,7 @@ def field_place(c: ExprChecker, node: ast.Call, args: list[ast.Expr]) -> tree.Ex
         raise_poison(c, node)
     if not isinstance(place, (tree.Member, tree.ElementOf)):
         c.refuse(
-            "C0301", args[0], "this names no member of a struct", helps=["write `p->member`, or `struct s, member`"]
+            "C0351", args[0], "this names no member of a struct", helps=["write `p->member`, or `struct s, member`"]
         )
     return place
 
@@ -230,7 +230,7 @@ _TYPE_KINDS = ("type_exists", "type_size", "type_matches")
 def _numbered(c: ExprChecker, node: ast.Expr, kinds: tuple[str, ...]) -> str:
     number = evaluate(c.value(node))
     if number is None or not 0 <= number < len(kinds):
-        c.refuse("C0301", node, f"this has to be a constant from 0 to {len(kinds) - 1}")
+        c.refuse("C0351", node, f"this has to be a constant from 0 to {len(kinds) - 1}")
     return kinds[number]
 
 
@@ -275,15 +275,15 @@ def _enum_value(kind: str) -> Handler:
         a, b = take(c, node, 2)
         t = C.strip(type_arg(c, a, "type"))
         if not isinstance(t, C.Enum):
-            c.refuse("C0301", a, f"{c.words(t)} is no enum")
+            c.refuse("C0351", a, f"{c.words(t)} is no enum")
         if not isinstance(b, ast.Name):
-            c.refuse("C0301", b, "the name of an enumerator is wanted here")
+            c.refuse("C0351", b, "the name of an enumerator is wanted here")
         if b.name not in t.values:
             symbol = c.scope.find(b.name)
             if not (isinstance(symbol, EnumConstant) and symbol.enum is t):
                 if kind == "enumval_exists":
                     return c.int_const(node, 0)
-                c.refuse("C0301", b, f"`enum {t.tag}` has no enumerator `{b.name}`", helps=c.suggest(b.name, t.values))
+                c.refuse("C0351", b, f"`enum {t.tag}` has no enumerator `{b.name}`", helps=c.suggest(b.name, t.values))
         result = C.INT if kind == "enumval_exists" else C.ULLONG
         return tree.CoreInfo(result, node.loc, node.end, kind, about=t, enumerator=b.name)
 
@@ -301,7 +301,7 @@ def _builtin_enum_value(c: ExprChecker, node: ast.Call) -> tree.Expr:
         inner = inner.operand
     if not isinstance(t, C.Enum) or not isinstance(inner, ast.Name):
         c.refuse(
-            "C0301", a, "an enumerator of an enum is wanted here", helps=["use `bpf_core_enum_value(enum e, NAME)`"]
+            "C0351", a, "an enumerator of an enum is wanted here", helps=["use `bpf_core_enum_value(enum e, NAME)`"]
         )
     return tree.CoreInfo(C.ULLONG, node.loc, node.end, kind, about=t, enumerator=inner.name)
 
@@ -316,12 +316,12 @@ def _bitfield(helper: int) -> Handler:
             for d in member_path(c, member):
                 inner = C.strip(place.type)
                 if not isinstance(d, str) or not isinstance(inner, C.Record):
-                    c.refuse("C0303", member, "the name of a member is wanted here")
+                    c.refuse("C0353", member, "the name of a member is wanted here")
                 place = c.select(place, inner, d, member)
         finally:
             c.preserve -= 1
         if not is_integer(place.type):
-            c.refuse("C0303", member, f"{c.words(place.type)} is no integer")
+            c.refuse("C0353", member, f"{c.words(place.type)} is no integer")
         wide = C.LLONG if int_of(place.type).signed else C.ULLONG
         return cast(tree.CoreBitfield(unqualified(place.type), node.loc, node.end, place, helper), wide)
 
@@ -343,7 +343,7 @@ def _core_cast(c: ExprChecker, node: ast.Call) -> tree.Expr:
         c.unit.functions.append(kfunc)
     id = cast(tree.CoreInfo(C.ULLONG, node.loc, node.end, "type_id_target", about=about), C.UINT)
     if not is_scalar(pointer.type):
-        c.refuse("C0206", p, "a pointer is wanted here")
+        c.refuse("C0306", p, "a pointer is wanted here")
     call = tree.CallFunction(
         kfunc.type.result, node.loc, node.end, kfunc, [cast(pointer, kfunc.type.parameters[0]), id]
     )

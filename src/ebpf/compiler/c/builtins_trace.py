@@ -54,12 +54,12 @@ def _register_macro(row: str, index: int, *, core: bool = False, syscall: bool =
         if context.type is POISON:
             raise_poison(c, node)
         if not is_pointer(context.type) and not is_integer(context.type):
-            c.refuse("C0206", a, f"a pointer to `struct pt_regs` is wanted here, not {c.words(context.type)}")
+            c.refuse("C0306", a, f"a pointer to `struct pt_regs` is wanted here, not {c.words(context.type)}")
         regs = registers(c)
         names: Sequence[str] = getattr(regs, row) if row in ("args", "syscall_args") else (getattr(regs, row),)
         if index >= len(names):
             c.refuse(
-                "C0304",
+                "C0354",
                 node,
                 f"only {len(names)} arguments are passed in registers on {c.facts.arch}",
                 helps=["read further ones from the stack, at PT_REGS_SP"],
@@ -98,25 +98,25 @@ def check_format(c: ExprChecker, node: ast.Expr, text: bytes, args: Sequence[tre
     found = [m for m in _CONVERSION.finditer(text) if m.group(0) != b"%%"]
     if len(found) != len(args):
         c.warn(
-            "C0235",
+            "C0335",
             node,
             f"this format wants {len(found)} argument{'' if len(found) == 1 else 's'}, and {len(args)} follow",
         )
         return
     if most is not None and len(found) > most:
-        c.warn("C0235", node, f"bpf_trace_printk prints at most {most} values, and these are {len(found)}")
+        c.warn("C0335", node, f"bpf_trace_printk prints at most {most} values, and these are {len(found)}")
     for m, a in zip(found, args, strict=True):
         kind = m.group(2)
         word = m.group(0).decode()
         if kind in b"eEfFgGaA":
-            c.warn("C0235", node, f"`{word}` prints a floating-point number, and BPF has none")
+            c.warn("C0335", node, f"`{word}` prints a floating-point number, and BPF has none")
         elif kind == b"s" and not is_pointer(a.type) and a.type is not POISON:
-            c.warn("C0235", node, f"`{word}` prints a string, and its argument is {c.words(a.type)}")
+            c.warn("C0335", node, f"`{word}` prints a string, and its argument is {c.words(a.type)}")
 
 
 def format_text(c: ExprChecker, node: ast.Expr) -> bytes:
     if not isinstance(node, ast.StringLiteral):
-        c.refuse("C0303", node, "the format has to be a string constant")
+        c.refuse("C0353", node, "the format has to be a string constant")
     return node.value
 
 
@@ -128,7 +128,7 @@ def argument_values(c: ExprChecker, nodes: Iterable[ast.Expr]) -> list[tree.Expr
         if is_integer(e.type):
             e = promote(e)
         elif not is_pointer(e.type):
-            c.refuse("C0206", n, f"a number or a pointer can be printed, not {c.words(e.type)}")
+            c.refuse("C0306", n, f"a number or a pointer can be printed, not {c.words(e.type)}")
         out.append(e)
     return out
 

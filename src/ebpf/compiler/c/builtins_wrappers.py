@@ -26,7 +26,7 @@ def expand_wrapper(c: Checker, node: ast.FunctionDef) -> Expansion | None:
     assert node.wrapper is not None
     handler = WRAPPERS.get(node.wrapper.kind)
     if handler is None:
-        c.refuse("C0302", node.wrapper, f"`{node.wrapper.kind}` is not known")
+        c.refuse("C0352", node.wrapper, f"`{node.wrapper.kind}` is not known")
     return handler(c, node, node.wrapper)
 
 
@@ -91,7 +91,7 @@ def _kretprobe(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expan
     params = written(c, node)
     if len(params) > 1:
         c.error(
-            "C0302",
+            "C0352",
             ast.Node(params[1].loc, params[1].end),
             f"`{wrapper.kind}` has one parameter: the result",
             notes=["a function's arguments are gone when it returns"],

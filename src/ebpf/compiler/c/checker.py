@@ -168,7 +168,7 @@ class Checker(StmtChecker):
         if known is not None and not (isinstance(known, C.Typedef) and (C.same(known, t) or t is POISON)):
             where = getattr(known, "loc", 0)
             self.refuse(
-                "C0204",
+                "C0304",
                 node,
                 f"`{node.name}` is defined twice",
                 related=[(where, 0, "first defined here")] if where else (),
@@ -181,9 +181,9 @@ class Checker(StmtChecker):
         value = self.constant_of(e)
         if value is None:
             if e.type is not POISON:
-                self.error("C0208", node.condition, "a static assertion has to be a constant")
+                self.error("C0308", node.condition, "a static assertion has to be a constant")
         elif not value:
-            self.error("C0216", node.condition, f"static assertion failed{': ' + node.message if node.message else ''}")
+            self.error("C0316", node.condition, f"static assertion failed{': ' + node.message if node.message else ''}")
 
     def _attributes(self, attributes: list[ast.Attribute]) -> dict[str, ast.Attribute]:
         return {a.name: a for a in attributes}
@@ -193,7 +193,7 @@ class Checker(StmtChecker):
         if attribute is None:
             return None
         if not attribute.args or not isinstance(attribute.args[0], ast.StringLiteral):
-            self.refuse("C0217", attribute, "a section is named by a string", helps=['write `SEC("…")`'])
+            self.refuse("C0317", attribute, "a section is named by a string", helps=['write `SEC("…")`'])
         return attribute.args[0].value.decode(errors="replace")
 
     def _hidden(self, attributes: dict[str, ast.Attribute]) -> bool:
@@ -224,7 +224,7 @@ class Checker(StmtChecker):
         if known is not None:
             if not isinstance(known, tree.Variable) or (known.init is not None and node.init is not None) or local:
                 self.refuse(
-                    "C0204",
+                    "C0304",
                     node,
                     f"`{node.name}` is defined twice",
                     related=[(getattr(known, "loc", 0), 0, "first defined here")],
@@ -236,7 +236,7 @@ class Checker(StmtChecker):
                     isinstance(inner, C.Array) and isinstance(before, C.Array) and C.same(inner.element, before.element)
                 ):
                     self.refuse(
-                        "C0204",
+                        "C0304",
                         node,
                         f"`{node.name}` is declared as {self.words(known.type)} and as {self.words(t)}",
                         related=[(known.loc, known.end, "the other declaration")],
@@ -317,7 +317,7 @@ class Checker(StmtChecker):
         if known is not None and not isinstance(known, tree.FunctionDecl):
             if getattr(getattr(known, "expr", None), "type", None) is not POISON:
                 self.refuse(
-                    "C0204",
+                    "C0304",
                     node,
                     f"`{name}` is defined twice",
                     related=[(getattr(known, "loc", 0), 0, "first defined here")],
@@ -332,11 +332,11 @@ class Checker(StmtChecker):
             decl = known
             if defines and decl.body is not None:
                 self.refuse(
-                    "C0204", node, f"function `{name}` is defined twice", related=[(decl.loc, 0, "first defined here")]
+                    "C0304", node, f"function `{name}` is defined twice", related=[(decl.loc, 0, "first defined here")]
                 )
             if not C.same(decl.type, t) and not (not t.parameters or not decl.type.parameters):
                 self.refuse(
-                    "C0204",
+                    "C0304",
                     node,
                     f"`{name}` is declared as {self.words(decl.type)} and as {self.words(t)}",
                     related=[(decl.loc, decl.end, "the other declaration")],
@@ -438,7 +438,7 @@ class Checker(StmtChecker):
             for v in parameters:
                 if v.name:
                     if v.name in self.scope.names:
-                        self.error("C0204", node, f"two parameters are called `{v.name}`")
+                        self.error("C0304", node, f"two parameters are called `{v.name}`")
                     self.scope.names[v.name] = v
             for v, _ in locals:
                 if v.name:
@@ -453,7 +453,7 @@ class Checker(StmtChecker):
                 closing = ast.Node(node.body.end - 1, node.body.end)
                 if self.diagnostics.error_count == before and not self._written_void(node):
                     helps = ["end it with `return 0;`"] if decl.linkage == "program" else []
-                    self.warn("C0231", closing, f"`{decl.name}` may end without a value", helps=helps)
+                    self.warn("C0331", closing, f"`{decl.name}` may end without a value", helps=helps)
                 if decl.linkage == "program" and is_integer(result):  # the kernel wants one
                     body.items.append(tree.Return(closing.loc, closing.end, self.int_const(closing, 0, result)))
             first: list[tree.Stmt] = []

@@ -53,7 +53,7 @@ class AccessChecker(OperatorChecker):
             number = evaluate(index)
             if number is not None and array.count and not 0 <= number <= array.count and isinstance(base, tree.VarRef):
                 self.warn(
-                    "C0234",
+                    "C0334",
                     node.index,
                     f"element {number} is outside of `{base.variable.name}`, which has {array.count}",
                 )
@@ -72,10 +72,10 @@ class AccessChecker(OperatorChecker):
             pointer, index = index, pointer
         if not is_pointer(pointer.type):
             self.refuse(
-                "C0205", node, f"only arrays and pointers have elements, and this is {self.words(pointer.type)}"
+                "C0305", node, f"only arrays and pointers have elements, and this is {self.words(pointer.type)}"
             )
         if not is_integer(index.type):
-            self.refuse("C0205", node.index, f"an index has to be an integer, not {self.words(index.type)}")
+            self.refuse("C0305", node.index, f"an index has to be an integer, not {self.words(index.type)}")
         self.sized_target(pointer.type, node)
         at = tree.PointerAdd(pointer.type, node.loc, node.end, pointer, self.index64(index))
         return self.deref(at, node)
@@ -88,14 +88,14 @@ class AccessChecker(OperatorChecker):
             pointer = self.rvalue(base)
             if not is_pointer(pointer.type):
                 helps = [f"write `.{node.name}`"] if is_record(pointer.type) else []
-                self.refuse("C0205", node, f"`->` wants a pointer, and this is {self.words(pointer.type)}", helps=helps)
+                self.refuse("C0305", node, f"`->` wants a pointer, and this is {self.words(pointer.type)}", helps=helps)
             target = target_of(pointer.type)
             if not is_record(target):
                 helps = []
                 if is_void(target):
                     helps = ["cast it to a pointer to the struct that is there"]
                 self.refuse(
-                    "C0203",
+                    "C0303",
                     node,
                     f"{self.words(pointer.type)} points to no struct, so there is no member `{node.name}`",
                     helps=helps,
@@ -107,7 +107,7 @@ class AccessChecker(OperatorChecker):
             if is_pointer(base.type) and is_record(target_of(base.type)):
                 helps = [f"write `->{node.name}`: it is a pointer"]
             self.refuse(
-                "C0203", node, f"{self.words(base.type)} has no members, so there is no `{node.name}`", helps=helps
+                "C0303", node, f"{self.words(base.type)} has no members, so there is no `{node.name}`", helps=helps
             )
         return self.select(base, record, node.name, node)
 
@@ -128,14 +128,14 @@ class AccessChecker(OperatorChecker):
             if isinstance(node, ast.Member) and node.name_loc:
                 span_node = ast.Name(node.name_loc, node.name_loc + len(name), name)
                 self.refuse(
-                    "C0203",
+                    "C0303",
                     span_node,
                     f"`{record.kind} {record.tag or '<anonymous>'}` has no member `{name}`",
                     helps=helps,
                     label=label,
                 )
             self.refuse(
-                "C0203", node, f"`{record.kind} {record.tag or '<anonymous>'}` has no member `{name}`", helps=helps
+                "C0303", node, f"`{record.kind} {record.tag or '<anonymous>'}` has no member `{name}`", helps=helps
             )
         for field in path:
             if field.type is POISON:
@@ -175,11 +175,11 @@ class AccessChecker(OperatorChecker):
         if isinstance(target, C.Record) and source is target:
             return e
         if isinstance(target, C.Float) or isinstance(source, C.Float):
-            self.refuse("C0215", node, "BPF has no floating-point numbers")
+            self.refuse("C0315", node, "BPF has no floating-point numbers")
         if not is_scalar(t):
-            self.refuse("C0206", node, f"nothing can be cast to {self.words(t)}")
+            self.refuse("C0306", node, f"nothing can be cast to {self.words(t)}")
         if not is_scalar(e.type):
-            self.refuse("C0206", node, f"a value of type {self.words(e.type)} cannot be cast to {self.words(t)}")
+            self.refuse("C0306", node, f"a value of type {self.words(e.type)} cannot be cast to {self.words(t)}")
         out = cast(e, t)
         if out is e and type(e) is tree.IntConst:
             return tree.IntConst(t, node.loc, node.end, e.value)
@@ -205,7 +205,7 @@ class AccessChecker(OperatorChecker):
     def sizeof_expr(self, node: ast.SizeofExpr) -> tree.Expr:
         e = self.unevaluated(node.operand)
         if bit_size_of(e) and is_lvalue(e):
-            self.refuse("C0205", node, "a bit-field has no size in bytes")
+            self.refuse("C0305", node, "a bit-field has no size in bytes")
         return self.size_const(e.type, node)
 
     def size_const(self, t: CType, node: ast.Node) -> tree.Expr:
@@ -218,7 +218,7 @@ class AccessChecker(OperatorChecker):
         if size is None:
             if isinstance(inner, C.Record):
                 self.incomplete(node, inner)
-            self.refuse("C0211", node, f"the size of {self.words(t)} is not known")
+            self.refuse("C0311", node, f"the size of {self.words(t)} is not known")
         return self.int_const(node, size, SIZE_T)
 
     def alignof_type(self, node: ast.AlignofType) -> tree.Expr:
@@ -227,7 +227,7 @@ class AccessChecker(OperatorChecker):
     def offsetof(self, node: ast.Offsetof) -> tree.Expr:
         place = self.designated(self.type_of(node.type), node.designators, node)
         if bit_size_of(place):
-            self.refuse("C0205", node, "a bit-field has no offset in bytes")
+            self.refuse("C0305", node, "a bit-field has no offset in bytes")
         assert isinstance(place, (tree.Member, tree.ElementOf, tree.Deref))
         offset = evaluate(self.address(place))
         if offset is None:
@@ -243,11 +243,11 @@ class AccessChecker(OperatorChecker):
             inner = C.strip(place.type)
             if isinstance(d, str):
                 if not isinstance(inner, C.Record):
-                    self.refuse("C0203", node, f"{self.words(place.type)} has no members, so there is no `{d}`")
+                    self.refuse("C0303", node, f"{self.words(place.type)} has no members, so there is no `{d}`")
                 place = self.select(place, inner, d, node)
             else:
                 if not isinstance(inner, C.Array):
-                    self.refuse("C0205", node, f"{self.words(place.type)} has no elements")
+                    self.refuse("C0305", node, f"{self.words(place.type)} has no elements")
                 place = tree.ElementOf(
                     inner.element,
                     node.loc,
@@ -271,7 +271,7 @@ class AccessChecker(OperatorChecker):
                 return self.expr(choice)
         if default is None:
             self.refuse(
-                "C0206",
+                "C0306",
                 node,
                 f"no choice of this `_Generic` is for {self.words(control.type)}",
                 helps=["add a `default:`"],
@@ -279,7 +279,7 @@ class AccessChecker(OperatorChecker):
         return self.expr(default)
 
     def type_arg(self, node: ast.TypeArg) -> tree.Expr:
-        self.refuse("C0205", node, "a type stands where a value is wanted")
+        self.refuse("C0305", node, "a type stands where a value is wanted")
 
 
 def _relocatable(e: tree.Expr) -> bool:

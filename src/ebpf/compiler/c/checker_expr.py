@@ -79,7 +79,7 @@ class ExprChecker(AccessChecker):
             raise Refused
         target = C.strip(target_of(callee.type)) if is_pointer(callee.type) else None
         if not isinstance(target, C.Function):
-            self.refuse("C0210", function, f"this is {self.words(callee.type)} and cannot be called")
+            self.refuse("C0310", function, f"this is {self.words(callee.type)} and cannot be called")
         args = self.arguments(node, target, "the function")
         number = evaluate(callee)
         if number is not None and 0 < number < 1 << 31:
@@ -150,7 +150,7 @@ class ExprChecker(AccessChecker):
                 helps.append(f"if it is a kfunc, declare it: `extern {C.format_ctype(found[0], name)} __ksym;`")
         elif name.startswith("bpf_"):
             notes.append("no helper of any kernel up to 7.2 has that name")
-        self.error("C0201", function, f"there is no function `{name}`", notes=notes, helps=helps)
+        self.error("C0301", function, f"there is no function `{name}`", notes=notes, helps=helps)
         self.file_scope.names[name] = Alias(self.poison(function))
         for a in node.args:
             if not isinstance(a, ast.TypeArg):
@@ -160,7 +160,7 @@ class ExprChecker(AccessChecker):
         args = self.arguments(node, decl.type, f"`{decl.name}`")
         if decl.linkage == "program":
             self.refuse(
-                "C0210",
+                "C0310",
                 node,
                 f"`{decl.name}` is a program of its own and cannot be called",
                 helps=["put what both need into a `static` function"],
@@ -175,7 +175,7 @@ class ExprChecker(AccessChecker):
         if len(values) < len(wanted) or (len(values) > len(wanted) and not t.variadic):
             some = "at least " if t.variadic else ""
             self.refuse(
-                "C0209",
+                "C0309",
                 node,
                 f"{name} takes {some}{len(wanted)} argument{'' if len(wanted) == 1 else 's'}, not {len(values)}",
                 notes=[

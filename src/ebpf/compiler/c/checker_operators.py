@@ -54,7 +54,7 @@ class OperatorChecker(TypeChecker):
             return e.pointer
         if isinstance(inner, C.Void):
             self.refuse(
-                "C0211", e, "a `void` has no value", helps=["cast the pointer to a pointer to the type that is there"]
+                "C0311", e, "a `void` has no value", helps=["cast the pointer to a pointer to the type that is there"]
             )
         if isinstance(inner, C.Record) and not inner.ensure_complete():
             self.incomplete(e, inner)
@@ -65,20 +65,20 @@ class OperatorChecker(TypeChecker):
     def lvalue(self, node: ast.Expr) -> tree.Expr:
         e = self.expr(node)
         if not is_lvalue(e) and e.type is not POISON:
-            self.refuse("C0207", node, "this is a value, not a place in memory")
+            self.refuse("C0307", node, "this is a value, not a place in memory")
         return e
 
     def scalar(self, node: ast.Expr, what: str) -> tree.Expr:
         """A scalar value: a condition, an operand of ``!``."""
         e = self.value(node)
         if not is_scalar(e.type):
-            self.refuse("C0205", node, f"{what} has to be a number or a pointer, not {self.words(e.type)}")
+            self.refuse("C0305", node, f"{what} has to be a number or a pointer, not {self.words(e.type)}")
         return e
 
     def integer(self, node: ast.Expr, what: str) -> tree.Expr:
         e = self.value(node)
         if not is_integer(e.type):
-            self.refuse("C0205", node, f"{what} has to be an integer, not {self.words(e.type)}")
+            self.refuse("C0305", node, f"{what} has to be an integer, not {self.words(e.type)}")
         return e
 
     def incomplete(self, node: ast.Node | tree.Expr, record: C.Record) -> None:
@@ -94,7 +94,7 @@ class OperatorChecker(TypeChecker):
             )
             notes.append(f"neither the program nor the kernel's BTF defines `{record.kind} {record.tag}`")
         self.refuse(
-            "C0211",
+            "C0311",
             node,
             f"the members of `{record.kind} {record.tag or '<anonymous>'}` are not known",
             notes=notes,
@@ -112,14 +112,14 @@ class OperatorChecker(TypeChecker):
                 return tree.IntConst(kind, node.loc, node.end, node.value)
         if node.value < 1 << 64:
             return tree.IntConst(C.ULLONG, node.loc, node.end, node.value)
-        self.refuse("C0234", node, "this number does not fit into 64 bits")
+        self.refuse("C0334", node, "this number does not fit into 64 bits")
 
     def char_literal(self, node: ast.CharLiteral) -> tree.Expr:
         return self.int_const(node, node.value)
 
     def float_literal(self, node: ast.FloatLiteral) -> tree.Expr:
         self.refuse(
-            "C0215",
+            "C0315",
             node,
             "BPF has no floating-point numbers",
             helps=["count in a smaller unit: thousandths, nanoseconds"],
@@ -144,7 +144,7 @@ class OperatorChecker(TypeChecker):
         if type(symbol) is Alias:
             return symbol.expr
         if symbol is not None:
-            self.refuse("C0201", node, f"`{node.name}` is a type, not a value")
+            self.refuse("C0301", node, f"`{node.name}` is a type, not a value")
         found = self.constant(node)
         if found is not None:
             return found
@@ -205,7 +205,7 @@ class OperatorChecker(TypeChecker):
         notes = []
         if self.kernel.btf is None:
             notes.append("this kernel has no BTF, so its enumerators are not known")
-        self.error("C0201", node, f"nothing is called `{node.name}`", helps=self.suggest(node.name, pool), notes=notes)
+        self.error("C0301", node, f"nothing is called `{node.name}`", helps=self.suggest(node.name, pool), notes=notes)
         # One message for one name.
         scope = self.file_scope if self.function is None else self.scope
         scope.names[node.name] = Alias(self.poison(node))
@@ -240,13 +240,13 @@ class OperatorChecker(TypeChecker):
             return e
         if not is_lvalue(e):
             self.refuse(
-                "C0207",
+                "C0307",
                 node,
                 "only a place in memory has an address, and this is a value",
                 helps=["store the value in a variable first"],
             )
         if bit_size_of(e):
-            self.refuse("C0205", node, "a bit-field has no address", helps=["copy it into a variable first"])
+            self.refuse("C0305", node, "a bit-field has no address", helps=["copy it into a variable first"])
         return tree.AddressOf(C.Pointer(e.type), node.loc, node.end, e)
 
     def deref(self, pointer: tree.Expr, node: ast.Node) -> tree.Expr:
@@ -254,7 +254,7 @@ class OperatorChecker(TypeChecker):
         if not is_pointer(pointer.type):
             if pointer.type is POISON:
                 raise Refused
-            self.refuse("C0205", node, f"`*` wants a pointer, and this is {self.words(pointer.type)}")
+            self.refuse("C0305", node, f"`*` wants a pointer, and this is {self.words(pointer.type)}")
         target = target_of(pointer.type)
         return tree.Deref(target, node.loc, node.end, pointer, qualifiers(target)[1])
 
@@ -267,7 +267,7 @@ class OperatorChecker(TypeChecker):
             self.sized_target(t, node)
             return tree.Update(t, node.loc, node.end, op, target, self.int_const(node, 1, C.LONG), t, postfix)
         if not is_integer(t):
-            self.refuse("C0205", node, f"`{op}{op}` wants a number or a pointer, and this is {self.words(t)}")
+            self.refuse("C0305", node, f"`{op}{op}` wants a number or a pointer, and this is {self.words(t)}")
         computation = promoted(t, bit_size_of(target))
         return tree.Update(
             t, node.loc, node.end, op, target, self.int_const(node, 1, computation), computation, postfix
@@ -279,15 +279,15 @@ class OperatorChecker(TypeChecker):
         inner = C.strip(target.type)
         if isinstance(inner, C.Array):
             self.refuse(
-                "C0207", node, "an array cannot be assigned to", helps=["copy its bytes with `__builtin_memcpy`"]
+                "C0307", node, "an array cannot be assigned to", helps=["copy its bytes with `__builtin_memcpy`"]
             )
         if qualifiers(target.type)[0]:
             name = f"`{target.variable.name}`" if isinstance(target, tree.VarRef) else "this"
-            self.refuse("C0207", node, f"{name} is const and cannot be changed")
+            self.refuse("C0307", node, f"{name} is const and cannot be changed")
         if isinstance(target, tree.StringConst):
-            self.refuse("C0207", node, "a string constant cannot be changed")
+            self.refuse("C0307", node, "a string constant cannot be changed")
         if isinstance(inner, C.Void):
-            self.refuse("C0207", node, "a `void` cannot be assigned to")
+            self.refuse("C0307", node, "a `void` cannot be assigned to")
         return target
 
     def sized_target(self, t: CType, node: ast.Node) -> None:
@@ -321,7 +321,7 @@ class OperatorChecker(TypeChecker):
         if not (is_integer(left.type) and is_integer(right.type)):
             notes = ["BPF has no floating-point numbers"] if isinstance(C.strip(left.type), C.Float) else []
             self.refuse(
-                "C0205",
+                "C0305",
                 node,
                 f"`{op}` cannot combine {self.words(left.type)} and {self.words(right.type)}",
                 notes=notes,
@@ -335,7 +335,7 @@ class OperatorChecker(TypeChecker):
             if folded is not None:
                 return tree.IntConst(left.type, node.loc, node.end, reduce(folded, left.type))
         if op in "/%" and evaluate(right) == 0:
-            self.warn("C0234", right, "division by zero gives 0 in BPF", label="this is 0")
+            self.warn("C0334", right, "division by zero gives 0 in BPF", label="this is 0")
         return tree.Binary(left.type, node.loc, node.end, op, left, right)
 
     def _shift(self, op: str, left: tree.Expr, right: tree.Expr, node: ast.Node) -> tree.Expr:
@@ -343,7 +343,7 @@ class OperatorChecker(TypeChecker):
         count = evaluate(right)
         if count is not None and not 0 <= count < width:
             self.warn(
-                "C0234",
+                "C0334",
                 right,
                 f"a shift by {count} of a {width}-bit number is undefined",
                 helps=["widen the left side first, for example with `(u64)`"] if 0 <= count < 64 else (),
@@ -369,17 +369,17 @@ class OperatorChecker(TypeChecker):
                 left = cast(left, right.type)
             else:
                 if not C.same(left.type, right.type):
-                    self.warn("C0230", node, f"comparison of {self.words(left.type)} with {self.words(right.type)}")
+                    self.warn("C0330", node, f"comparison of {self.words(left.type)} with {self.words(right.type)}")
                 right = cast(right, left.type)
         elif a or b:
             pointer, number = (left, right) if a else (right, left)
             if not is_integer(number.type):
                 self.refuse(
-                    "C0205", node, f"`{op}` cannot compare {self.words(left.type)} with {self.words(right.type)}"
+                    "C0305", node, f"`{op}` cannot compare {self.words(left.type)} with {self.words(right.type)}"
                 )
             if not is_null(number):
                 self.warn(
-                    "C0232",
+                    "C0332",
                     node,
                     f"comparison of a pointer ({self.words(pointer.type)}) with a number ({self.words(number.type)})",
                 )
@@ -390,27 +390,27 @@ class OperatorChecker(TypeChecker):
         elif is_integer(left.type) and is_integer(right.type):
             left, right = self.usual(left, right)
         else:
-            self.refuse("C0205", node, f"`{op}` cannot compare {self.words(left.type)} with {self.words(right.type)}")
+            self.refuse("C0305", node, f"`{op}` cannot compare {self.words(left.type)} with {self.words(right.type)}")
         return tree.Binary(C.INT, node.loc, node.end, op, left, right)
 
     def pointer_arithmetic(self, op: str, left: tree.Expr, right: tree.Expr, node: ast.Node) -> tree.Expr:
         a, b = is_pointer(left.type), is_pointer(right.type)
         if a and b:
             if op == "+":
-                self.refuse("C0205", node, "two pointers cannot be added")
+                self.refuse("C0305", node, "two pointers cannot be added")
             self.sized_target(left.type, node)
             size = C.size_of(target_of(left.type)) or 1
             if not C.same(left.type, right.type):
                 if not (is_void(target_of(left.type)) or is_void(target_of(right.type))):
-                    self.warn("C0230", node, f"difference of {self.words(left.type)} and {self.words(right.type)}")
+                    self.warn("C0330", node, f"difference of {self.words(left.type)} and {self.words(right.type)}")
                 right = cast(right, left.type)
             return tree.PointerDiff(PTRDIFF_T, node.loc, node.end, left, right, size)
         if not a:
             if op == "-":
-                self.refuse("C0205", node, "a pointer cannot be subtracted from a number")
+                self.refuse("C0305", node, "a pointer cannot be subtracted from a number")
             left, right = right, left
         if not is_integer(right.type):
-            self.refuse("C0205", node, f"`{op}` cannot combine {self.words(left.type)} and {self.words(right.type)}")
+            self.refuse("C0305", node, f"`{op}` cannot combine {self.words(left.type)} and {self.words(right.type)}")
         self.sized_target(left.type, node)
         return tree.PointerAdd(left.type, node.loc, node.end, left, self.index64(right), op == "-")
 
@@ -436,11 +436,11 @@ class OperatorChecker(TypeChecker):
             raise Refused
         if is_pointer(t) and op in ("+", "-"):
             if not is_integer(value.type):
-                self.refuse("C0205", node, f"`{node.op}` cannot combine {self.words(t)} and {self.words(value.type)}")
+                self.refuse("C0305", node, f"`{node.op}` cannot combine {self.words(t)} and {self.words(value.type)}")
             self.sized_target(t, node)
             return tree.Update(t, node.loc, node.end, op, target, self.index64(value), t)
         if not (is_integer(t) and is_integer(value.type)):
-            self.refuse("C0205", node, f"`{node.op}` cannot combine {self.words(t)} and {self.words(value.type)}")
+            self.refuse("C0305", node, f"`{node.op}` cannot combine {self.words(t)} and {self.words(value.type)}")
         own = promoted(t, bit_size_of(target))
         if op in ("<<", ">>"):
             computation, value = own, promote(value)
@@ -467,7 +467,7 @@ class OperatorChecker(TypeChecker):
             if isinstance(source, C.Pointer):
                 if not (isinstance(target, C.Int) and target.name == "_Bool"):
                     self.warn(
-                        "C0232",
+                        "C0332",
                         node,
                         f"a pointer ({self.words(e.type)}) is {what} {self.words(t)}",
                         helps=[f"write `({C.format_ctype(t)})` if that is meant"],
@@ -477,7 +477,7 @@ class OperatorChecker(TypeChecker):
             if isinstance(source, C.Pointer):
                 if not self.compatible_pointers(source, target):
                     self.warn(
-                        "C0230",
+                        "C0330",
                         node,
                         f"{self.words(e.type)} is {what} {self.words(t)}",
                         notes=["the two point to different types"],
@@ -486,7 +486,7 @@ class OperatorChecker(TypeChecker):
             if isinstance(source, (C.Int, C.Enum)):
                 if not is_null(e):
                     self.warn(
-                        "C0232",
+                        "C0332",
                         node,
                         f"a number ({self.words(e.type)}) is {what} {self.words(t)}",
                         helps=[f"write `({C.format_ctype(t)})` if that is meant"],
@@ -494,14 +494,14 @@ class OperatorChecker(TypeChecker):
                 return cast(e, t)
         elif isinstance(target, C.Void):
             return cast(e, t)
-        self.refuse("C0206", node, f"a value of type {self.words(e.type)} cannot be {what} {self.words(t)}")
+        self.refuse("C0306", node, f"a value of type {self.words(e.type)} cannot be {what} {self.words(t)}")
 
     def _check_fits(self, e: tree.IntConst, target: CType, node: ast.Node | tree.Expr) -> None:
         kind = int_of(target)
         bits = 8 * kind.size
         if kind.name != "_Bool" and not -(1 << (bits - 1)) <= e.value < 1 << bits:
             self.warn(
-                "C0234", node, f"{e.value} does not fit into {self.words(target)}: {reduce(e.value, target)} is stored"
+                "C0334", node, f"{e.value} does not fit into {self.words(target)}: {reduce(e.value, target)} is stored"
             )
 
     @staticmethod
@@ -549,7 +549,7 @@ class OperatorChecker(TypeChecker):
                 t: CType = C.Pointer(C.VOID)
                 return t, cast(a, t), cast(b, t)
             if not C.same(a.type, b.type):
-                self.warn("C0230", node, f"the branches of `?:` are {self.words(a.type)} and {self.words(b.type)}")
+                self.warn("C0330", node, f"the branches of `?:` are {self.words(a.type)} and {self.words(b.type)}")
             return a.type, a, cast(b, a.type)
         if p and is_integer(b.type):
             return a.type, a, self.fit(b, a.type, node, "combined by `?:` with")
@@ -560,7 +560,7 @@ class OperatorChecker(TypeChecker):
         if is_record(a.type) and C.strip(a.type) is C.strip(b.type):
             return a.type, a, b
         self.refuse(
-            "C0205",
+            "C0305",
             node,
             f"the branches of `?:` are {self.words(a.type)} and {self.words(b.type)}, which have nothing in common",
         )

@@ -62,7 +62,7 @@ class StmtChecker(InitChecker):
 
     def statement_expr(self, node: ast.StmtExpr) -> tree.Expr:
         if self.function is None:
-            self.refuse("C0208", node, "a statement expression stands only inside a function")
+            self.refuse("C0308", node, "a statement expression stands only inside a function")
         self.scope = Scope(self.scope)
         try:
             items = list(node.body.items)
@@ -101,11 +101,11 @@ class StmtChecker(InitChecker):
             return
         if isinstance(node, ast.Binary) and node.op in ("==", "!=", "<", ">", "<=", ">="):
             helps = ["write `=` to assign"] if node.op == "==" else []
-            self.warn("C0233", node, "the result of this comparison is not used", helps=helps)
+            self.warn("C0333", node, "the result of this comparison is not used", helps=helps)
         elif isinstance(node, (ast.Name, ast.Member, ast.Index)) or (
             isinstance(node, ast.Binary) and node.op not in ("&&", "||", ",")
         ):
-            self.warn("C0233", node, "this value is not used")
+            self.warn("C0333", node, "this value is not used")
 
     def if_stmt(self, node: ast.If) -> tree.Stmt:
         condition = self.condition(node.condition, "if")
@@ -159,7 +159,7 @@ class StmtChecker(InitChecker):
     def switch_stmt(self, node: ast.Switch) -> tree.Stmt:
         value = self.value(node.value)
         if not is_integer(value.type):
-            self.refuse("C0205", node.value, f"`switch` wants an integer, not {self.words(value.type)}")
+            self.refuse("C0305", node.value, f"`switch` wants an integer, not {self.words(value.type)}")
         value = promote(value)
         state = SwitchState(value.type, self.current.loops)
         self.current.switches.append(state)
@@ -171,7 +171,7 @@ class StmtChecker(InitChecker):
 
     def case_stmt(self, node: ast.Case) -> tree.Stmt:
         if not self.current.switches:
-            self.refuse("C0213", node, "`case` stands only inside a `switch`")
+            self.refuse("C0313", node, "`case` stands only inside a `switch`")
         state = self.current.switches[-1]
         bounds = []
         for e in (node.low, node.high if node.high is not None else node.low):
@@ -179,14 +179,14 @@ class StmtChecker(InitChecker):
             number = evaluate(given)
             if number is None:
                 if given.type is not POISON:
-                    self.error("C0208", e, "the value of a `case` has to be a constant")
+                    self.error("C0308", e, "the value of a `case` has to be a constant")
                 raise Refused
             bounds.append(reduce(number, state.type))
         low, high = bounds
         for other in state.cases:
             if other.low is not None and other.high is not None and low <= other.high and other.low <= high:
                 self.error(
-                    "C0218",
+                    "C0318",
                     node.low,
                     f"the value {max(low, other.low)} has a `case` already",
                     related=[(other.loc, 0, "here")],
@@ -198,10 +198,10 @@ class StmtChecker(InitChecker):
 
     def default_stmt(self, node: ast.Default) -> tree.Stmt:
         if not self.current.switches:
-            self.refuse("C0213", node, "`default` stands only inside a `switch`")
+            self.refuse("C0313", node, "`default` stands only inside a `switch`")
         state = self.current.switches[-1]
         if state.default is not None:
-            self.error("C0218", node, "this `switch` has a `default` already", related=[(state.default.loc, 0, "here")])
+            self.error("C0318", node, "this `switch` has a `default` already", related=[(state.default.loc, 0, "here")])
         state.default = label = tree.CaseLabel(node.loc, node.loc + 7, None, None)
         return label
 
@@ -209,7 +209,7 @@ class StmtChecker(InitChecker):
         known = self.current.labels.get(node.name)
         if known is not None:
             self.error(
-                "C0204",
+                "C0304",
                 node,
                 f"label `{node.name}` stands twice in this function",
                 related=[(known.loc, 0, "the first")],
@@ -224,12 +224,12 @@ class StmtChecker(InitChecker):
 
     def break_stmt(self, node: ast.Break) -> tree.Stmt:
         if not self.current.loops and not self.current.switches:
-            self.refuse("C0213", node, "`break` stands only inside a loop or a `switch`")
+            self.refuse("C0313", node, "`break` stands only inside a loop or a `switch`")
         return tree.Break(node.loc, node.end)
 
     def continue_stmt(self, node: ast.Continue) -> tree.Stmt:
         if not self.current.loops:
-            self.refuse("C0213", node, "`continue` stands only inside a loop")
+            self.refuse("C0313", node, "`continue` stands only inside a loop")
         return tree.Continue(node.loc, node.end)
 
     def return_stmt(self, node: ast.Return) -> tree.Stmt:
@@ -239,14 +239,14 @@ class StmtChecker(InitChecker):
                 return tree.Return(node.loc, node.end, self.int_const(node, 0, result))
             if not is_void(result):
                 self.error(
-                    "C0206", node, f"`{self.current.decl.name}` returns {self.words(result)}, so `return` needs a value"
+                    "C0306", node, f"`{self.current.decl.name}` returns {self.words(result)}, so `return` needs a value"
                 )
                 return tree.Return(node.loc, node.end, self.poison(node))
             return tree.Return(node.loc, node.end, None)
         value = self.value(node.value)
         if is_void(result):
             if not is_void(value.type) and value.type is not POISON:
-                self.error("C0206", node.value, f"`{self.current.decl.name}` returns nothing, but a value stands here")
+                self.error("C0306", node.value, f"`{self.current.decl.name}` returns nothing, but a value stands here")
             return tree.Block(node.loc, node.end, [self.evaluate_stmt(value), tree.Return(node.loc, node.end, None)])
         value = self.fit(value, unqualified(result), node.value, "returned as")
         if self.bcc is not None:
@@ -265,7 +265,7 @@ class StmtChecker(InitChecker):
             label = state.labels.get(node.label)
             if label is None:
                 self.error(
-                    "C0213",
+                    "C0313",
                     node,
                     f"this function has no label `{node.label}`",
                     helps=[f"did you mean `{c}`?" for c in did_you_mean(node.label, state.labels)[:1]],
@@ -307,7 +307,7 @@ class StmtChecker(InitChecker):
         self.redeclared(node)
         inner = C.strip(t)
         if isinstance(inner, C.Void):
-            self.refuse("C0214", node, f"`{node.name}` cannot have type `void`")
+            self.refuse("C0314", node, f"`{node.name}` cannot have type `void`")
         if isinstance(inner, C.Function):
             self.declaration(node)
             return []
@@ -329,10 +329,10 @@ class StmtChecker(InitChecker):
             self.incomplete(node, inner)
         if isinstance(inner, C.Array) and inner.count is None and variable.type is not POISON:
             self.refuse(
-                "C0214", node, f"the size of `{node.name}` is not known", helps=["give it, or an initial value"]
+                "C0314", node, f"the size of `{node.name}` is not known", helps=["give it, or an initial value"]
             )
         if isinstance(inner, C.Float):
-            self.refuse("C0215", node, "BPF has no floating-point numbers")
+            self.refuse("C0315", node, "BPF has no floating-point numbers")
         if self.bcc is not None and init is not None:
             self.bcc.initialises(variable, init)
         return [tree.Declare(node.loc, node.end, variable, init)]
@@ -341,7 +341,7 @@ class StmtChecker(InitChecker):
         known = self.scope.names.get(node.name)
         if isinstance(known, tree.Variable) and known.type is not POISON:
             self.error(
-                "C0204",
+                "C0304",
                 node,
                 f"`{node.name}` is declared twice in this block",
                 related=[(known.loc, known.end, "the first")],

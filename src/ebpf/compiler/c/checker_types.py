@@ -27,7 +27,7 @@ class TypeChecker(CheckerBase):
     def builtin_type(self, node: ast.BuiltinType) -> CType:
         found = C.BUILTIN.get(node.name)
         if found is None:
-            self.refuse("C0202", node, f"there is no type `{node.name}`")
+            self.refuse("C0302", node, f"there is no type `{node.name}`")
         return found
 
     def named_type(self, node: ast.NamedType) -> CType:
@@ -46,7 +46,7 @@ class TypeChecker(CheckerBase):
 
             helps = self.suggest(node.name, [*pool, *TYPEDEFS, *self.kernel.similar(node.name, 8)])
         self.refuse(
-            "C0202",
+            "C0302",
             node,
             f"unknown type `{node.name}`",
             helps=helps,
@@ -77,7 +77,7 @@ class TypeChecker(CheckerBase):
     def array_of(self, node: ast.ArrayOf) -> CType:
         element = self.type_of(node.element)
         if isinstance(C.strip(element), (C.Void, C.Function)):
-            self.refuse("C0214", node, f"an array cannot have elements of type {self.words(element)}")
+            self.refuse("C0314", node, f"an array cannot have elements of type {self.words(element)}")
         if node.size is None:
             return C.Array(element, None)
         size = self.value(node.size)
@@ -86,7 +86,7 @@ class TypeChecker(CheckerBase):
         count = self.constant_of(size)
         if count is None or not is_integer(size.type):
             self.error(
-                "C0208",
+                "C0308",
                 node.size,
                 "the size of an array has to be a constant",
                 notes=["a BPF stack has 512 bytes, so arrays of variable size do not exist"],
@@ -94,14 +94,14 @@ class TypeChecker(CheckerBase):
             )
             return C.Array(element, 1)
         if count < 0:
-            self.error("C0214", node.size, f"the size of this array is negative ({count})")
+            self.error("C0314", node.size, f"the size of this array is negative ({count})")
             count = 1
         return C.Array(element, count)
 
     def function_of(self, node: ast.FunctionOf) -> CType:
         result = self.type_of(node.result)
         if isinstance(C.strip(result), (C.Array, C.Function)):
-            self.refuse("C0214", node.result, f"a function cannot return {self.words(result)}")
+            self.refuse("C0314", node.result, f"a function cannot return {self.words(result)}")
         parameters = node.parameters or []
         return C.Function(
             result,
@@ -125,7 +125,7 @@ class TypeChecker(CheckerBase):
             return record
         if record.complete and not record.from_btf:
             self.refuse(
-                "C0204",
+                "C0304",
                 node,
                 f"`{node.kind} {node.tag}` is defined twice",
                 related=[(record.loc, 0, "first defined here")] if record.loc else (),
@@ -157,7 +157,7 @@ class TypeChecker(CheckerBase):
         if known is not None:
             if not isinstance(known, C.Record) or known.kind != node.kind:
                 kind = known.kind if isinstance(known, C.Record) else "enum"
-                self.refuse("C0204", node, f"`{node.tag}` is a {kind}, not a {node.kind}")
+                self.refuse("C0304", node, f"`{node.tag}` is a {kind}, not a {node.kind}")
             return known
         if not defines and (node.kind, node.tag) not in self.own_tags:
             record = (self.bcc.record(node.kind, node.tag) if self.bcc is not None else None) or self.kernel.record(
@@ -177,31 +177,31 @@ class TypeChecker(CheckerBase):
             raise Refused
         inner = C.strip(type)
         if isinstance(inner, C.Function):
-            self.refuse("C0214", m, "a member cannot be a function", helps=["make it a pointer to one"])
+            self.refuse("C0314", m, "a member cannot be a function", helps=["make it a pointer to one"])
         if isinstance(inner, C.Record) and not inner.ensure_complete():
             self.refuse(
-                "C0211",
+                "C0311",
                 m,
                 f"member `{m.name}` has type {self.words(type)}, whose members are not known",
                 helps=[f"a pointer to it is possible: `{C.format_ctype(type)} *{m.name}`"],
             )
         if isinstance(inner, C.Void):
-            self.refuse("C0214", m, f"member `{m.name}` has type `void`")
+            self.refuse("C0314", m, f"member `{m.name}` has type `void`")
         if m.name is not None:
             if m.name in names:
-                self.refuse("C0204", m, f"two members are called `{m.name}`", related=[(names[m.name], 0, "the first")])
+                self.refuse("C0304", m, f"two members are called `{m.name}`", related=[(names[m.name], 0, "the first")])
             names[m.name] = m.loc
         width = 0
         if m.bit_width is not None:
             if not is_integer(type):
-                self.refuse("C0214", m, f"a bit-field cannot have type {self.words(type)}")
+                self.refuse("C0314", m, f"a bit-field cannot have type {self.words(type)}")
             width_value = self.constant_of(self.value(m.bit_width))
             if width_value is None:
-                self.refuse("C0208", m.bit_width, "the width of a bit-field has to be a constant")
+                self.refuse("C0308", m.bit_width, "the width of a bit-field has to be a constant")
             most = 1 if inner is C.BOOL else 8 * (C.size_of(type) or 0)
             if not 0 <= width_value <= most or (width_value == 0 and m.name is not None):
                 self.refuse(
-                    "C0214", m.bit_width, f"a bit-field of {self.words(type)} has 1 to {most} bits, not {width_value}"
+                    "C0314", m.bit_width, f"a bit-field of {self.words(type)} has 1 to {most} bits, not {width_value}"
                 )
             width = width_value
         attributes = {a.name: a for a in m.attributes}
@@ -219,7 +219,7 @@ class TypeChecker(CheckerBase):
             return 16
         value = self.constant_of(self.value(attribute.args[0]))
         if value is None or value <= 0 or value & (value - 1):
-            self.error("C0217", attribute, "`aligned` takes a power of two")
+            self.error("C0317", attribute, "`aligned` takes a power of two")
             return 0
         return value
 
@@ -239,7 +239,7 @@ class TypeChecker(CheckerBase):
         known = self.scope.tags.get(node.tag) if node.tag is not None else None
         if known is not None and (not isinstance(known, C.Enum) or (known.complete and not known.from_btf)):
             self.refuse(
-                "C0204", node, f"`enum {node.tag}` is defined twice", related=[(known.loc, 0, "first defined here")]
+                "C0304", node, f"`enum {node.tag}` is defined twice", related=[(known.loc, 0, "first defined here")]
             )
         enum = known if isinstance(known, C.Enum) else C.Enum(node.tag, C.UINT, loc=node.loc)
         enum.values, enum.from_btf, enum.loc = {}, False, node.loc
@@ -255,7 +255,7 @@ class TypeChecker(CheckerBase):
                 if folded is not None:
                     value = folded
                 elif given.type is not POISON:
-                    self.error("C0208", e.value, f"the value of enumerator `{e.name}` has to be a constant")
+                    self.error("C0308", e.value, f"the value of enumerator `{e.name}` has to be a constant")
             enum.values[e.name] = value
             constants.append(EnumConstant(e.name, value, C.INT, enum))
             self.scope.names[e.name] = constants[-1]

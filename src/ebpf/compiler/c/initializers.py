@@ -47,7 +47,7 @@ class InitChecker(ExprChecker):
                 and e.variable.init is not None
             ):
                 return e.variable.init
-            self.refuse("C0212", node, f"{self.words(t)} is initialised with a list in braces", helps=["write `{ … }`"])
+            self.refuse("C0312", node, f"{self.words(t)} is initialised with a list in braces", helps=["write `{ … }`"])
         else:
             value = self.fit(self.value(node), unqualified(t), node, "used to initialise")
             if value.type is POISON:
@@ -77,7 +77,7 @@ class InitChecker(ExprChecker):
             if e.type is POISON:
                 raise Refused
             self.refuse(
-                "C0208",
+                "C0308",
                 node,
                 "the initial value of a global has to be a constant",
                 helps=["assign it in a program, or store it from Python before loading"],
@@ -88,7 +88,7 @@ class InitChecker(ExprChecker):
         value = text.value + b"\0"
         if array.count is not None and len(value) > array.count:
             if len(text.value) > array.count:
-                self.error("C0212", text, f"the string has {len(text.value)} bytes and the array {array.count}")
+                self.error("C0312", text, f"the string has {len(text.value)} bytes and the array {array.count}")
             value = value[: array.count]
         parts.append(tree.InitPart(offset, tree.StringConst(C.Array(C.CHAR, len(value)), text.loc, text.end, value)))
         return offset + len(value)
@@ -109,10 +109,10 @@ class InitChecker(ExprChecker):
             end = self._fill(t, items, offset, parts, constant, [])
             extra = items.peek()
             if extra is not None:
-                self.error("C0212", extra, f"too many initial values for {self.words(t)}")
+                self.error("C0312", extra, f"too many initial values for {self.words(t)}")
             return end
         if len(node.items) > 1:
-            self.error("C0212", node.items[1], f"too many initial values for {self.words(t)}")
+            self.error("C0312", node.items[1], f"too many initial values for {self.words(t)}")
         if node.items:
             self._item(t, node.items[0].value, offset, None, parts, constant)
         return offset + (C.size_of(t) or 0)
@@ -223,7 +223,7 @@ class InitChecker(ExprChecker):
         if rest:
             if not aggregate:
                 items.at += 1
-                self.error("C0212", item, f"{self.words(t)} has neither members nor elements")
+                self.error("C0312", item, f"{self.words(t)} has neither members nor elements")
                 return offset
             return self._fill(t, items, offset, parts, constant, rest, elided=True)
         node = item.value
@@ -251,11 +251,11 @@ class InitChecker(ExprChecker):
         d, rest = designators[0], list(designators[1:])
         if isinstance(d, str):
             if not isinstance(t, C.Record):
-                self.refuse("C0212", item, f"{self.words(t)} has no member `{d}`")
+                self.refuse("C0312", item, f"{self.words(t)} has no member `{d}`")
             path = t.find(d)
             if path is None:
                 self.refuse(
-                    "C0203",
+                    "C0303",
                     item,
                     f"`{t.kind} {t.tag or '<anonymous>'}` has no member `{d}`",
                     helps=self.suggest(d, member_names(t)),
@@ -264,18 +264,18 @@ class InitChecker(ExprChecker):
                 rest = [d, *rest]
             return _Places(t).index_of(path[0]), None, rest
         if not isinstance(t, C.Array):
-            self.refuse("C0212", item, f"{self.words(t)} has no elements")
+            self.refuse("C0312", item, f"{self.words(t)} has no elements")
         bounds = d if isinstance(d, tuple) else (d, d)
         numbers = []
         for e in bounds:
             number = evaluate(self.value(e))
             if number is None:
-                self.refuse("C0208", e, "an index here has to be a constant")
+                self.refuse("C0308", e, "an index here has to be a constant")
             if number < 0 or (t.count is not None and number >= t.count):
-                self.refuse("C0212", e, f"{self.words(t)} has no element {number}")
+                self.refuse("C0312", e, f"{self.words(t)} has no element {number}")
             numbers.append(number)
         if numbers[1] < numbers[0]:
-            self.refuse("C0212", item, f"the range {numbers[0]} ... {numbers[1]} is empty")
+            self.refuse("C0312", item, f"the range {numbers[0]} ... {numbers[1]} is empty")
         return numbers[0], numbers[1] if isinstance(d, tuple) else None, rest
 
 

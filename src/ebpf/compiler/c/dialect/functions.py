@@ -29,7 +29,7 @@ def _trace_printk(c: ExprChecker, node: ast.Call) -> tree.Expr:
     values = argument_values(c, args[1:])
     if len(values) > 3:
         c.refuse(
-            "C0235",
+            "C0335",
             node,
             f"bpf_trace_printk prints at most three values, and these are {len(values)}",
             helps=["split it into two calls, or send a struct through BPF_PERF_OUTPUT"],
@@ -53,7 +53,7 @@ def _load(name: str, t: C.Int) -> Handler:
         skb, offset = take(c, node, 2)
         e = c.value(skb)
         if not is_pointer(e.type):
-            c.refuse("C0206", skb, "the first argument is the packet, `skb`")
+            c.refuse("C0306", skb, "the first argument is the packet, `skb`")
         return tree.Builtin(C.ULLONG, node.loc, node.end, name, [c.fit(c.value(offset), C.ULLONG, offset, "passed as")])
 
     return handle

@@ -84,7 +84,7 @@ def call_method(c: ExprChecker, bcc: BccDialect, a_map: BccMap, node: ast.Call, 
     if not row.least <= len(node.args) <= row.most:
         wanted = str(row.least) if row.least == row.most else f"{row.least} to {row.most}"
         c.refuse(
-            "C0209",
+            "C0309",
             node,
             f"`{function.name}` takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(node.args)}",
             notes=[f"it is `{function.name}({row.usage})`"],
@@ -190,7 +190,7 @@ def _increment(atomic: bool) -> Callable[[MethodCall], tree.Expr]:
         value = c.value(m.args[0])
         if is_pointer(value.type) and not is_pointer(m.map.key):
             c.refuse(
-                "C0206", m.args[0], f"`{m.name}` takes the key itself, not a pointer to it", helps=["leave out the `&`"]
+                "C0306", m.args[0], f"`{m.name}` takes the key itself, not a pointer to it", helps=["leave out the `&`"]
             )
         key_value = c.fit(value, m.map.key, m.args[0], "passed as the key, of type")
         step = c.new_local("", m.map.leaf, node)

@@ -176,7 +176,7 @@ def declare_map(c: Checker, bcc: BccDialect, node: ast.MacroCall) -> None:
     name = name_node.name
     if name in c.file_scope.names:
         c.refuse(
-            "C0204",
+            "C0304",
             name_node,
             f"`{name}` is defined twice",
             related=[(getattr(c.file_scope.names[name], "loc", 0), 0, "first defined here")],
@@ -308,7 +308,7 @@ def _number(c: Checker, node: ast.Expr, what: str) -> int:
     value = c.constant_of(e)
     if value is None:
         if e.type is not POISON:
-            c.error("C0208", node, f"{what} has to be a constant")
+            c.error("C0308", node, f"{what} has to be a constant")
         return 1
     if value < 0:
         c.error("C0401", node, f"{what} cannot be negative ({value})")
