@@ -38,7 +38,7 @@ class Diagnostic(NamedTuple):
     """
 
     severity: Severity
-    code: str  # "C0102" compiler, "V0203" verifier, "K0301" kernel
+    code: str  # "C0102" compiler, "V0203" verifier, "A0001" assembler; `ebpf.explain` knows them all
     message: str
     span: Span | None = None
     label: str = ""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from ebpf.isa.forms import Form
 
+CODES: dict[str, str] = {"A0001": "text that is no instruction"}
+
 _TOKEN = re.compile(r"""
     (?P<reg>[rw](?:\d+)\b)
   | (?P<word>kernel-function|[A-Za-z_.$][\w.$]*)

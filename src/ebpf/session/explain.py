@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 # Where codes are given out: module and table (code → title). A table that a message uses belongs here.
 _TABLES = (
-    ("ebpf.abi.refusals", "TITLES"),
+    ("ebpf.compiler.c.syntax_codes", "CODES"),
     ("ebpf.compiler.c.checker_codes", "CODES"),
+    ("ebpf.compiler.c.lower_codes", "CODES"),
+    ("ebpf.isa.assembler", "CODES"),
+    ("ebpf.abi.refusals", "TITLES"),
 )
 
 
