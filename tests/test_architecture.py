@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 
 # Lowest first. A module may import from its own layer and those before it.
-LAYERS = ("errors", "abi", "isa", "btf", "object", "compiler", "kernel", "session")
+LAYERS = ("errors", "abi", "isa", "btf", "object", "compiler", "verifier", "kernel", "session")
 LAYER_OF = {name: i for i, name in enumerate(LAYERS)} | {"diagnostics": 0}
 
 # Of the compiler, the kernel knows the facts that it is asked for and nothing else.

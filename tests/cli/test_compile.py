@@ -137,7 +137,7 @@ def test_doctor_finds_kprobes_where_they_are(tmp_path: Path) -> None:
     assert [states[hook] for hook in ("kprobe", "fentry", "tracepoint", "uprobe", "lsm", "xdp")] == ["ok"] * 6
 
 
-@pytest.mark.guest(smoke=True, timeout_s=120)
+@pytest.mark.guest(timeout_s=120)
 def test_the_hello_example(tmp_path: Path) -> None:
     example = SRC.parent / "examples" / "hello.py"
     done = subprocess.run([sys.executable, str(example)], env={**os.environ, "PYTHONPATH": str(SRC)}, text=True,

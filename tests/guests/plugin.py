@@ -143,7 +143,10 @@ class _Pool:
 
     def start(self) -> None:
         # Emulation keeps one processor busy per guest; leave one to the tests that run here.
-        for _ in range(min(len(self._waiting), max(1, (os.cpu_count() or 1) - 1))):
+        self._hire(max(1, (os.cpu_count() or 1) - 1))
+
+    def _hire(self, workers: int) -> None:
+        for _ in range(min(len(self._waiting), workers - len(self._threads))):
             thread = threading.Thread(target=self._work, name="guests", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -155,6 +158,7 @@ class _Pool:
 
     def result(self, item: pytest.Function) -> dict[str, Any]:
         kernel = item.stash[_kernel_key]
+        self._hire(os.cpu_count() or 1)  # the tests that run here are done
         with self._changed:
             self._changed.wait_for(lambda: item.nodeid in self._results or kernel in self._over)
             if (result := self._results.get(item.nodeid)) is not None:

@@ -256,7 +256,7 @@ def test_a_uprobe_on_our_own_child() -> None:
             assert not link.attached
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def test_host_facts() -> None:
