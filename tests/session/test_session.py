@@ -176,6 +176,38 @@ def test_callbacks() -> None:
         assert sorted(got) == [("perf", b"perf"), ("ring", b"hello"), ("ring", b"hello")]
 
 
+VARIABLES = """
+const volatile int wanted = 3;
+u64 total = 40;
+static u32 hidden;
+struct { int x; char name[8]; } both = { 1, "one" };
+SEC("xdp") int add(struct xdp_md *ctx) { total += wanted; hidden++; both.x = wanted; return hidden; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+def test_global_variables() -> None:
+    obj = ebpf.compile(VARIABLES, dialect="libbpf")
+    with ebpf.load(obj) as session:
+        run, variables = session.programs["add"].test_run, session.variables
+        run(PACKET)
+        assert variables["total"] == 43 and variables["wanted"] == 3 and variables["both"].x == 3
+        assert variables["both"].name == b"one" and {"total", "wanted", "both"} <= set(variables)
+        variables["total"] = 1
+        run(PACKET)
+        assert variables["total"] == 4
+        with pytest.raises(ebpf.UsageError, match="constant once"):
+            variables["wanted"] = 5
+        with pytest.raises(ebpf.UnknownName, match="did you mean 'total'"):
+            variables["totl"]
+        assert len(session.maps[".data"][0]) == session.maps[".data"].value_size
+    with ebpf.load(obj, variables={"wanted": 10, "total": 100}) as session:
+        session.programs["add"].test_run(PACKET)
+        assert session.variables["total"] == 110
+    with pytest.raises(ebpf.UnknownName):
+        ebpf.load(obj, variables={"nonsense": 1})
+
+
 def test_unknown_names_suggest() -> None:
     with loaded() as session:
         with pytest.raises(ebpf.UnknownName, match="did you mean 'counts'") as caught:

@@ -323,8 +323,8 @@ class Map:
         return self._value_codec
 
     def _codec(self, type_id: int, size: int) -> Any:
-        if not type_id or self._btf is None:
-            return None
+        if not type_id or self._btf is None or (self.spec is not None and self.spec.is_data):
+            return None  # a data section: `Session.variables` has its parts
         from ebpf.btf import codec
 
         found = codec(self._btf, type_id)

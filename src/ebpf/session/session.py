@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ebpf.kernel.perfbuf import Poller
     from ebpf.kernel.tracepipe import TracePipe
     from ebpf.object import Object
+    from ebpf.session.variables import Variables
 
 
 class _EventType:
@@ -70,6 +71,7 @@ class Session:
         self.maps: dict[str, Map] = Names("map")
         self.links: list[KernelLink] = []
         self._closed = False
+        self._variables: Variables | None = None
         self._callbacks: dict[str, Callable[[Any], Any]] = {}
         obj = self.obj
         for name, kernel in loaded.maps.items():
@@ -104,6 +106,15 @@ class Session:
                                            attach_to=attach_to, log_level=log_level, ifindex=ifindex)
         self.programs[name] = made = Program(self, kernel, self.obj.programs[name])
         return made
+
+    @property
+    def variables(self) -> Variables:
+        """Global variables of the programs, typed, by name: ``session.variables["count"] = 0``."""
+        if self._variables is None:
+            from ebpf.session.variables import Variables
+
+            self._variables = Variables(self.obj, self._loaded.maps)
+        return self._variables
 
     # ---- attaching ----
 
@@ -206,6 +217,8 @@ class Session:
                 link.detach()
             except (EbpfError, OSError) as error:  # go on: the rest must not stay attached
                 problem = problem or error
+        if self._variables is not None:
+            self._variables.close()
         for map in self.maps.values():
             map.close()
         self._loaded.close()
@@ -224,14 +237,15 @@ class Session:
 
 def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = True,
          types: Mapping[str, int] | None = None, max_entries: Mapping[str, int] | None = None,
-         data: Mapping[str, bytes] | None = None, reuse: Mapping[str, Map] | None = None,
-         log_level: int = 0) -> Session:
+         variables: Mapping[str, Any] | None = None, data: Mapping[str, bytes] | None = None,
+         reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
     """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
 
     ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those
-    names. ``types`` gives program types where sections do not. ``max_entries`` and ``data`` (contents of ``.data``,
-    ``.rodata``, … as bytes) replace what the object says; ``reuse`` shares maps of another session. Raises
-    `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays behind then.
+    names. ``types`` gives program types where sections do not. ``variables`` sets global variables, constants too.
+    ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what the object says;
+    ``reuse`` shares maps of another session. Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing
+    stays behind then.
     """
     from ebpf.kernel.loader import load as load_object
 
@@ -239,6 +253,10 @@ def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = Tru
         from ebpf.session.build import open_object
 
         obj = open_object(obj)
+    if variables:
+        from ebpf.session.variables import initial_data
+
+        data = initial_data(obj, variables, data or {})
     loaded = load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
                          reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level)
     try:
