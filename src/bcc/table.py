@@ -665,3 +665,11 @@ def _class_for(bpf: BPF, type_id: int, size: int, map: Map) -> Any:
     if size == 4 and (map.type in (BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY) or not type_id):
         return ct.c_int
     return ctype.unknown(size)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("PerfEventArray", "RingBuf"):  # as BCC has them; they import us
+        from bcc import buffers
+
+        return getattr(buffers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -313,6 +313,29 @@ def test_print_log2_hist_of_a_table(b: BPF, capsys: pytest.CaptureFixture[str]) 
     assert "'interval-end': 1, 'count': 3" in capsys.readouterr().out
 
 
+@pytest.mark.kernel
+def test_histograms_by_a_second_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    obj = ebpf.compile("""
+        struct disk_slot { char disk[8]; u64 slot; };
+        struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, struct disk_slot); __type(value, u64); } dist SEC(".maps");
+        char LICENSE[] SEC("license") = "GPL";
+        """, dialect="libbpf")
+    monkeypatch.setattr(ebpf, "compile", lambda *_, **__: obj)
+    with BPF(text="x") as b:
+        t = b["dist"]
+        for disk, slot, n in ((b"sda", 1, 3), (b"sda", 2, 6), (b"sdb", 1, 1)):
+            t[t.Key(disk, slot)] = t.Leaf(n)
+        t.print_log2_hist("usecs", "disk", section_print_fn=lambda d: d.decode().upper(), bucket_sort_fn=sorted)
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if " = " in line] == ["disk = SDA", "disk = SDB"]
+        assert "         2 -> 3          : 6        |****" in out
+        t.print_linear_hist("n", "disk", bucket_fn=lambda d: d[:2])
+        assert "disk = b'sd'" in capsys.readouterr().out
+    from bcc.table import PerfEventArray, RingBuf  # where BCC has them
+
+    assert PerfEventArray.__name__ == "PerfEventArray" and RingBuf.__name__ == "RingBuf"
+
+
 def run_script(tmp_path: Path, text: str, patch: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a script with our bcc; ``patch`` gives it the tests' object for whatever text it compiles."""
     script = tmp_path / "script.py"
