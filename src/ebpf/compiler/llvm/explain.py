@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ebpf.diagnostics import Diagnostic, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ebpf.compiler.c.source import SourceMap
     from ebpf.compiler.llvm.child import CodeGenerationError
 
@@ -96,8 +98,12 @@ _MEANINGS: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = 
 )
 
 
-def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu: str) -> list[Diagnostic]:
-    """At least one error; LLVM's own words stay as a note."""
+def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu: str,
+            functions: Mapping[str, Span | None]) -> list[Diagnostic]:
+    """At least one error; LLVM's own words stay as a note.
+
+    ``functions`` are the program's, by name: where LLVM tells no line, the function that it was busy with is the place.
+    """
     if error.how == "missing":
         return [
             Diagnostic(
@@ -122,7 +128,8 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
     out: list[Diagnostic] = []
     seen: set[tuple[str, str]] = set()
     for m in _LINE.finditer(error.stderr):
-        diagnostic = _one(m["text"], m["function"], _span(sources, m["file"], int(m["line"]), int(m["column"])), mcpu)
+        span = _span(sources, m["file"], int(m["line"]), int(m["column"])) or functions.get(m["function"])
+        diagnostic = _one(m["text"], m["function"], span, mcpu)
         key = (diagnostic.message, str(diagnostic.span))
         if key not in seen:
             seen.add(key)
@@ -130,7 +137,10 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
     if out:
         return out
     words = error.stderr.strip()
-    return [_one(words, _function_in(words), None, mcpu, how=error.how)]
+    function = _function_in(words)
+    if not function and len(functions) == 1:
+        function = next(iter(functions))
+    return [_one(words, function, functions.get(function) or Span(filename, 1), mcpu, how=error.how)]
 
 
 def _one(words: str, function: str, span: Span | None, mcpu: str, how: str = "") -> Diagnostic:
