@@ -18,7 +18,7 @@ CODE = """
 import time
 import ebpf.session  # what a user's process has imported by then
 start = time.perf_counter()
-text = ebpf.kernel_btf().format_type("struct task_struct")
+text = ebpf.host.btf().format("struct task_struct")
 print(time.perf_counter() - start)
 assert "pid" in text and len(text) > 4000
 """

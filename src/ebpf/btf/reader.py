@@ -260,6 +260,23 @@ class Btf:
             pool.update(self.base.similar(name, kind))
         return did_you_mean(name, sorted(pool)[:4000])
 
+    def format(self, name: str) -> str:
+        """The C text of a type named as C names it: ``"struct task_struct"``, ``"enum pid_type"``, ``"u32"``.
+
+        Raises `UnknownName`, which names similar types.
+        """
+        from ebpf.btf.format import format_type
+        from ebpf.errors import UnknownName
+
+        word, _, tag = name.partition(" ")
+        kind = {"struct": Kind.STRUCT, "union": Kind.UNION, "enum": Kind.ENUM}.get(word) if tag else None
+        found = self.find(tag or name, kind)
+        if found is None and kind == Kind.ENUM:
+            found = self.find(tag, Kind.ENUM64)
+        if found is None:
+            raise UnknownName(f"there is no type {name!r} here", name=name, similar=self.similar(tag or name, kind))
+        return format_type(self, found)
+
     # -- types
 
     def type(self, id: int) -> Type:

@@ -26,9 +26,10 @@ class Host:
     def btf(self) -> Btf | None:
         """The kernel's own types; ``None`` where it has none (no CONFIG_DEBUG_INFO_BTF)."""
         if self._btf is None:
-            from ebpf.kernel.facts import kernel_btf
+            from ebpf.compiler.cache import Store
+            from ebpf.kernel.facts import SystemFacts
 
-            self._btf = kernel_btf()
+            self._btf = SystemFacts(Store()).btf()
         return self._btf
 
     def struct_has_field(self, struct: str, field: str) -> bool | None:
