@@ -33,7 +33,8 @@ _MAX_PARAMETERS = 5
 # "no-builtins": a loop that fills or copies stays a loop; as a call of memset it could not be generated.
 # "no-jump-tables": kernels have no indirect jumps; it also keeps switches from becoming tables in .rodata.
 _ATTRIBUTES = (
-    'nounwind "frame-pointer"="all" "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true" "target-cpu"="{mcpu}"'
+    'nounwind "frame-pointer"="all" "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true" '
+    '"target-cpu"="{mcpu}"'
 )
 
 
