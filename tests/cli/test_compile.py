@@ -48,7 +48,7 @@ char LICENSE[] SEC("license") = "GPL";
 def run(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SRC), "NO_COLOR": "1", "XDG_CACHE_HOME": str(cwd / "cache")}
     return subprocess.run([sys.executable, "-m", "ebpf.cli", *arguments], text=True, env=environment, cwd=cwd, input=stdin,
-                          capture_output=True, timeout=60, check=False)
+                          capture_output=True, timeout=110, check=False)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_clang_instead(source: Path) -> None:
     assert (source / "plain.o").read_bytes().startswith(b"\x7fELF")
 
 
-@pytest.mark.guest(smoke=True, timeout_s=120)
+@pytest.mark.guest(timeout_s=120)
 def test_run_shows_events_and_says_what_it_attached(tmp_path: Path) -> None:
     (tmp_path / "prog.c").write_text(PROGRAM)
     forks = subprocess.Popen(["/bin/bash", "-c", "while :; do (:); sleep 0.1; done"])
