@@ -15,11 +15,12 @@ SOURCE = Path(ebpf.__file__)
 
 # The public API. A name added or removed here is a decision, and a line in CHANGELOG.md.
 NAMES = [
-    "AttachError", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding", "FormatError",
-    "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull", "MapSpec",
-    "NotSupported", "Object", "PrivilegeError", "Program", "ProgramSpec", "Record", "RelocationError", "Session",
-    "TargetNotFound", "UnknownName", "UsageError", "VerifierError", "build", "compile", "disassemble", "examine",
-    "explain", "format_diagnostic", "format_error", "host", "inventory", "load", "open",
+    "AttachError", "AttachType", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding",
+    "FormatError", "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError",
+    "MapFull", "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program",
+    "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound", "UnknownName", "UsageError",
+    "VerifierError", "build", "compile", "disassemble", "examine", "explain", "format_diagnostic", "format_error",
+    "host", "inventory", "load", "open",
 ]
 
 

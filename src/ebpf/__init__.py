@@ -16,6 +16,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would cost 6 ms
 if TYPE_CHECKING:
+    from ebpf.abi.maps import MapType as MapType
+    from ebpf.abi.programs import AttachType as AttachType, ProgType as ProgType
     from ebpf.btf import Btf as Btf, Record as Record
     from ebpf.diagnostics import (
         Diagnostic as Diagnostic,
@@ -63,6 +65,12 @@ __version__ = "0.1.0"
 
 # Where each name lives. One row a module; `__all__` follows from it.
 _HOMES = {
+    "ebpf.abi.maps": (
+        "MapType",
+    ),
+    "ebpf.abi.programs": (
+        "AttachType", "ProgType",
+    ),
     "ebpf.btf": (
         "Btf", "Record",
     ),

@@ -56,6 +56,9 @@ def compile_bytes(text: str, *, filename: str, dialect: str = "auto", mcpu: str 
 
 def _read_source(source: str | Path) -> tuple[str, str]:
     if isinstance(source, str) and ("\n" in source or not source.endswith(".c")):
+        if source and not any(c in source for c in "\n;{("):  # no C at all: a path, most likely
+            raise UsageError(f"{source!r} is neither C text nor the path of a .c file",
+                             helps=("give the path of a file with another ending as pathlib.Path",))
         return source, "<text>"
     try:
         with open(source, encoding="utf-8", errors="surrogateescape") as file:

@@ -130,11 +130,23 @@ class Program:
         return self._own(uprobe.attach(self.kernel, binary, symbol=symbol, address=address, offset=offset, pid=pid,
                                        retprobe=True))
 
-    def attach_perf_event(self, type: int, config: int, *, period: int = 0, frequency: int = 0, pid: int | None = None,
-                          cpu: int | None = None) -> KernelLink:
-        """Run at every ``period``-th event, or ``frequency`` times a second, on every CPU or one, or in one process."""
+    def attach_perf_event(self, event: str | int, config: int = 0, *, period: int = 0, frequency: int = 0,
+                          pid: int | None = None, cpu: int | None = None) -> KernelLink:
+        """Run at every ``period``-th event, or ``frequency`` times a second, on every CPU or one, or in one process.
+
+        ``event``: a name as perf(1) has it (``"cpu-clock"``, ``"page-faults"``, ``"cycles"``), or the kernel's number
+        of the type, and ``config`` the number of the event. `NotSupported` where the machine lacks the counter.
+        """
         from ebpf.kernel.attach import perf_event
 
+        type = event
+        if isinstance(event, str):
+            if event not in perf_event.EVENTS:
+                from ebpf.session.session import unknown_name
+
+                raise unknown_name("perf event", event, perf_event.EVENTS)
+            type, config = perf_event.EVENTS[event]
+        assert isinstance(type, int)
         return self._own(perf_event.attach(self.kernel, type, config, period=period, frequency=frequency, pid=pid,
                                            cpu=cpu))
 
@@ -268,7 +280,7 @@ _HOW: dict[ProgType, str] = {
     ProgType.RAW_TRACEPOINT: "attach_raw_tracepoint",
     ProgType.XDP: "attach_xdp(device)",
     ProgType.SOCKET_FILTER: "attach_socket(socket) or attach_raw_socket(device)",
-    ProgType.PERF_EVENT: "attach_perf_event(type, config, frequency=…)",
+    ProgType.PERF_EVENT: "attach_perf_event(\"cpu-clock\", frequency=…)",
     **dict.fromkeys((ProgType.CGROUP_SKB, ProgType.CGROUP_SOCK, ProgType.CGROUP_DEVICE, ProgType.CGROUP_SOCK_ADDR,
                      ProgType.CGROUP_SYSCTL, ProgType.CGROUP_SOCKOPT, ProgType.SOCK_OPS), "attach_cgroup(path)"),
 }
