@@ -163,6 +163,12 @@ class OperatorChecker(TypeChecker):
             helper = HELPERS_BY_NAME.get("bpf_" + name[9:])
             if helper is not None:
                 return self.int_const(node, helper.id)
+        if name.startswith("BPF_MAP_TYPE_"):
+            from ebpf.abi.maps import MapType
+
+            kind = MapType.named(name)
+            if kind is not None:
+                return self.int_const(node, int(kind))
         from ebpf.abi.constants import lookup_constant
         from ebpf.compiler.c.kernel_types import ABI_ARCH
 
@@ -462,7 +468,7 @@ class OperatorChecker(TypeChecker):
         elif isinstance(target, (C.Int, C.Enum)):
             if isinstance(source, (C.Int, C.Enum)):
                 if type(e) is tree.IntConst:
-                    self._check_fits(e, target, node)
+                    self._check_fits(e, t, node)
                 return cast(e, t)
             if isinstance(source, C.Pointer):
                 if not (isinstance(target, C.Int) and target.name == "_Bool"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def format_tree(unit: tree.Unit) -> str:
     """The whole unit. Loads are ``[x]``, conversions ``(type)x``, probe reads ``probe[address]``."""
+    _numbers.clear()
     lines = []
     for v in unit.globals:
         section = f" @{v.section}" if v.section else ""
@@ -85,8 +86,11 @@ def _stmt(s: tree.Stmt, depth: int) -> list[str]:
     return [pad + type(s).__name__.lower()]
 
 
+_numbers: dict[int, int] = {}  # variables that the program cannot name, in order of appearance
+
+
 def _anonymous(v: tree.Variable) -> str:
-    return f"t{id(v) % 9973}"
+    return f"t{_numbers.setdefault(id(v), len(_numbers) + 1)}"
 
 
 def format_expr(e: tree.Expr) -> str:
