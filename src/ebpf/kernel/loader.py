@@ -131,7 +131,7 @@ class KernelObject:
         result, _ = sys.attempt("BTF_LOAD", btf=sys.address_of(data), btf_size=len(data))
         if result >= 0:
             return result
-        if result == -_errno.EPERM and features.have("memcg_accounting") is False:
+        if result == -_errno.EPERM and features.have("memcg_accounting") is not True:
             from ebpf.kernel.privileges import raise_memlock
 
             if raise_memlock():

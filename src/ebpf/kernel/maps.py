@@ -466,7 +466,8 @@ def create_map(*, name: str, type: int, key_size: int, value_size: int, max_entr
     if btf_fd and _takes_btf(type) and (key_type_id or value_type_id):
         wanted.update(btf_fd=btf_fd, btf_key_type_id=key_type_id, btf_value_type_id=value_type_id)
     result, _ = sys.attempt("MAP_CREATE", **wanted)
-    if result == -_errno.EPERM and features.have("memcg_accounting") is False and _raise_memlock():
+    # "Could not tell" counts: with the limit used up, the probe itself may fail by it.
+    if result == -_errno.EPERM and features.have("memcg_accounting") is not True and _raise_memlock():
         result, _ = sys.attempt("MAP_CREATE", **wanted)
     if result < 0 and wanted.get("btf_fd") and result not in (-_errno.EPERM, -_errno.ENOMEM):
         wanted.update(btf_fd=0, btf_key_type_id=0, btf_value_type_id=0)

@@ -192,7 +192,7 @@ def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL"
         result, log = _load_with_log(members, log_level)
     else:
         result = _load(members)
-        if result == -_errno.EPERM and features.have("memcg_accounting") is False:
+        if result == -_errno.EPERM and features.have("memcg_accounting") is not True:
             from ebpf.kernel.privileges import raise_memlock
 
             if raise_memlock():
