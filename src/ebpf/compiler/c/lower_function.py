@@ -46,7 +46,8 @@ class FunctionLowering:
         self._targets: list[tuple[str, str]] = []  # (break, continue)
         # Jumps into the middle of a scope skip its beginnings of life; such functions keep all variables for good.
         self._scoped = not unit.has_labels(decl)
-        self._lives: list[list[str]] = []
+        # For each open block the variables that die at its end; None where they live on.
+        self._lives: list[list[str] | None] = []
         self._jumped_into: set[int] = set()
         self._context: tree.Variable | None = decl.parameters[0] if decl.context and decl.parameters else None
 
@@ -151,27 +152,32 @@ class FunctionLowering:
 
     def block(self, s: tree.Block, *, lives: bool = True) -> None:
         track = lives and self._scoped and id(s) not in self._jumped_into
-        self._lives.append([])
+        self._lives.append([] if track else None)
         statements = _STATEMENTS
         for item in s.items:
             if type(item) is tree.Declare:
-                self.declare(item, track)
+                self.declare(item)
             else:
                 statements[type(item)](self, item)
-        for address in self._lives.pop():
+        for address in self._lives.pop() or ():
             if self.w.open:
                 self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.end.p0', 'void (ptr)')}(ptr {address})")
 
-    def declare(self, s: tree.Declare, track: bool = False) -> None:
+    def begin_life(self, address: str) -> None:
+        """Say that a local lives from here to the end of its block, so that others may have its place afterwards."""
+        lives = self._lives[-1] if self._lives else None
+        if lives is not None:
+            self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.start.p0', 'void (ptr)')}(ptr {address})")
+            lives.append(address)
+
+    def declare(self, s: tree.Declare) -> None:
         v = s.variable
         if v.kind in ("global", "extern"):
             self.unit.global_address(v)
             return
         address = self.address_of(v)
         self.at(s.loc)
-        if track and in_memory(v.type):
-            self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.start.p0', 'void (ptr)')}(ptr {address})")
-            self._lives[-1].append(address)
+        self.begin_life(address)
         if s.init is not None:
             initialize(self, Place(address, self.stack_align(v)), s.init)
 

@@ -155,6 +155,7 @@ def _literal(f: FunctionLowering, e: tree.CompoundLiteral) -> Place:
     address = f.address_of(v)
     out = Place(address, align_of(v.type), is_volatile(v.type))
     if v.kind != "global" and v.init is not None:
+        f.begin_life(address)
         f.initialize(Place(address, f.stack_align(v)), v.init)
     return out
 
