@@ -554,7 +554,12 @@ def open_by_id(id: int) -> KernelMap:
 
 def iter_maps() -> Iterator[MapInfo]:
     """Every map in the kernel (needs CAP_SYS_ADMIN)."""
-    yield from (map_info_of(id) for id in iter_ids("MAP"))
+    for id in iter_ids("MAP"):
+        try:
+            yield map_info_of(id)
+        except KernelError as error:
+            if error.errno != _errno.ENOENT:  # gone in the meantime
+                raise
 
 
 def map_info_of(id: int) -> MapInfo:
