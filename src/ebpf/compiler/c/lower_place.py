@@ -60,7 +60,9 @@ def _variable(f: FunctionLowering, e: tree.VarRef) -> Place:
 
 def _deref(f: FunctionLowering, e: tree.Deref) -> Place:
     pointer = f.value(e.pointer)
-    if f.is_context(e.pointer):
+    record = strip(e.type)
+    # Not both: the pass behind static.offset would fix the offsets that relocatable accesses leave to the loader.
+    if f.is_context(e.pointer) and not (isinstance(record, Record) and record.preserve_access):
         pointer = f.w.emit(f"call ptr {f.module.intrinsic('llvm.preserve.static.offset', 'ptr (ptr)')}(ptr {pointer})")
     return Place(pointer, align_of(e.type), e.volatile or is_volatile(e.type))
 
