@@ -19,8 +19,15 @@ class Facts:
     """A host made of a dict."""
 
     def __init__(self, **answers: object) -> None:
-        self.answers = {"kernel_id": "k1", "arch": "x86", "kernel_version": 0x60100, "cpus_online": 2, "cpus_possible": 4,
-                        "page_size": 4096, **answers}
+        self.answers = {
+            "kernel_id": "k1",
+            "arch": "x86",
+            "kernel_version": 0x60100,
+            "cpus_online": 2,
+            "cpus_possible": 4,
+            "page_size": 4096,
+            **answers,
+        }
         self.includes: dict[str, str] = {}
         self.formats: dict[tuple[str, str], str] = {}
         self.config: dict[str, str] = {}
@@ -108,8 +115,14 @@ def test_damaged_entries_are_passed_over_and_told(store: Store, damage: str) -> 
     store.put("object-1", ELF)
     path = Path(store.path or "") / "object-1"
     data = path.read_bytes()
-    path.write_bytes({"cut": data[:-1], "flipped": data[:60] + bytes([data[60] ^ 1]) + data[61:], "emptied": b"",
-                      "header": b"x" + data[1:]}[damage])
+    path.write_bytes(
+        {
+            "cut": data[:-1],
+            "flipped": data[:60] + bytes([data[60] ^ 1]) + data[61:],
+            "emptied": b"",
+            "header": b"x" + data[1:],
+        }[damage]
+    )
     assert store.get("object-1") is None
     assert state(store.path).ignored == (("object-1", "damaged"),)
     store.put("object-1", ELF)

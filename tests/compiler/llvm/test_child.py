@@ -14,12 +14,15 @@ from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
 
 HEAD = 'target triple = "bpfel"\ntarget datalayout = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"\n'
 GOOD = HEAD + 'define i32 @f(ptr %c) section "xdp" {\n  ret i32 2\n}\n'
-STACK = HEAD + """define i32 @f(ptr %c) section "xdp" {
+STACK = (
+    HEAD
+    + """define i32 @f(ptr %c) section "xdp" {
   %a = alloca [600 x i8]
   %r = call i64 inttoptr (i64 4 to ptr)(ptr %a)
   ret i32 2
 }
 """
+)
 FENCE = HEAD + 'define i32 @f(ptr %c) section "xdp" {\n  fence seq_cst\n  ret i32 2\n}\n'
 
 
@@ -126,7 +129,11 @@ def test_the_parent_never_loads_llvm() -> None:
     import subprocess
     import sys
 
-    code = ("import sys; from ebpf.compiler.llvm.child import CodeGenerator\n"
-            f"with CodeGenerator() as g: assert g.run({GOOD!r})\n"
-            "assert not [m for m in sys.modules if m.startswith('llvmlite')]")
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    code = (
+        "import sys; from ebpf.compiler.llvm.child import CodeGenerator\n"
+        f"with CodeGenerator() as g: assert g.run({GOOD!r})\n"
+        "assert not [m for m in sys.modules if m.startswith('llvmlite')]"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
