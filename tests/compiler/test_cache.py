@@ -182,8 +182,10 @@ def test_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache.directory() == "/xdg/ebpf"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache.directory() == "/home/me/.cache/ebpf"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.directory() == f"{tmp_path}/.cache/ebpf"
+    monkeypatch.setenv("HOME", "/somewhere/me")  # a home that does not exist is not made
+    assert cache.directory() is None
 
 
 def test_it_stays_within_bounds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

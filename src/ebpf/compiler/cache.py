@@ -46,7 +46,8 @@ def directory() -> str | None:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the XDG specification: relative paths are to be ignored
         home = os.environ.get("HOME") or os.path.expanduser("~")
-        if not os.path.isabs(home):
+        # Of users that have none (services), the home in the user database does not exist: it is not ours to make.
+        if not os.path.isabs(home) or not os.path.isdir(home):
             return None
         base = f"{home}/.cache"
     return f"{base}/ebpf"
@@ -134,7 +135,10 @@ class Store:
         self._fd, self._opened = -1, False
 
     def __del__(self) -> None:
-        self.close()
+        try:
+            self.close()
+        except (AttributeError, TypeError):  # the interpreter may be half gone, `os` with it
+            pass
 
 
 def _distrust(fd: int, path: str, *, want_directory: bool) -> str:
@@ -162,9 +166,10 @@ def _read(folder: int, name: str) -> bytes | None:
         fd = os.open(name, _O_READ, dir_fd=folder)
     except OSError:
         return None
+    if _distrust(fd, name, want_directory=False):
+        os.close(fd)
+        return None
     with open(fd, "rb", buffering=0) as file:
-        if _distrust(fd, name, want_directory=False):
-            return None
         try:
             data = file.read(_MAX_FILE_BYTES + 64)
             os.utime(fd)  # what is used last is removed last
@@ -235,9 +240,11 @@ def state(path: str | None = None) -> CacheState:
         except OSError as error:
             ignored.append((name, error.strerror or "cannot be opened"))
             continue
-        with open(fd, "rb", buffering=0):
+        try:
             reason = _distrust(fd, name, want_directory=False)
             total += os.fstat(fd).st_size
+        finally:
+            os.close(fd)
         if not reason and _read(folder, name) is None:
             reason = "damaged, or left behind by a writer that was killed" if name[0] == "." else "damaged"
         if reason:

@@ -187,24 +187,15 @@ def _bcc(group: str) -> Iterator[Finding]:
 
 
 def _cache(group: str) -> Iterator[Finding]:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    place = os.path.join(base, "ebpf")
-    try:
-        stat = os.stat(place)
-    except FileNotFoundError:
-        parent = next(p for p in (base, os.path.dirname(base), "/") if os.path.isdir(p))
-        if os.access(parent, os.W_OK):
-            yield Finding(group, "cache", "ok", f"{place} (nothing in it yet)")
-        else:
-            yield Finding(group, "cache", "no", f"{place} cannot be made", "set XDG_CACHE_HOME to a directory of yours")
+    from ebpf.compiler.cache import state
+
+    found = state()
+    if not found.usable:
+        yield Finding(group, "cache", "no", f"not used: {found.why_not}",
+                      "everything works without it, only slower; EBPF_CACHE_DIR= chooses another directory")
         return
-    except OSError as error:
-        yield Finding(group, "cache", "no", f"{place}: {error.strerror}", "set XDG_CACHE_HOME to a directory of yours")
-        return
-    if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
-        yield Finding(group, "cache", "no", f"{place} belongs to somebody else or others may write to it: not used",
-                      f"chown {os.geteuid()} {place}; chmod 700 {place}")
-        return
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
-    size = sum(os.lstat(f).st_size for f in files)
-    yield Finding(group, "cache", "ok", f"{place}: {len(files)} files, {size / 1e6:.1f} MB")
+    if found.ignored:
+        name, reason = found.ignored[0]
+        more = f", and {len(found.ignored) - 1} more" if len(found.ignored) > 1 else ""
+        yield Finding(group, "cache files", "no", f"ignored: {name} ({reason}){more}", f"rm -r {found.path}")
+    yield Finding(group, "cache", "ok", f"{found.path}: {found.entries} entries, {found.bytes / 1e6:.1f} MB")

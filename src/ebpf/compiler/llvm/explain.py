@@ -120,7 +120,7 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
                 "error",
                 "C0610",
                 "the code generator did not finish in time",
-                Span(filename, 0),
+                Span(filename, 1),
                 notes=("LLVM was ended; very large unrolled loops do this",),
                 helps=("unroll less, or move code into functions that are not inlined",),
             )
