@@ -63,6 +63,18 @@ SEC("socket") int f(struct __sk_buff *skb) { return many(skb->len, 2, 3, 4, 5, 6
     assert not read_object(build(text + LICENSE)).functions
 
 
+def test_a_wide_product_spelled_in_parts() -> None:
+    text = """
+static u64 high(u64 a, u64 b)
+{
+    u64 a0 = (u32)a, a1 = a >> 32, b0 = (u32)b, b1 = b >> 32, p = a0 * b0, t = a1 * b0 + (p >> 32), w = a0 * b1 + (u32)t;
+    return a1 * b1 + (t >> 32) + (w >> 32);
+}
+SEC("socket") int f(struct __sk_buff *skb) { u64 n = skb->len; return high(n * n, n * 77777777777); }
+"""
+    assert read_object(build(text + LICENSE)).programs.keys() == {"f"}
+
+
 PROGRAM = """\
 struct record { u32 pid; char comm[16]; };
 BPF_PERF_OUTPUT(events);

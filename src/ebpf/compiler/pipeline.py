@@ -38,7 +38,7 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
         unit, sources, found = front_end(text, filename=filename, facts=facts, options=options)
         ir = lower_unit(unit, sources, found, options)
         try:
-            raw = generator.run(ir)
+            raw = _generate(generator, ir, options)
         except CodeGenerationError as error:
             from ebpf.compiler.llvm.explain import explain
 
@@ -47,12 +47,23 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
                     "LLVM refused the code that this compiler made: please report it with the source",
                     notes=[error.stderr.strip()[:2000]],
                 ) from None
-            functions = {f.name: sources.span(f.loc, f.end) for f in unit.functions if f.body is not None}
-            raise _failed([*found, *explain(error, sources, filename, options.mcpu, functions)], filename) from None
+            raise _failed([*found, *explain(error, sources, filename, options.mcpu)], filename) from None
     from ebpf.compiler.llvm.output import finish
 
     elf = finish(raw, events=unit.events, types=unit.types)
     return Compiled(elf, tuple(found))
+
+
+def _generate(generator: CodeGenerator, ir: str, options: Options) -> bytes:
+    try:
+        return generator.run(ir)
+    except CodeGenerationError as error:
+        # From -O2 on LLVM recognises a 64 × 64 → 128 bit product that is spelled in parts, and cannot generate what
+        # it then makes of it.
+        if "'__multi3'" not in error.stderr or options.opt_level == 1:
+            raise
+    with CodeGenerator(mcpu=options.mcpu, opt=1) as gentler:
+        return gentler.run(ir)
 
 
 def front_end(text: str, *, filename: str, facts: Facts, options: Options) -> tuple[Unit, SourceMap, list[Diagnostic]]:

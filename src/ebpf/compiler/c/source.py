@@ -76,7 +76,10 @@ class SourceMap:
         return self._text_at(file, self._row(file, loc)[1])
 
     def file_text(self, name: str) -> str | None:
-        """All of the text of the file added under ``name``; None where there is none, or its lines are numbered by ``#line``."""
+        """All of the text of the file added under ``name``.
+
+        None where there is none, or its lines are numbered by ``#line``.
+        """
         for file in self._files:
             if file.name == name:
                 return file.text if not file.marks else None
