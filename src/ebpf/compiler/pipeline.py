@@ -47,7 +47,8 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
                     "LLVM refused the code that this compiler made: please report it with the source",
                     notes=[error.stderr.strip()[:2000]],
                 ) from None
-            raise _failed([*found, *explain(error, sources, filename, options.mcpu)], filename) from None
+            functions = {f.name: sources.span(f.loc, f.end) for f in unit.functions if f.body is not None}
+            raise _failed([*found, *explain(error, sources, filename, options.mcpu, functions)], filename) from None
     from ebpf.compiler.llvm.output import finish
 
     elf = finish(raw, events=unit.events, types=unit.types)
