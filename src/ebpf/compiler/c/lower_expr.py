@@ -272,7 +272,7 @@ def _move(f: FunctionLowering, pointer: str, index: str, size: int, negative: bo
 
 
 def _pointer_add(f: FunctionLowering, e: tree.PointerAdd) -> str:
-    pointer, index = f.value(e.pointer), f.value(e.index)
+    pointer, index = f.value(e.pointer), f.index(e.index)
     size = _element_size(e.pointer.type)
     if size < 8 and not isinstance(e.index, tree.IntConst):
         base = e.pointer

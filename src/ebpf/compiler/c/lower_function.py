@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_expr import VALUES, branch, condition, discard
 from ebpf.compiler.c.lower_init import initialize
+from ebpf.compiler.c.lower_int import resize
 from ebpf.compiler.c.lower_place import Place, copy, is_context_target
 from ebpf.compiler.c.lower_types import (
     bits_of,
@@ -95,6 +96,26 @@ class FunctionLowering:
         if slot is None:
             slot = self._scratch[type, align] = self.w.alloca(type, align)
         return slot
+
+    def index(self, e: tree.Expr) -> str:
+        """How many elements away: an i64.
+
+        A narrower index is widened where LLVM cannot see what it is. With a bound from an earlier ``if (i < 69)`` LLVM
+        would make the widening a mask, ``i & 127``, of another register than the one that was compared: kernels before
+        6.8 then know of no bound but 127. A constant (a loop was unrolled, say) stays one.
+        """
+        narrow = e.operand if isinstance(e, tree.Convert) and e.kind == "int" else e
+        bits, signed, value = bits_of(narrow.type), is_signed(narrow.type), self.value(narrow)
+        if bits < 64 and not value.lstrip("-").isdigit():
+            # Of a promoted unsigned char or short the sign is known: LLVM must still learn of it.
+            inner = narrow.operand if isinstance(narrow, tree.Convert) and narrow.kind == "int" else narrow
+            signed = signed and not (bits_of(inner.type) < bits and not is_signed(inner.type))
+            value, bits = resize(self, value, bits, 32, signed), 32
+            hide = self.module.intrinsic("llvm.bpf.passthrough.i32.i32", "i32 (i32, i32)")
+            hidden = self.w.emit(f"call i32 {hide}(i32 0, i32 {value})")
+            known = self.w.emit(f"call i1 {self.module.intrinsic('llvm.is.constant.i32', 'i1 (i32)')}(i32 {value})")
+            value = self.w.emit(f"select i1 {known}, i32 {value}, i32 {hidden}")
+        return resize(self, value, bits, 64, signed)
 
     def stack_index(self, index: str) -> str:
         """An index into an array on the stack.

@@ -121,7 +121,7 @@ def _element(f: FunctionLowering, e: tree.ElementOf) -> Place:
     size = size_of(array.element) or 1
     align = _align_at(base.align, size)
     volatile = base.volatile or is_volatile(array.element)
-    index = f.value(e.index)
+    index = f.index(e.index)
     if e.relocatable and isinstance(e.index, tree.IntConst) and 0 <= e.index.value < 1 << 31:
         name = f.module.intrinsic(
             "llvm.preserve.array.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES
