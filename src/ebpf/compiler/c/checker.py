@@ -8,6 +8,7 @@ from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import FunctionState, Refused
 from ebpf.compiler.c.checker_stmt import StmtChecker, falls_through
 from ebpf.compiler.c.conversions import POISON, is_integer, is_void
+from ebpf.compiler.c.events import find_events
 from ebpf.compiler.c.scopes import Scope
 from ebpf.compiler.c.source import TooManyErrors
 
@@ -52,6 +53,8 @@ def check(
         # all marks known. Marks only grow, so this ends.
         if not marks.settle():
             break
+    if checker.sent:
+        checker.unit.events.update(find_events(checker.unit, checker.sent))
     checker.unit.events.update(checker.bcc.events if checker.bcc is not None else {})
     return checker.unit, checker.diagnostics.items
 
@@ -431,6 +434,13 @@ class Checker(StmtChecker):
         result = decl.type.result
         if not is_void(result) and isinstance(inner := C.strip(result), C.Record) and not inner.ensure_complete():
             self.incomplete(node, inner)
+        if decl.linkage == "program" and isinstance(C.strip(result), C.Record):
+            self.refuse(
+                "C0404",
+                node.type.result,
+                f"program `{decl.name}` returns {self.words(result)}",
+                helps=["it has to return a number"],
+            )
         self.function = state = FunctionState(decl)
         state.returns_zero = decl.linkage == "program" and self._written_void(node)
         self.scope = Scope(self.file_scope)

@@ -16,13 +16,14 @@ from ebpf.compiler.c.conversions import POISON
 from ebpf.compiler.c.kernel_types import KernelTypes
 from ebpf.compiler.c.scopes import Scope
 from ebpf.compiler.c.source import Diagnostics
-from ebpf.compiler.c.types import INT, LONG, ULLONG, ULONG, CType, Pointer, format_ctype
+from ebpf.compiler.c.types import INT, LONG, ULLONG, ULONG, CType, Pointer, Record, format_ctype
 from ebpf.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ebpf.compiler.c.dialect import BccDialect
+    from ebpf.compiler.c.events import Sent
     from ebpf.compiler.c.source import SourceMap
     from ebpf.compiler.facts import Facts
 
@@ -75,6 +76,7 @@ class CheckerBase:
         self.kernel = KernelTypes(facts, self.own_tag)
         self.own_tags: dict[tuple[str, str], ast.RecordType | ast.EnumType] = {}
         self.hidden_names = 0
+        self.sent: list[Sent] = []  # calls that send records to Python
 
     # ------------------------------------------------------------------------------------------------ messages
 
@@ -141,6 +143,10 @@ class CheckerBase:
 
     def read_external(self, place: tree.Expr) -> tree.Expr:
         """The value at a place in the kernel's memory (BCC's dialect)."""
+        raise NotImplementedError
+
+    def incomplete(self, node: ast.Node | tree.Expr, record: Record) -> None:
+        """Refuse ``node``, which needs the members of a record that are not known."""
         raise NotImplementedError
 
     def own_tag(self, kind: str, tag: str) -> CType | None:

@@ -18,6 +18,7 @@ from ebpf.compiler.c.conversions import (
     target_of,
     unqualified,
 )
+from ebpf.compiler.c.events import HELPERS, note
 from ebpf.compiler.c.scopes import Alias
 from ebpf.compiler.c.types import CType
 
@@ -59,9 +60,7 @@ class ExprChecker(AccessChecker):
                     signature = C.strip(target_of(symbol.type))
                     assert isinstance(signature, C.Function)
                     args = self.arguments(node, signature, function.name)
-                    return tree.CallHelper(
-                        unqualified(signature.result), node.loc, node.end, helper, function.name, args
-                    )
+                    return self._helper_call(node, helper, function.name, signature, args)
             if type(symbol) is Alias and symbol.expr.type is POISON:
                 for a in node.args:
                     self.expr(a)
@@ -83,7 +82,7 @@ class ExprChecker(AccessChecker):
         args = self.arguments(node, target, "the function")
         number = evaluate(callee)
         if number is not None and 0 < number < 1 << 31:
-            return tree.CallHelper(unqualified(target.result), node.loc, node.end, number, f"helper {number}", args)
+            return self._helper_call(node, number, f"helper {number}", target, args)
         return tree.CallPointer(unqualified(target.result), node.loc, node.end, callee, args)
 
     def call_known(self, node: ast.Call, function: ast.Name) -> tree.Expr:
@@ -101,11 +100,17 @@ class ExprChecker(AccessChecker):
         signature = self.helper_type(name)
         if signature is not None:
             number, t = signature
-            return tree.CallHelper(
-                unqualified(t.result), node.loc, node.end, number, name, self.arguments(node, t, name)
-            )
+            return self._helper_call(node, number, name, t, self.arguments(node, t, name))
         self.unknown_function(node, function)
         raise Refused
+
+    def _helper_call(
+        self, node: ast.Call, number: int, name: str, t: C.Function, args: list[tree.Expr]
+    ) -> tree.CallHelper:
+        call = tree.CallHelper(unqualified(t.result), node.loc, node.end, number, name, args)
+        if number in HELPERS and (sent := note(self, node, call)) is not None:
+            self.sent.append(sent)
+        return call
 
     def helper_type(self, name: str) -> tuple[int, C.Function] | None:
         """Number and C type of the kernel helper ``name``."""

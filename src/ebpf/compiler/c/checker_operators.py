@@ -166,9 +166,9 @@ class OperatorChecker(TypeChecker):
         if name.startswith("BPF_MAP_TYPE_"):
             from ebpf.abi.maps import MapType
 
-            kind = MapType.named(name)
-            if kind is not None:
-                return self.int_const(node, int(kind))
+            map_type = MapType.named(name)
+            if map_type is not None:
+                return self.int_const(node, int(map_type))
         from ebpf.abi.constants import lookup_constant
         from ebpf.compiler.c.kernel_types import ABI_ARCH
 

@@ -78,6 +78,11 @@ class TypeChecker(CheckerBase):
         element = self.type_of(node.element)
         if isinstance(C.strip(element), (C.Void, C.Function)):
             self.refuse("C0314", node, f"an array cannot have elements of type {self.words(element)}")
+        inner = C.strip(element)
+        if isinstance(inner, C.Array) and inner.count is None:
+            self.refuse("C0314", node, "only the first size of an array of arrays may be left out")
+        if isinstance(inner, C.Record) and inner.tag is not None and not inner.ensure_complete():
+            self.incomplete(node, inner)
         if node.size is None:
             return C.Array(element, None)
         size = self.value(node.size)
