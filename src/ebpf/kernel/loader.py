@@ -397,6 +397,11 @@ class KernelObject:
         missing = sorted({r.problem for r in self.core_results.get(spec.name, ()) if r.problem})
         if missing and ("#195896080" in refused.log or "#195896080" in error.message):
             error.notes = (*error.notes, *(f"this kernel lacks what the program reads: {m}" for m in missing))
+        if error.diagnostics and error.diagnostics[0].code == "V0101":
+            from ebpf.kernel.privileges import withheld_helpers
+
+            notes, helps = withheld_helpers()
+            error.notes, error.helps = (*error.notes, *notes), (*error.helps, *helps)
         return error
 
 

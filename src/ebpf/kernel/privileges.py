@@ -12,6 +12,7 @@ CAPABILITIES = {
 }
 # What CAP_SYS_ADMIN includes, for compatibility with kernels before 5.8 (kernel/bpf/token.c, perfmon_capable()).
 _IMPLIED_BY_ADMIN = ("CAP_BPF", "CAP_PERFMON")
+_LOCKDOWN_HELP = "lockdown comes with Secure Boot or the boot option lockdown=; nothing lifts it at run time"
 
 
 class Privileges(NamedTuple):
@@ -103,11 +104,25 @@ def explain(needs: tuple[str, ...], *, perf: bool = False) -> Explanation:
         notes.append(f"the kernel is locked down ({mode}): "
                      + ("programs may not read kernel memory, kprobes and tracing are off" if mode == "confidentiality"
                         else "programs may not write user memory or override functions"))
-        helps.append("lockdown comes with Secure Boot or the boot option lockdown=; nothing lifts it at run time")
+        helps.append(_LOCKDOWN_HELP)
     if in_user_namespace():
         notes.append("this process is in a user namespace (a rootless container?), where capabilities do not count "
                      "for eBPF")
     return Explanation(missing, tuple(notes), tuple(helps))
+
+
+def withheld_helpers() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Notes and helps about what makes the verifier pretend that helpers don't exist (kernel/trace/bpf_trace.c,
+    kernel/bpf/helpers.c: the table of helpers depends on lockdown and on capabilities); empty if nothing does.
+    """
+    if lockdown() == "confidentiality":
+        return (("the kernel is locked down (confidentiality): helpers that read kernel memory are withheld from all "
+                 "programs",), (_LOCKDOWN_HELP,))
+    missing = [name for name in _IMPLIED_BY_ADMIN if name not in effective_capabilities()]
+    if missing:
+        return ((f"this user lacks {' and '.join(missing)}: many helpers are withheld from programs loaded so",),
+                (f"run it as root, or give the process {' and '.join(missing)}",))
+    return (), ()
 
 
 def raise_memlock() -> bool:

@@ -246,7 +246,7 @@ def _load_failure(name: str, type: int, errno: int, log: str) -> Exception:
     what = f"loading {name!r}"
     if errno == _errno.EPERM and not log:
         row = PROGRAM_TYPES.get(type)
-        error = sys.failure(what, errno, needs=("CAP_BPF", *(row.capabilities if row else ())))
+        error = sys.failure(what, errno, command="PROG_LOAD", needs=("CAP_BPF", *(row.capabilities if row else ())))
         if isinstance(error, PrivilegeError) and features.have("memcg_accounting") is False and not error.notes:
             return PrivilegeError(what, needs=("CAP_SYS_RESOURCE",),
                                   message=f"{what}: over RLIMIT_MEMLOCK, against which this kernel counts programs",

@@ -120,7 +120,9 @@ def _hooks(privileges: Privileges) -> Iterator[Finding]:
         detail, help = answer.detail, answer.help
         if state == "denied" and not missing and not help:
             # All capabilities are there, and still: it is the kernel's set-up, not the user.
-            state, detail = "no", "refused although the capabilities are there (a security module, seccomp, the build)"
+            why = f"locked down ({privileges.lockdown})" if privileges.lockdown not in (None, "none") else \
+                "a security module, seccomp, the build"
+            state, detail = "no", f"refused although the capabilities are there ({why})"
         elif missing and hook.name != "bpffs" and (state == "denied" or (state == "ok" and hook.needs)):
             # A perf event or a file that opens is not enough: the program behind it has to load.
             state, detail, help = "denied", f"needs {' and '.join(missing)}", ""
