@@ -53,7 +53,7 @@ class _Writer:
                 f"m.bytes[{self.rng.randrange(8)}]",
             )
         if r < 0.75:
-            return f"table[{self.leaf()} & 7]"
+            return f"table[HIDE({self.leaf()}) & 7]"
         return self.number()
 
     def expr(self, depth: int = 3) -> str:
