@@ -1,13 +1,10 @@
-"""Writes docs/api.md from the docstrings of the front door's names: ``./dev docs``. A test says when it is stale."""
+"""docs/api.md, from the docstrings of the front door's names (`generate.py` writes it)."""
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import ebpf
-
-TARGET = Path(__file__).with_name("api.md")
 
 GROUPS = {
     "From source to the kernel": ("compile", "open", "load", "build"),
@@ -93,8 +90,3 @@ def _doc(thing: object) -> str:
 def _summary(thing: object) -> str:
     """The first paragraph, in one line."""
     return " ".join(_doc(thing).split("\n\n")[0].split())
-
-
-if __name__ == "__main__":
-    TARGET.write_text(page())
-    print(f"wrote {TARGET}")
