@@ -25,7 +25,7 @@ def load(name: str) -> None:
     obj = read_object(compiled.elf, name)
     # BCC's programs get their type from how they are attached.
     types = {p: ProgType.KPROBE for p, spec in obj.programs.items() if spec.type is None}
-    with load(obj, types=types, facts=facts) as loaded:
+    with load(obj, types=types) as loaded:
         assert set(loaded.programs) == set(obj.programs) != set()
 
 
