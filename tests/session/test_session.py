@@ -131,7 +131,7 @@ def test_ring_buffer_events() -> None:
         assert stream.closed
 
 
-def test_perf_events_and_their_loss() -> None:
+def test_perf_events_and_their_loss(one_cpu: None) -> None:
     with loaded("to_perf") as session:
         program = session.programs["to_perf"]
         stream = session.maps["perf"].events(type="struct pair", timeout=0.2, pages=1)

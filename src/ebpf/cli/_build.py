@@ -35,14 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_object(path: str) -> ebpf.Object:
-    """`ebpf.open`, with the file's name in what it complains about."""
-    with open(path, "rb"):  # a missing file is worded as one, by name
+    """`ebpf.open`; a missing file is worded as one, by name."""
+    with open(path, "rb"):
         pass
-    try:
-        return ebpf.open(path)
-    except ebpf.FormatError as error:
-        error.message = f"{path}: {error.message}"
-        raise
+    return ebpf.open(path)
 
 
 def options(args: argparse.Namespace) -> BuildOptions:

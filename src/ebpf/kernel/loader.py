@@ -20,7 +20,7 @@ from ebpf.kernel import features, maps, programs, sys
 from ebpf.kernel.cpus import per_cpu_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
@@ -40,13 +40,13 @@ PIN_ROOT: Final = "/sys/fs/bpf"
 def load(obj: Object, *, load_programs: bool | Iterable[str] = True, types: Mapping[str, int] | None = None,
          max_entries: Mapping[str, int] | None = None, data: Mapping[str, bytes] | None = None,
          reuse: Mapping[str, KernelMap] | None = None, pin_root: str = PIN_ROOT, target_btf: Btf | None = None,
-         facts: SystemFacts | None = None, log_level: int = 0) -> KernelObject:
+         facts: Callable[[], SystemFacts] | None = None, log_level: int = 0) -> KernelObject:
     """Create the maps of `obj` and load its programs.
 
     `load_programs`: all that their sections give a type and that are not marked ``SEC("?…")``, none, or these names.
     `types` gives types to programs whose sections don't. `max_entries` and `data` (contents of data sections, by map
-    name) replace what the object says; `reuse` gives maps that exist already. `facts` saves reading the running
-    kernel's types again; `target_btf` stands in for them in CO-RE.
+    name) replace what the object says; `reuse` gives maps that exist already. `facts`, called when they are
+    wanted, saves reading the running kernel's types again; `target_btf` stands in for them in CO-RE.
 
     Raises `VerifierError`, `RelocationError`, `MapError`, `NotSupported`, `PrivilegeError`;
     nothing stays behind then.
@@ -70,8 +70,8 @@ def load(obj: Object, *, load_programs: bool | Iterable[str] = True, types: Mapp
 class KernelObject:
     """A loaded object: `maps` and `programs` (those loaded so far) by name. Closing it closes both."""
 
-    def __init__(self, obj: Object, *, types: Mapping[str, int], target_btf: Btf | None, facts: SystemFacts | None,
-                 log_level: int) -> None:
+    def __init__(self, obj: Object, *, types: Mapping[str, int], target_btf: Btf | None,
+                 facts: Callable[[], SystemFacts] | None, log_level: int) -> None:
         self.obj = obj
         self.types = dict(types)
         self.maps: dict[str, KernelMap] = {}
@@ -110,7 +110,7 @@ class KernelObject:
         if self._kernel is None:
             from ebpf.kernel.externs import KernelTypes
 
-            self._kernel = KernelTypes(self._facts)
+            self._kernel = KernelTypes(self._facts() if self._facts is not None else None)
         return self._kernel
 
     # ---- types ----

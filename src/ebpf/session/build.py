@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ebpf.errors import KernelError, UsageError
+from ebpf.errors import FormatError, KernelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +70,7 @@ def _read_source(source: str | Path) -> tuple[str, str]:
 def open_object(source: str | Path | bytes) -> Object:
     """Read an object file (a path, or its bytes) that this package, clang or gcc made.
 
-    Raises `ElfError` or `BtfError`.
+    Raises `ElfError` or `BtfError`, whose message begins with the path.
     """
     from ebpf.object.reader import read_object
 
@@ -83,4 +83,8 @@ def open_object(source: str | Path | bytes) -> Object:
             data = file.read()
     except OSError as error:
         raise KernelError(f"open({os.fspath(source)})", error.errno or 0) from None
-    return read_object(data, os.path.basename(os.fspath(source)))
+    try:
+        return read_object(data, os.path.basename(os.fspath(source)))
+    except FormatError as error:
+        error.message = f"{os.fspath(source)}: {error.message}"
+        raise

@@ -7,6 +7,7 @@ gives structured arrays, many thousand records at once. What the kernel reports 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import MapType
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
     from ebpf.session.maps import Map
 
 _SLICE_S = 0.25  # an endless wait looks up this often, so that Ctrl-C and CPU hotplug are noticed
+_AT_ONCE = 4096  # records read ahead: a program that sends faster than we read must not fill our memory
 
 
 class EventStream:
     """The events of one map, in the order of their arrival (perf event arrays: per CPU).
 
-    Iterate over it, ``async for`` over it, or give `consume` a callback; close it, or let the session do so.
+    Iterate over it, ``async for`` over it, or give `consume` a callback; close it, or let the session do so. Closing it
+    ends an iteration, also one that another task is waiting in; reading from a closed one is a `UsageError`. An event
+    counts as read when it is handed out: if a callback raises, the next call goes on with the event after.
     """
 
     def __init__(self, map: Map, *, type_name: str | None = None, timeout: float | None = None, pages: int = 64,
-                 wakeup_events: int = 1) -> None:
+                 wakeup_events: int = 1, after: EventStream | None = None) -> None:
+        """``after``: the map's reader so far, which is closed; what it had not handed out yet is ours."""
         from ebpf.kernel.perfbuf import Poller
 
         self.map = map
@@ -43,8 +48,12 @@ class EventStream:
         self._ring: RingBuffer | None = None
         self._perf: PerfBuffer | None = None
         self._poller: Poller | None = Poller()
-        self._raw: list[bytes] = []
         self._closed_lost = 0
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, int, asyncio.Future[None]]] = []
+        if after is not None and not after.closed:
+            after._fill()
+            self._pending.extend(after._pending)
+            after.close()
         self.cpu = -1  #: of the event handed out last (perf event arrays); -1 for ring buffers
         try:
             if map.type == MapType.RINGBUF:
@@ -90,6 +99,7 @@ class EventStream:
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed, by itself or with its session."""
         return self._poller is None
 
     @property
@@ -110,27 +120,38 @@ class EventStream:
         """Read what is there into `_pending`."""
         if self._ring is not None:
             before = len(self._pending)
-            self._pending.extend([(-1, data) for data in self._ring])
+            self._pending.extend([(-1, data) for data in islice(self._ring, _AT_ONCE)])
             return len(self._pending) - before
         return self._perf.consume() if self._perf is not None else 0
 
     def poll(self, timeout: float | None = None) -> bool:
         """Wait up to ``timeout`` seconds (``None``: for ever) until an event is there; whether one is."""
+        self._check_open()
+        return self._wait_for_one(timeout)
+
+    def _check_open(self) -> None:
+        if self._poller is None:
+            raise UsageError(f"map {self.map.name!r}: this event stream is closed",
+                             helps=("a map has one reader: opening another closes the one before",))
+
+    def _wait_for_one(self, timeout: float | None) -> bool:
+        """The same; False once the stream is closed."""
         import time
 
         if self._pending or self._fill():
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self._poller is not None:
+        while (poller := self._poller) is not None:
             left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
             if left < 0:
                 return False
-            if self._poller.poll(left) or self._pending:
+            if poller.poll(left) or self._pending:
                 return True
-            self._refresh()
+            self.refresh()
         return False
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Read from CPUs that came online since, too; waiting does so by itself."""
         if self._perf is not None and self._poller is not None:
             for ring in self._perf.refresh():
                 self._poller.add(ring.fileno(), self._fill)
@@ -144,7 +165,11 @@ class EventStream:
         return codec.decode(data[:codec.size] if len(data) != codec.size else data)
 
     def __iter__(self) -> Iterator[Any]:
-        while self.poll(self.timeout):
+        self._check_open()
+        return self._events()
+
+    def _events(self) -> Iterator[Any]:
+        while self._wait_for_one(self.timeout):
             while self._pending:
                 self.cpu, data = self._pending.popleft()
                 yield self._decode(data)
@@ -168,19 +193,21 @@ class EventStream:
         Ends after ``timeout`` seconds (by default the stream's own) without an event. Records of different lengths come
         in separate arrays.
         """
-        wait = self.timeout if timeout is None else timeout
+        self._check_open()
+        return self._arrays(self.timeout if timeout is None else timeout)
+
+    def _arrays(self, wait: float | None) -> Iterator[np.ndarray[Any, Any]]:
         dtype = None if self._codec is None else self._codec.dtype
-        ring = self._ring
-        while True:
-            if ring is not None and not self._pending:
-                arrays = ring.read_arrays(dtype)
+        while self._poller is not None:
+            if self._ring is not None and not self._pending:
+                arrays = self._ring.read_arrays(dtype)
                 if arrays:
                     yield from arrays
                     continue
                 if not self._wait(wait):
                     return
                 continue
-            if not self.poll(wait):
+            if not self._wait_for_one(wait):
                 return
             yield from self._pending_arrays(dtype)
 
@@ -222,29 +249,65 @@ class EventStream:
                 raise UsageError(f"map {self.map.name!r}: a record has {length} bytes, its type {size}")
             yield numpy.frombuffer(b"".join([r[:size] for r in records] if length != size else records), dtype)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        import asyncio
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._check_open()
+        return self._async_events()
 
-        loop = asyncio.get_running_loop()
-        while not self.closed:
-            if not self._pending and not self._fill():
-                ready: asyncio.Future[None] = loop.create_future()
-                loop.add_reader(self.fileno(), _finish, ready)
-                try:
-                    await asyncio.wait_for(ready, self.timeout)
-                except TimeoutError:
-                    return
-                finally:
-                    loop.remove_reader(self.fileno())
-                continue
+    async def _async_events(self) -> AsyncIterator[Any]:
+        import time
+
+        quiet_since = time.monotonic()
+        while self._poller is not None:
             while self._pending:
                 self.cpu, data = self._pending.popleft()
                 yield self._decode(data)
+                quiet_since = time.monotonic()
+            if self._fill():
+                continue
+            left = _SLICE_S if self.timeout is None else self.timeout - (time.monotonic() - quiet_since)
+            if left < 0:
+                return
+            await self._readable(min(left, _SLICE_S) if self._perf is not None or self.timeout is not None else None)
+            self.refresh()
+
+    async def _readable(self, timeout: float | None) -> None:
+        """Until events wait, the stream is closed, or ``timeout`` seconds are over."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        fd = self.fileno()
+        if fd < 0:
+            return
+        mine = (loop, fd, ready)
+        self._waiting.append(mine)
+        loop.add_reader(fd, self._wake)  # again, perhaps: several tasks may wait
+        try:
+            await asyncio.wait_for(ready, timeout)
+        except TimeoutError:
+            pass
+        finally:
+            if mine in self._waiting:  # else `close` has done it: the number may be another file's by now
+                self._waiting.remove(mine)
+                if not any(other[0] is loop for other in self._waiting):
+                    loop.remove_reader(fd)
+
+    def _wake(self) -> None:
+        for _, _, ready in self._waiting:
+            if not ready.done():
+                ready.set_result(None)
 
     def close(self) -> None:
-        """Stop reading; doing so again is harmless. `lost` keeps its value."""
+        """Stop reading; doing so again is harmless. `lost` keeps its value; events not yet handed out are gone."""
         self._closed_lost = self.lost
+        self._pending.clear()
         poller, self._poller = self._poller, None
+        waiting, self._waiting = self._waiting, []
+        for loop, fd, ready in waiting:
+            if not loop.is_closed():
+                loop.remove_reader(fd)
+                if not ready.done():
+                    ready.set_result(None)
         if poller is not None:
             poller.close()
         perf, self._perf = self._perf, None
@@ -259,11 +322,6 @@ class EventStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _finish(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 class Counters:

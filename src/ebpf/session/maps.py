@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapType
-from ebpf.errors import KeyMissing, MapError, UsageError
+from ebpf.errors import KeyMissing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,7 +44,11 @@ class Map:
     """
 
     __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
-                 "_value_codec", "kernel", "key_type_id", "name", "per_cpu", "spec", "streams", "type", "value_type_id")
+                 "_lost_before", "_value_codec", "kernel", "key_type_id", "name", "per_cpu", "spec", "stream", "type",
+                 "value_type_id")
+
+    #: flags of `update` and `from_numpy`: write all, only new keys, only keys that are there
+    ANY, NOEXIST, EXIST = ANY, NOEXIST, EXIST
 
     def __init__(self, kernel: KernelMap, *, spec: MapSpec | None = None, btf: Btf | None = None,
                  key_type_id: int = 0, value_type_id: int = 0, event_type: Callable[[], int] | None = None) -> None:
@@ -66,8 +70,9 @@ class Map:
         self._decode_value: Callable[[Any], Any] = self._first_decode_value
         self._encode_key: Callable[[Any], bytes] = self._first_encode_key
         self._encode_value: Callable[[Any], bytes] = self._first_encode_value
-        #: event streams that are open
-        self.streams: list[EventStream] = []
+        #: the event stream that was opened last
+        self.stream: EventStream | None = None
+        self._lost_before = 0
 
     def __repr__(self) -> str:
         return f"<Map {self.name}: {self.type.name.lower()}, {self.max_entries} entries>"
@@ -167,7 +172,7 @@ class Map:
     def update(self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]], flags: int = ANY) -> int:
         """Write many entries, in as few system calls as the kernel allows; how many.
 
-        ``flags``: `ANY`, `NOEXIST` (only new keys), `EXIST` (only keys that are there).
+        ``flags``: `Map.ANY`, `Map.NOEXIST` (only new keys), `Map.EXIST` (only keys that are there).
         """
         pairs = list(entries.items() if hasattr(entries, "items") else entries)
         if not pairs:
@@ -235,19 +240,25 @@ class Map:
         Structs become structured dtypes; maps without types give ``uint8`` of shape (n, size). Values of a per-CPU map
         have a second axis, one column for each possible CPU. ``take`` removes what it reads.
         """
-        import numpy
+        from ebpf.session import arrays
 
         bulk = self.kernel.take_all() if take else self.kernel.read_all()
-        keys = _array(bulk.keys, self.key_size, self._dtype("key"), bulk.count)
-        if not self.per_cpu:
-            return keys, _array(bulk.values, self.kernel.value_stride, self._dtype("value"), bulk.count)
-        step = -(-self.value_size // 8) * 8
-        flat = numpy.frombuffer(bulk.values, numpy.uint8).reshape(-1, step)[:, :self.value_size]
-        dtype = self._dtype("value")
-        cpus = self.kernel.value_stride // step
-        if dtype is None:
-            return keys, flat.reshape(bulk.count, cpus, self.value_size)
-        return keys, numpy.ascontiguousarray(flat).view(dtype).reshape(bulk.count, cpus)
+        return (arrays.keys_of(self.kernel, bulk, self._dtype("key")),
+                arrays.values_of(self.kernel, bulk, self._dtype("value"), self.per_cpu))
+
+    def from_numpy(self, keys: Any, values: Any, flags: int = ANY) -> int:
+        """Write many entries from two arrays shaped as `to_numpy` gives them (see there); how many.
+
+        Integers of another width will do if they fit, structs need the map's members in their order. ``flags`` as for
+        `update`. `UsageError` for arrays of another shape, length or dtype: nothing is written then.
+        """
+        from ebpf.session import arrays
+
+        if self.type in _KEYLESS or self.type in _DESCRIPTORS:
+            raise UsageError(f"a {self.type.name.lower()} cannot be filled from arrays")
+        raw_keys, count = arrays.key_bytes(self.kernel, keys, self._dtype("key"))
+        raw_values = arrays.value_bytes(self.kernel, values, self._dtype("value"), self.per_cpu, count)
+        return self.kernel.update_batch(raw_keys, raw_values, flags) if count else 0
 
     # ---- events ----
 
@@ -258,15 +269,19 @@ class Map:
 
         ``type`` names the records' type in the object's BTF (``"struct event"``) where it is not known anyhow;
         without one records are ``bytes``. ``timeout`` (seconds) ends a quiet iteration. ``pages``: size of each CPU's
-        perf buffer, a power of two. An open stream is part of the session and ends with it.
+        perf buffer, a power of two. An open stream is part of the session and ends with it. A map has one reader:
+        opening another closes the one before, whose unread events the new one hands out.
         """
         from ebpf.session.events import EventStream
 
         if self.type not in _EVENTS:
             raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only ring buffers and perf event "
                              "arrays carry events")
-        stream = EventStream(self, type_name=type, timeout=timeout, pages=pages, wakeup_events=wakeup_events)
-        self.streams.append(stream)
+        stream = EventStream(self, type_name=type, timeout=timeout, pages=pages, wakeup_events=wakeup_events,
+                             after=self.stream)
+        if self.stream is not None:
+            self._lost_before += self.stream.lost
+        self.stream = stream
         return stream
 
     def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
@@ -292,8 +307,8 @@ class Map:
 
     @property
     def lost(self) -> int:
-        """Events that the kernel reported as lost because nobody read in time (perf event arrays; open streams)."""
-        return sum(stream.lost for stream in self.streams)
+        """Events that the kernel reported as lost because nobody read in time (perf event arrays)."""
+        return self._lost_before + (0 if self.stream is None else self.stream.lost)
 
     def pin(self, path: str) -> None:
         """Keep the map under ``path`` on a BPF file system, beyond the end of this process."""
@@ -301,9 +316,8 @@ class Map:
 
     def close(self) -> None:
         """Close its streams and the map."""
-        streams, self.streams = self.streams, []
-        for stream in streams:
-            stream.close()
+        if self.stream is not None:
+            self.stream.close()
         self.kernel.close()
 
     # ---- types ----
@@ -417,14 +431,3 @@ def _split(data: memoryview, size: int, count: int, decode: Callable[[Any], Any]
     if not count:
         return []
     return [decode(data[at:at + size]) for at in range(0, count * size, size)]
-
-
-def _array(data: memoryview, size: int, dtype: Any, count: int) -> np.ndarray[Any, Any]:
-    import numpy
-
-    if dtype is None:
-        return numpy.frombuffer(data, numpy.uint8).reshape(count, size)
-    try:
-        return numpy.frombuffer(data, numpy.dtype(dtype), count)
-    except ValueError as error:
-        raise MapError(f"{size} bytes do not fit dtype {dtype}: {error}", map_name="") from None

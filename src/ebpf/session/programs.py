@@ -53,12 +53,17 @@ class Program:
         """Run it in the kernel on ``data`` (a packet) and ``context``; nothing is attached. Gives `.result` and
         `.data`.
 
-        For network programs, raw tracepoints and syscall programs; `NotSupported` for kprobes and tracepoints.
+        ``data`` has at least 14 bytes (an Ethernet header) for programs that see packets. ``.result`` is the return
+        value as unsigned 32 bits, ``.duration_ns`` the mean of ``repeat`` runs. For network programs, raw tracepoints
+        (5.10) and syscall programs; `NotSupported` for kprobes, tracepoints and others. Wants what loading wants.
         """
         return self.kernel.test_run(data, context, repeat=repeat, flags=flags, cpu=cpu)
 
     def pin(self, path: str) -> None:
-        """Keep the program under ``path`` on a BPF file system, beyond the end of this process."""
+        """Keep the program under ``path`` on a BPF file system (``/sys/fs/bpf/…``), beyond the end of this process.
+
+        Removing the file unpins it. `KernelError` if it exists already.
+        """
         self.kernel.pin(path)
 
     # ---- attaching ----
@@ -80,25 +85,35 @@ class Program:
         return handler(self, info)
 
     def attach_kprobe(self, function: str, *, offset: int = 0) -> KernelLink:
-        """Run when the kernel function is entered. ``sys_clone`` finds the running kernel's name of a system call."""
+        """Run when the kernel function is entered. ``sys_clone`` finds the running kernel's name of a system call.
+
+        ``offset``: that many bytes into it. `TargetNotFound` if there is no such function (``similar`` has some that
+        there are), `AttachError` if it cannot be probed (inlined, blacklisted), `NotSupported` without kprobes.
+        """
         from ebpf.kernel.attach import kprobe
 
         return self._own(kprobe.attach(self.kernel, function, offset=offset))
 
     def attach_kretprobe(self, function: str) -> KernelLink:
-        """Run when the kernel function returns."""
+        """Run when the kernel function returns: ``PT_REGS_RC(ctx)`` is its result. Errors as of `attach_kprobe`."""
         from ebpf.kernel.attach import kprobe
 
         return self._own(kprobe.attach(self.kernel, function, retprobe=True))
 
     def attach_kprobes(self, functions: Sequence[str], *, retprobe: bool = False) -> KernelLink:
-        """Run at every one of the functions; those that cannot be probed are passed over unless none can."""
+        """Run at every one of the functions; those that cannot be probed are passed over unless none can.
+
+        One link for all (kprobe.multi, Linux 5.18) if the program's section or type allows it, else a probe for each.
+        """
         from ebpf.kernel.attach import kprobe
 
         return self._own(kprobe.attach_many(self.kernel, functions, retprobe=retprobe))
 
     def attach_tracepoint(self, category: str, name: str | None = None, *, pid: int | None = None) -> KernelLink:
-        """Run at a tracepoint: ``attach_tracepoint("sched", "sched_switch")`` or ``("sched:sched_switch")``."""
+        """Run at a tracepoint: ``attach_tracepoint("sched", "sched_switch")`` or ``("sched:sched_switch")``.
+
+        ``pid``: only while that process runs. `TargetNotFound` if there is none of that name; needs tracefs.
+        """
         from ebpf.kernel.attach import tracepoint
 
         if name is None:
@@ -117,6 +132,7 @@ class Program:
         offset).
 
         ``binary``: a path, a library's short name (``"c"``), or a program on PATH; ``pid``: only in that process.
+        Needs CAP_SYS_ADMIN. `TargetNotFound` if there is no such file, function or process.
         """
         from ebpf.kernel.attach import uprobe
 
@@ -124,7 +140,7 @@ class Program:
 
     def attach_uretprobe(self, binary: str, symbol: str | None = None, *, address: int | None = None, offset: int = 0,
                          pid: int | None = None) -> KernelLink:
-        """Run when the function returns."""
+        """Run when the function returns. Parameters and errors are `attach_uprobe`'s."""
         from ebpf.kernel.attach import uprobe
 
         return self._own(uprobe.attach(self.kernel, binary, symbol=symbol, address=address, offset=offset, pid=pid,
@@ -151,13 +167,20 @@ class Program:
                                            cpu=cpu))
 
     def attach_xdp(self, device: str | int, *, flags: int = 0) -> KernelLink:
-        """Run for every packet that arrives at the network device (by name or index). One program for each device."""
+        """Run for every packet that arrives at the network device (by name or index). One program for each device.
+
+        Linux 5.9. ``flags``: 2 the generic way (any device), 4 the driver's own, 8 offloaded; 0 lets the kernel choose.
+        `AttachError` if the device has a program already, `TargetNotFound` if there is no such device.
+        """
         from ebpf.kernel.attach import xdp
 
         return self._own(xdp.attach(self.kernel, device, flags=flags))
 
     def attach_socket(self, sock: Any) -> None:
-        """Filter what the socket receives, for as long as it is open."""
+        """Filter what the socket receives, for as long as it is open.
+
+        The program returns how many bytes of a packet the socket gets; 0 drops it.
+        """
         from ebpf.kernel.attach import socket_filter
 
         socket_filter.attach(self.kernel, sock)
@@ -172,19 +195,26 @@ class Program:
         return self._own(socket_filter.attach_raw(self.kernel, device))
 
     def attach_cgroup(self, cgroup: str | int, *, attach_type: int | None = None) -> KernelLink:
-        """Run for the processes of the control group at path ``cgroup`` (version 2) and those below it (Linux 5.7)."""
+        """Run for the processes of the control group at path ``cgroup`` (version 2) and those below it (Linux 5.7).
+
+        ``attach_type`` (`AttachType`) where the section leaves it open (``cgroup/skb``). `TargetNotFound` if there is
+        no such group.
+        """
         from ebpf.kernel.attach import cgroup as hook
 
         return self._own(hook.attach(self.kernel, cgroup, attach_type=attach_type))
 
     def attach_tracing(self) -> KernelLink:
-        """Attach an fentry, fexit, fmod_ret, tp_btf, LSM or freplace program to the target that it was loaded for."""
+        """Attach an fentry, fexit, fmod_ret, tp_btf, LSM or freplace program to the target that it was loaded for.
+
+        Linux 5.5, LSM 5.7; `NotSupported` where the kernel is built without.
+        """
         from ebpf.kernel.attach import tracing
 
         return self._own(tracing.attach(self.kernel))
 
     def read_iterator(self) -> bytes:
-        """Run an iterator program over everything it iterates, once; the text that it writes."""
+        """Run an iterator program over everything it iterates, once; the text that it writes (Linux 5.8)."""
         import os
 
         from ebpf.kernel.attach import tracing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ebpf.abi.maps import MapType
 from ebpf.errors import AttachError, EbpfError, UnknownName, UsageError
 from ebpf.session.maps import Map
 from ebpf.session.programs import Program
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ebpf.kernel.attach import KernelLink
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.kernel.loader import KernelObject
     from ebpf.kernel.perfbuf import Poller
     from ebpf.kernel.tracepipe import TracePipe
-    from ebpf.object import Object
+    from ebpf.object import Object, ProgramSpec
+    from ebpf.session.events import EventStream
     from ebpf.session.variables import Variables
+
+_SLICE_S = 0.25  # an endless wait looks up this often, for Ctrl-C and CPUs that come online
 
 
 class _EventType:
@@ -29,9 +34,12 @@ class _EventType:
         self._name = name
 
     def __call__(self) -> int:
-        obj = self._obj
-        found = obj.events.get(self._name)
-        return found if found is not None else obj.maps[self._name].value_type_id
+        found = self._obj.events.get(self._name)
+        if found is not None:
+            return found
+        spec = self._obj.maps[self._name]
+        # `__type(value, int)` of a perf event array is the descriptor that the kernel keeps in it, not a record.
+        return 0 if spec.type == MapType.PERF_EVENT_ARRAY and spec.value_size == 4 else spec.value_type_id
 
 
 class Names(dict[str, Any]):
@@ -56,6 +64,18 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"no {what} called {name!r}", name=name, similar=similar, helps=helps)
 
 
+def _about_section(spec: ProgramSpec) -> str:
+    text = f"{spec.name}: section {spec.section!r}"
+    if spec.info is not None:
+        return text
+    from ebpf.abi.sections import SECTION_NAMES
+    from ebpf.diagnostics import did_you_mean
+
+    head, slash, target = spec.section.partition("/")
+    similar = did_you_mean(head, SECTION_NAMES, limit=1)
+    return f"{text} is not known" + (f"; did you mean {similar[0] + slash + target!r}?" if similar else "")
+
+
 class Session:
     """An object in the kernel: its `programs` and `maps` by name, and the `links` made through them.
 
@@ -72,7 +92,7 @@ class Session:
         self.links: list[KernelLink] = []
         self._closed = False
         self._variables: Variables | None = None
-        self._callbacks: dict[str, Callable[[Any], Any]] = {}
+        self._callbacks: dict[str, tuple[EventStream, Callable[[Any], Any]]] = {}
         obj = self.obj
         for name, kernel in loaded.maps.items():
             spec = obj.maps[name]
@@ -88,6 +108,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called."""
         return self._closed
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
@@ -129,7 +150,7 @@ class Session:
             info.auto_attach]
         if not wanted:
             raise AttachError("no program's section says where to attach it",
-                              helps=tuple(f"{p.name}: section {p.section!r}" for p in self.programs.values()))
+                              helps=tuple(_about_section(spec) for spec in self.obj.programs.values()))
         made: list[KernelLink] = []
         try:
             for program in wanted:
@@ -158,30 +179,43 @@ class Session:
 
     def on_event(self, map_name: str, callback: Callable[[Any], Any], *, type: str | None = None,
                  pages: int = 64) -> None:
-        """Call ``callback(event)`` during `poll` for every event of that ring buffer or perf event array."""
-        map = self.maps[map_name]
-        if map_name not in self._callbacks:
-            map.events(type=type, pages=pages)
-        self._callbacks[map_name] = callback
+        """Call ``callback(event)`` during `poll` for every event of that ring buffer or perf event array.
+
+        Another callback for the same map takes the place of the first.
+        """
+        self._callbacks[map_name] = (self.maps[map_name].events(type=type, pages=pages), callback)
 
     def poll(self, timeout: float | None = None) -> int:
-        """Wait up to ``timeout`` seconds (``None``: for ever) for events and hand them to the callbacks; how many."""
+        """Wait up to ``timeout`` seconds (``None``: for ever) for events and hand them to the callbacks; how many.
+
+        What a callback raises comes out here; the event that it was given counts as read, those after it are for the
+        next call.
+        """
+        import time
+
+        if self._closed:
+            raise UsageError("the session is closed")
         if not self._callbacks:
             raise UsageError("nothing to poll: no callback is set",
                              helps=("set one with session.on_event(map, callback)",))
-        streams = [(self.maps[name].streams[0], callback) for name, callback in self._callbacks.items()]
-        count = sum(stream.consume(callback) for stream, callback in streams)
-        if count:
-            return count
-        if len(streams) == 1:
-            return streams[0][0].consume(streams[0][1], timeout=timeout)
-        watch = self.poller()
-        try:
-            for stream, callback in streams:
-                watch.add(stream.fileno(), lambda s=stream, c=callback: s.consume(c))  # type: ignore[misc]
-            return watch.poll(timeout)
-        finally:
-            watch.close()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while streams := [pair for pair in self._callbacks.values() if not pair[0].closed]:
+            count = sum(stream.consume(callback) for stream, callback in streams if not stream.closed)
+            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+            if count or left < 0:
+                return count
+            watch = self.poller()
+            try:
+                for stream, _ in streams:
+                    stream.refresh()
+                    watch.add(stream.fileno(), lambda: 1)
+                watch.poll(left)
+            finally:
+                watch.close()
+        if self._closed:
+            return 0  # a callback has closed the session
+        raise UsageError("nothing to poll: the event streams of all callbacks are closed",
+                         helps=("session.on_event(map, callback) opens one",))
 
     def poller(self) -> Poller:
         """Something that waits on several descriptors at once and calls their handlers."""
@@ -258,9 +292,18 @@ def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = Tru
 
         data = initial_data(obj, variables, data or {})
     loaded = load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
-                         reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level)
+                         reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level,
+                         facts=_facts)
     try:
         return Session(loaded)
     except BaseException:
         loaded.close()
         raise
+
+
+def _facts() -> SystemFacts:
+    """The running kernel's types, found through the index that compiling keeps: 150 ms less for CO-RE."""
+    from ebpf.compiler.cache import Store
+    from ebpf.kernel.facts import SystemFacts
+
+    return SystemFacts(Store())
