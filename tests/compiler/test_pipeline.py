@@ -105,6 +105,13 @@ def test_the_object_has_what_loaders_read_and_no_more() -> None:
         assert absent not in obj_bytes
 
 
+def test_a_function_may_have_its_sections_name() -> None:
+    """LLVM, and clang with it, gives up on `SEC("xdp") int xdp(…)`; BCC's users call their programs so."""
+    obj = read_object(build("int xdp(struct xdp_md *ctx) { return 2; }\nint kprobe(void *ctx) { return 0; }", dialect="bcc"))
+    assert {name: spec.section for name, spec in obj.programs.items()} == {"xdp": "xdp", "kprobe": "kprobe"}
+    assert [line.line for line in obj.programs["kprobe"].line_infos][0] == 2
+
+
 @pytest.mark.skipif(shutil.which("llvm-objdump") is None, reason="needs llvm-objdump")
 def test_llvm_objdump_reads_it(tmp_path: Path) -> None:
     (tmp_path / "a.o").write_bytes(build(PROGRAM, dialect="bcc"))

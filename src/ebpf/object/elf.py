@@ -239,6 +239,14 @@ class ElfImage:
             raise ElfError(f"relocations of `{name}` reach behind its new end; drop `.rel{name}` first")
         section.data, section.size = data, len(data)
 
+    def rename(self, name: str, to: str) -> None:
+        """Call the section ``name``, and the relocations that apply to it, ``to``."""
+        self.section(name)
+        for section in self.sections:
+            if section.name in (name, f".rel{name}"):
+                section.name = section.name[: -len(name)] + to
+        self._by_name = None
+
     def add(self, name: str, data: bytes, *, type: int = SHT_PROGBITS, flags: int = 0, align: int = 1) -> Section:
         """Append a section."""
         section = Section(len(self.sections), name, type, flags, data, len(data), 0, 0, align, 0)

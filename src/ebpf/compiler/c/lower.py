@@ -23,7 +23,7 @@ from ebpf.compiler.c.lower_place import is_context_target
 from ebpf.compiler.c.lower_types import in_memory, ir_type, is_const
 from ebpf.compiler.c.types import Array, Pointer, Record, align_of, strip
 from ebpf.compiler.llvm.debuginfo import DebugInfo
-from ebpf.compiler.llvm.ir import FunctionWriter, Module, quote, symbol
+from ebpf.compiler.llvm.ir import FunctionWriter, Module, quote, stand_in, symbol
 
 if TYPE_CHECKING:
     from ebpf.compiler.c.source import Diagnostics
@@ -62,6 +62,7 @@ class UnitLowering:
             how: self.module.attributes(f"{how} {attributes}".strip()) for how in ("", "noinline", "alwaysinline")
         }
         self._heads: list[FunctionWriter] = []
+        self._names = {thing.name for thing in (*unit.functions, *unit.globals)}
 
     def lower(self) -> str:
         for v in self.unit.globals:
@@ -133,7 +134,9 @@ class UnitLowering:
         linkage = "internal " if local else "weak " if decl.weak else ""
         visibility = "hidden " if decl.hidden and not local else ""
         how = "alwaysinline" if inlined else "noinline" if decl.noinline else ""
-        section = f" section {quote(decl.section)}" if decl.section and not inlined else ""
+        section = ""
+        if decl.section and not inlined:
+            section = f" section {quote(stand_in(decl.section) if decl.section in self._names else decl.section)}"
         name = symbol(decl.name)
         if not local:
             self.module.keep(name)

@@ -219,6 +219,16 @@ class FunctionWriter:
         out.append("}\n")
 
 
+# LLVM names the start of a code section by a symbol of the section's name, and gives up where something else has that
+# name already (`SEC("xdp") int xdp(…)`; clang does too). Such a section is called `~dp` until LLVM is done.
+STAND_IN = "~"
+
+
+def stand_in(section: str) -> str:
+    """What to call a code section, as long as LLVM has it, whose name is a symbol's too; `output.finish` undoes it."""
+    return STAND_IN + section[1:]
+
+
 def quote(text: str) -> str:
     """LLVM's quoted string: everything unusual as ``\\hh``."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:

@@ -24,6 +24,7 @@ from ebpf.compiler.c.types import (
     Typedef,
     Void,
 )
+from ebpf.compiler.llvm.ir import STAND_IN
 from ebpf.object.elf import ElfImage
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = 
     """The finished object. ``events`` maps a map's name to its records' type; ``types`` are further ones to carry."""
     image = ElfImage.parse(elf)
     image.drop(*_DROPPED, *_unused_constants(image))
+    _restore_names(image)
     if events or types:
         section = image.get(".BTF")
         writer = TypeWriter(Btf.parse(bytes(section.data)) if section is not None else None)
@@ -49,6 +51,18 @@ def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = 
         if ids:
             image.add_events(ids)
     return image.emit()
+
+
+def _restore_names(image: ElfImage) -> None:
+    """Undo `ir.stand_in`."""
+    for section in image.sections:
+        if not section.executable or not section.name.startswith(STAND_IN):
+            continue
+        taken, rest = section.name, section.name[1:]
+        name = next(s.name for s in image.symbols if s.name[1:] == rest and s.name[0] != STAND_IN)
+        image.rename(taken, name)
+        if (btf := image.get(".BTF")) is not None:  # of the same length, so that no offset changes
+            image.replace(".BTF", bytes(btf.data).replace(b"\0%s\0" % taken.encode(), b"\0%s\0" % name.encode()))
 
 
 def _unused_constants(image: ElfImage) -> list[str]:
