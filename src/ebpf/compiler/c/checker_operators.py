@@ -85,13 +85,15 @@ class OperatorChecker(TypeChecker):
         helps = []
         notes = []
         if record.tag is not None:
-            if self.kernel.btf is None:
-                notes.append("this kernel has no BTF, so only the program's own types are known")
             helps = self.suggest(
                 record.tag,
                 [t for k, t in self.own_tags if k == record.kind]
                 + self.kernel.similar(record.tag, 4 if record.kind == "struct" else 5),
             )
+            if self.kernel.btf is None:
+                notes.append("this kernel has no BTF, so only the program's own types are known")
+                helps = [*helps, "run a kernel that is built with CONFIG_DEBUG_INFO_BTF=y (as distributions' are), or "
+                                 "hand this kernel's types to the compiler: ebpf.compile(..., btf=...)"]
             notes.append(f"neither the program nor the kernel's BTF defines `{record.kind} {record.tag}`")
         self.refuse(
             "C0311",
