@@ -278,6 +278,21 @@ class Checker(StmtChecker):
                     return
             if isinstance(inner, C.Array) and inner.count is None:
                 v.type = C.Array(inner.element, 1)
+            if v.section == ".maps" and isinstance(inner, C.Record):
+                self._complete_entries(inner)
+
+    def _complete_entries(self, a_map: C.Record) -> None:
+        """A map's keys and values are declared as pointers to them, which C lets stay incomplete; their sizes are
+        needed.
+        """
+        for f in a_map.fields:
+            target = C.strip(f.type)
+            inner = C.strip(target.target) if isinstance(target, C.Pointer) else target
+            if f.name in ("key", "value") and isinstance(inner, C.Record) and not inner.ensure_complete():
+                try:
+                    self.incomplete(ast.Node(f.loc, f.loc + 1), inner)
+                except Refused:
+                    pass
 
     def _drop_helper_pointers(self) -> None:
         """``static long (*bpf_x)(…) = (void *)6;`` is a way to declare a helper, not a variable."""
