@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import generate_api  # noqa: E402  (it lies beside this file)
-import generate_tables  # noqa: E402
+import generate_api
+import generate_tables
 
 DOCS = Path(__file__).parent
 WHOLE: dict[str, Callable[[], str]] = {"api.md": generate_api.page, "messages.md": generate_tables.messages_page}

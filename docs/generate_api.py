@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import re
+from importlib import import_module
 
 import ebpf
+from ebpf.abi.named import NamedInt
 
 GROUPS = {
     "From source to the kernel": ("compile", "open", "load", "build"),
     "What is loaded": ("Session", "Program", "Map", "Link", "EventStream"),
     "Blueprints and types": ("Object", "ProgramSpec", "MapSpec", "Btf", "Record"),
     "The running system": ("host", "inventory", "examine", "Finding"),
+    "Numbers of the kernel": ("ProgType", "MapType", "AttachType"),
     "Text": ("disassemble", "explain", "format_error", "format_diagnostic", "Diagnostic"),
 }
+
+# What the methods above give, where `ebpf` itself does not export it.
+RETURNED = (
+    "ebpf.kernel.programs:TestRun", "ebpf.kernel.programs:KernelProgram", "ebpf.kernel.programs:ProgramInfo",
+    "ebpf.kernel.maps:MapInfo",
+    "ebpf.kernel.attach.link:LinkInfo", "ebpf.session.variables:Variables", "ebpf.session.toolchain:Built",
+    "ebpf.session.explain:Explanation", "ebpf.kernel.tracepipe:TracePipe", "ebpf.kernel.perfbuf:Poller",
+    "ebpf.btf.values:Codec",
+)
+
+# Names of classes as the front door calls them.
+ALIASES = {"KernelLink": "Link"}
 
 
 def page() -> str:
@@ -25,6 +41,10 @@ def page() -> str:
         out += [f"## {title}", ""]
         for name in names:
             out += _entry(name, getattr(ebpf, name))
+    out += ["## What methods give", "", "These are not to be imported; they come from the methods above.", ""]
+    for place in RETURNED:
+        module, _, name = place.partition(":")
+        out += _entry(name, getattr(import_module(module), name))
     out += ["## Errors", "",
             "One tree. Every error has `message`, `notes`, `helps` and `diagnostics`; `str(error)` is all of it.", ""]
     out += ["| error | is also | meaning |", "|---|---|---|"]
@@ -40,10 +60,17 @@ def _entry(name: str, thing: object) -> list[str]:
     if isinstance(thing, type):
         fields = getattr(thing, "_fields", ())
         shown = f"({', '.join(fields)})" if fields and isinstance(fields, tuple) else ""
-        return [f"### `{name}{shown}`", "", _doc(thing), "", *_members(thing)]
+        head = [f"### {name}", ""] + (["```python", _wrapped(name + shown), "```", ""] if shown else [])
+        return [*head, _doc(thing), "", *_numbers(thing), *_members(thing)]
     if callable(thing):
-        return [f"### `{name}{_signature(thing)}`", "", _doc(thing), ""]
-    return [f"### `{name}`", "", _doc(type(thing)), "", *_members(type(thing))]
+        return [f"### {name}", "", "```python", _wrapped(name + _signature(thing)), "```", "", _doc(thing), ""]
+    return [f"### {name}", "", _doc(type(thing)), "", *_members(type(thing))]
+
+
+def _numbers(kind: type) -> list[str]:
+    if not issubclass(kind, NamedInt):
+        return []
+    return [", ".join(f"`{m.name}`" for m in kind.members()), ""]
 
 
 def _members(kind: type) -> list[str]:
@@ -55,7 +82,7 @@ def _members(kind: type) -> list[str]:
             member = member.__func__
         if isinstance(member, property):
             rows.append(f"- `{name}`: {_summary(member)}")
-        elif inspect.isfunction(member) and member.__doc__:
+        elif inspect.isfunction(member) and member.__doc__ and not name.startswith("__"):
             rows.append(f"- `{name}{_signature(member)}`: {_summary(member)}")
     return [*rows, ""] if rows else []
 
@@ -80,7 +107,27 @@ def _signature(thing: object) -> str:
             text += f" = {default}" if p.annotation is not p.empty else f"={default}"
         parts.append(text)
     result = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"
-    return f"({', '.join(parts)}){result}"
+    text = f"({', '.join(parts)}){result}"
+    for old, new in ALIASES.items():
+        text = re.sub(rf"\b{old}\b", new, text)
+    return text
+
+
+def _wrapped(text: str) -> str:
+    """A long signature with one parameter a line."""
+    if len(text) <= 100:
+        return text
+    at, depth, parts, start = text.index("("), 0, [], text.index("(") + 1
+    for at in range(start, len(text)):
+        depth += (text[at] in "([") - (text[at] in ")]")
+        if depth < 0:
+            break
+        if text[at] == "," and depth == 0:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    parts.append(text[start:at].strip())
+    lines = "".join(f"    {part},\n" for part in parts)
+    return f"{text[:text.index('(') + 1]}\n{lines}{text[at:]}"
 
 
 def _doc(thing: object) -> str:

@@ -2,6 +2,7 @@
 and a name without one is an error: nothing is left out silently.
 """
 
+# ruff: noqa: E501  (a row a name: wrapping the rows would hide them)
 from __future__ import annotations
 
 import fnmatch

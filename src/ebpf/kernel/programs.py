@@ -43,6 +43,7 @@ class ProgramInfo(NamedTuple):
 
     @property
     def type_name(self) -> str:
+        """Its type in small letters: ``"xdp"``."""
         return ProgType(self.type).name.lower()
 
 
@@ -94,6 +95,7 @@ class KernelProgram(sys.OwnedFd):
 
     @property
     def type_name(self) -> str:
+        """Its type in small letters: ``"xdp"``."""
         return self.type.name.lower()
 
     def info(self) -> ProgramInfo:

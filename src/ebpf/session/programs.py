@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ebpf.abi.programs import ProgType
+from ebpf.abi.programs import AttachType, ProgType
 from ebpf.abi.sections import SectionInfo, parse_section
 from ebpf.errors import AttachError, UsageError
 
@@ -101,10 +101,14 @@ class Program:
         return self._own(kprobe.attach(self.kernel, function, retprobe=True))
 
     def attach_kprobes(self, functions: Sequence[str], *, retprobe: bool = False) -> KernelLink:
-        """Run at every one of the functions; those that cannot be probed are passed over unless none can.
+        """Run at every one of the functions, all or none; `ebpf.host.functions` finds them by a regular expression.
 
-        One link for all (kprobe.multi, Linux 5.18) if the program's section or type allows it, else a probe for each.
+        A program of section ``kprobe.multi`` gets one link for all (Linux 5.18), any other a probe for each.
         """
+        if self.kernel.expected_attach_type == AttachType.TRACE_KPROBE_MULTI and self.type == ProgType.KPROBE:
+            from ebpf.kernel.attach import kprobe_multi
+
+            return self._own(kprobe_multi.attach(self.kernel, functions, retprobe=retprobe))
         from ebpf.kernel.attach import kprobe
 
         return self._own(kprobe.attach_many(self.kernel, functions, retprobe=retprobe))
