@@ -248,8 +248,12 @@ def _load_failure(name: str, type: int, errno: int, log: str) -> Exception:
     what = f"loading {name!r}"
     if errno == _errno.EPERM and not log:
         row = PROGRAM_TYPES.get(type)
-        error = sys.failure(what, errno, command="PROG_LOAD", needs=("CAP_BPF", *(row.capabilities if row else ())))
-        if isinstance(error, PrivilegeError) and features.have("memcg_accounting") is False and not error.notes:
+        from ebpf.kernel.privileges import effective_capabilities
+
+        needs = ("CAP_BPF", *(row.capabilities if row else ()))
+        error = sys.failure(what, errno, command="PROG_LOAD", needs=needs)
+        if (isinstance(error, PrivilegeError) and effective_capabilities().issuperset(needs) and not error.notes
+                and features.have("memcg_accounting") is False):
             return PrivilegeError(what, needs=("CAP_SYS_RESOURCE",),
                                   message=f"{what}: over RLIMIT_MEMLOCK, against which this kernel counts programs",
                                   helps=("raise it: ulimit -l unlimited",))
