@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ebpf
+from tests.conftest import _almighty
 from tests.docs.snippets import ROOT, Snippet, all_snippets, expected_lines, matches
 
 SNIPPETS = [s for s in all_snippets() if s.language in ("python", "c", "sh") and "not run" not in s.marks]
@@ -30,7 +31,7 @@ def by_id(snippet: Snippet) -> str:
 def skip_unless_possible(snippet: Snippet) -> None:
     for need in snippet.needs:
         if need == "root":
-            if os.geteuid() != 0:
+            if not _almighty():
                 pytest.skip("kernel tests: not privileged (run as root)")
         elif need == "uprobes":
             if not os.path.exists("/sys/bus/event_source/devices/uprobe"):
@@ -64,7 +65,7 @@ def run(snippet: Snippet, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def check(snippet: Snippet, folder: Path) -> None:
     done = run(snippet, folder)
-    if "PrivilegeError" in done.stdout and os.geteuid() != 0:
+    if "PrivilegeError" in done.stdout and not _almighty():
         pytest.skip("kernel tests: not privileged (run as root)")
     wanted = int(snippet.marks.get("status", ["0"])[0])
     assert done.returncode == wanted, done.stdout

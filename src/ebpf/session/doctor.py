@@ -48,7 +48,8 @@ def _kernel(privileges: Privileges) -> Iterator[Finding]:
     btf = "/sys/kernel/btf/vmlinux"
     if os.access(btf, os.R_OK):
         modules = len(os.listdir("/sys/kernel/btf")) - 1
-        yield Finding(group, "BTF", "ok", f"{os.path.getsize(btf) / 1e6:.1f} MB, and of {modules} modules")
+        also = f", and of {modules} module{'' if modules == 1 else 's'}" if modules else ""
+        yield Finding(group, "BTF", "ok", f"{os.path.getsize(btf) / 1e6:.1f} MB{also}")
     else:
         yield Finding(group, "BTF", "no", f"{btf} is missing: the kernel's types are unknown",
                       "use a kernel with CONFIG_DEBUG_INFO_BTF (Debian 11, Ubuntu 20.10 and later have it); "
@@ -63,8 +64,20 @@ def _kernel(privileges: Privileges) -> Iterator[Finding]:
         yield Finding(group, "lockdown", "no" if privileges.lockdown == "confidentiality" else "info",
                       f"{privileges.lockdown}: {what}", "it comes with Secure Boot or the boot option lockdown=; "
                       "only a reboot without them lifts it")
+    elif privileges.lockdown is not None:
+        yield Finding(group, "lockdown", "ok", privileges.lockdown)
+    elif os.path.isdir("/sys/kernel/security") and not _is_empty("/sys/kernel/security"):
+        yield Finding(group, "lockdown", "ok", "this kernel has no such thing (CONFIG_SECURITY_LOCKDOWN_LSM)")
     else:
-        yield Finding(group, "lockdown", "ok", privileges.lockdown or "not known to this kernel")
+        yield Finding(group, "lockdown", "unknown", "cannot be told: securityfs is not mounted",
+                      "mount -t securityfs securityfs /sys/kernel/security")
+
+
+def _is_empty(directory: str) -> bool:
+    try:
+        return not os.listdir(directory)
+    except OSError:
+        return False
 
 
 _CAPABILITIES = (
@@ -189,15 +202,27 @@ def _bcc(group: str) -> Iterator[Finding]:
 
 
 def _cache(group: str) -> Iterator[Finding]:
-    from ebpf.compiler.cache import state
+    from ebpf.compiler.cache import Store
 
-    found = state()
-    if not found.usable:
-        yield Finding(group, "cache", "no", f"not used: {found.why_not}",
-                      "everything works without it, only slower; EBPF_CACHE_DIR= chooses another directory")
+    store = Store()
+    remedy = "set EBPF_CACHE_DIR to a directory of yours"
+    if store.path is None:
+        yield Finding(group, "cache", "info", store.why_not or "switched off", remedy)
         return
-    if found.ignored:
-        name, reason = found.ignored[0]
-        more = f", and {len(found.ignored) - 1} more" if len(found.ignored) > 1 else ""
-        yield Finding(group, "cache files", "no", f"ignored: {name} ({reason}){more}", f"rm -r {found.path}")
-    yield Finding(group, "cache", "ok", f"{found.path}: {found.entries} entries, {found.bytes / 1e6:.1f} MB")
+    if not os.path.lexists(store.path):
+        parent = os.path.dirname(store.path)
+        while not os.path.isdir(parent):
+            parent = os.path.dirname(parent)
+        if os.access(parent, os.W_OK):
+            yield Finding(group, "cache", "ok", f"{store.path} (nothing in it yet)")
+        else:
+            yield Finding(group, "cache", "no", f"{store.path} cannot be made", remedy)
+        return
+    store.get("")  # opens and checks the directory
+    if store.why_not:
+        yield Finding(group, "cache", "no", f"not used: {store.why_not}",
+                      f"chown {os.geteuid()} {store.path}; chmod 700 {store.path}; or {remedy}")
+        return
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(store.path) for name in names]
+    size = sum(os.lstat(f).st_size for f in files)
+    yield Finding(group, "cache", "ok", f"{store.path}: {len(files)} files, {size / 1e6:.1f} MB")
