@@ -40,6 +40,7 @@ class Hook(NamedTuple):
     what: str
     needs: tuple[str, ...]
     probe: Callable[[], Answer]
+    perf_event: bool = False  #: attached through perf_event_open(2), whose own sysctl applies
 
 
 def _from_errno(errno: int, ok: str = "") -> Answer:
@@ -63,15 +64,16 @@ def _perf_event(attr: sys.Buffer, pid: int | None = None) -> int:
 def _kprobe() -> Answer:
     pmu = dynamic_pmu("kprobe")
     if pmu is None:
+        from ebpf.kernel.attach.kprobe import unavailable
         from ebpf.kernel.tracepipe import tracefs
 
         try:
-            there = os.path.exists(f"{tracefs()}/kprobe_events")
+            there = unavailable() is None and os.path.exists(f"{tracefs()}/kprobe_events")
         except EbpfError:
             there = False
         if there:
             return Answer("ok", "through tracefs")
-        return Answer("no", "the kernel is built without kprobes (CONFIG_KPROBE_EVENTS)",
+        return Answer("no", "the kernel is built without kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)",
                       "use tracepoints, raw tracepoints or uprobes instead")
     for function in (_QUIET_FUNCTION, "bpf_prog_test_run_tracing", "vfs_read"):
         name = function.encode() + b"\0"
@@ -91,7 +93,7 @@ def _feature(name: str) -> Answer:
     have = features.have(name)
     if have is None:
         return Answer("unknown", "cannot be told without privilege")
-    return Answer("ok") if have else Answer("no", f"this kernel has no {row.what}; Linux {row.since} and later can")
+    return Answer("ok") if have else Answer("no", f"not in this kernel: {row.what}, since Linux {row.since}")
 
 
 def _uprobe() -> Answer:
@@ -167,15 +169,42 @@ def _fentry() -> Answer:
 
 
 def _lsm() -> Answer:
+    active, told_by = _security_modules()
+    if active is None:
+        return Answer("unknown", "which security modules are active cannot be told: securityfs is not mounted",
+                      "mount -t securityfs securityfs /sys/kernel/security")
+    if "bpf" not in active:
+        return Answer("no", f"the active security modules are {', '.join(active)}{told_by}",
+                      f"boot with lsm={','.join(m for m in active if m != 'capability')},bpf")
+    from ebpf.btf.types import Kind
+    from ebpf.kernel.facts import kernel_btf
+
+    btf = kernel_btf()
+    hook = btf.find("bpf_lsm_file_mprotect", kind=Kind.FUNC) if btf is not None else None
+    if hook is None:
+        return Answer("no", "the kernel has no BTF of its security hooks (CONFIG_DEBUG_INFO_BTF, CONFIG_BPF_LSM)")
+    answer = _program(ProgType.LSM, expected_attach_type=AttachType.LSM_MAC, attach_btf_id=hook)()
+    return Answer(answer.state, answer.detail or told_by.strip(" ()"), answer.help)
+
+
+def _security_modules() -> tuple[list[str] | None, str]:
+    """The active ones; and, unless the kernel itself says so, who does."""
     try:
         with open("/sys/kernel/security/lsm") as file:
-            active = file.read().strip().split(",")
+            return file.read().strip().split(","), ""
     except OSError:
-        return Answer("unknown", "/sys/kernel/security/lsm cannot be read (is securityfs mounted?)")
-    if "bpf" in active:
-        return Answer("ok")
-    return Answer("no", f"the active security modules are {', '.join(active)}",
-                  f"boot with lsm={','.join(m for m in active if m != 'capability')},bpf")
+        pass
+    try:
+        with open("/proc/cmdline") as file:
+            for word in file.read().split():
+                if word.startswith("lsm="):
+                    return word[4:].split(","), " (by the boot option lsm=)"
+    except OSError:
+        pass
+    from ebpf.kernel.facts import read_kconfig
+
+    built_in = read_kconfig().get("CONFIG_LSM")
+    return (built_in.strip('"').split(","), " (by CONFIG_LSM)") if built_in else (None, "")
 
 
 def _cgroup() -> Answer:
@@ -224,14 +253,14 @@ def _cycles() -> Answer:
 
 
 HOOKS: Final[tuple[Hook, ...]] = (
-    Hook("kprobe", "kernel functions: entry and return", ("CAP_PERFMON",), _kprobe),
+    Hook("kprobe", "kernel functions: entry and return", ("CAP_PERFMON",), _kprobe, True),
     Hook("kprobe.multi", "many kernel functions at once", ("CAP_PERFMON",), _kprobe_multi),
     Hook("fentry", "kernel functions with typed arguments", ("CAP_PERFMON",), _fentry),
-    Hook("tracepoint", "the kernel's stable events", ("CAP_PERFMON",), _tracepoint),
+    Hook("tracepoint", "the kernel's stable events", ("CAP_PERFMON",), _tracepoint, True),
     Hook("raw tracepoint", "the same, with raw arguments", ("CAP_PERFMON",), _program(ProgType.RAW_TRACEPOINT)),
-    Hook("uprobe", "functions of user programs and libraries", ("CAP_PERFMON", "CAP_SYS_ADMIN"), _uprobe),
-    Hook("perf event", "sampling by clock", ("CAP_PERFMON",), _clock),
-    Hook("hardware counters", "sampling by cycles, cache misses, ...", ("CAP_PERFMON",), _cycles),
+    Hook("uprobe", "functions of user programs and libraries", ("CAP_SYS_ADMIN",), _uprobe, True),
+    Hook("perf event", "sampling by clock", ("CAP_PERFMON",), _clock, True),
+    Hook("hardware counters", "sampling by cycles, cache misses, ...", ("CAP_PERFMON",), _cycles, True),
     Hook("lsm", "security decisions", ("CAP_PERFMON",), _lsm),
     Hook("socket filter", "packets of one socket", (), _program(ProgType.SOCKET_FILTER)),
     Hook("xdp", "packets as they arrive at a device", ("CAP_NET_ADMIN",), _program(ProgType.XDP)),

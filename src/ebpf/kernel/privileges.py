@@ -96,7 +96,7 @@ def explain(needs: tuple[str, ...], *, perf: bool = False) -> Explanation:
         notes.append(f"kernel.perf_event_paranoid is {paranoid}: above 2 this distribution's kernel keeps all perf "
                      "events (kprobes, uprobes and tracepoints use them) to CAP_SYS_ADMIN")
         helps.append("sysctl kernel.perf_event_paranoid=2 makes CAP_PERFMON enough")
-    elif perf and missing and paranoid is not None and paranoid > 1:
+    elif perf and "CAP_PERFMON" in missing and paranoid is not None and paranoid > 1:
         notes.append(f"kernel.perf_event_paranoid is {paranoid}: perf events of the kernel need CAP_PERFMON")
         helps.append("or lower it: sysctl kernel.perf_event_paranoid=1 (tracing the kernel still wants CAP_PERFMON)")
     mode = lockdown()

@@ -66,20 +66,18 @@ def tracefs() -> str:
             hidden = True
         except OSError:
             pass
-    if not hidden:
-        for line in _mounts():
-            fields = line.split()
-            if len(fields) > 2 and fields[2] == "tracefs":
-                return fields[1]
-    if hidden or os.geteuid() != 0:
-        import errno
+    import errno
 
+    mounts = [fields for line in _mounts() if len(fields := line.split()) > 2]
+    elsewhere = next((fields[1] for fields in mounts if fields[2] == "tracefs"), None)
+    if not hidden and elsewhere is not None:
+        return elsewhere
+    # debugfs brings tracefs along, but only for who may look into it.
+    if hidden and (not mounts or any(fields[2] in ("tracefs", "debugfs") for fields in mounts)):
         raise PrivilegeError("open(tracefs)", errno.EACCES, needs=("CAP_DAC_READ_SEARCH",),
                              message="tracefs is closed to this user (only root may look into /sys/kernel/tracing)",
                              helps=("run it as root, or mount it for a group: "
                                     "mount -o remount,gid=GROUP,mode=750 /sys/kernel/tracing",))
-    import errno
-
     raise KernelError("open(tracefs)", errno.ENOENT, message="tracefs is not mounted",
                       helps=("mount -t tracefs tracefs /sys/kernel/tracing",))
 

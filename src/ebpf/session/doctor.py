@@ -105,10 +105,14 @@ def _user(privileges: Privileges) -> Iterator[Finding]:
                       f"kernel.unprivileged_bpf_disabled is {disabled}{effect}",
                       "leave it as it is and grant capabilities")
     paranoid = privileges.perf_event_paranoid
-    if paranoid is not None and "CAP_PERFMON" not in held:
+    if paranoid is not None and paranoid > 2 and "CAP_SYS_ADMIN" not in held:
+        yield Finding(group, "perf events", "denied", f"kernel.perf_event_paranoid is {paranoid}: above 2 this "
+                      "distribution's kernel keeps kprobes, uprobes and tracepoints to CAP_SYS_ADMIN",
+                      "sysctl kernel.perf_event_paranoid=2 makes CAP_PERFMON enough, but for uprobes")
+    elif paranoid is not None and "CAP_PERFMON" not in held:
         yield Finding(group, "perf events", "denied" if paranoid > 1 else "info",
-                      f"kernel.perf_event_paranoid is {paranoid}",
-                      "sysctl kernel.perf_event_paranoid=1" if paranoid > 1 else "")
+                      f"kernel.perf_event_paranoid is {paranoid}"
+                      + (": none of the kernel's without CAP_PERFMON" if paranoid > 1 else ""))
     if privileges.kptr_restrict == 2 or (privileges.kptr_restrict == 1 and "CAP_SYSLOG" not in held):
         yield Finding(group, "kernel symbols", "denied", f"kernel.kptr_restrict is {privileges.kptr_restrict}: "
                       "addresses in /proc/kallsyms are hidden, stacks stay numbers", "sysctl kernel.kptr_restrict=0")
@@ -117,10 +121,12 @@ def _user(privileges: Privileges) -> Iterator[Finding]:
 
         counted = have("memcg_accounting")
         state: State = "ok" if counted or "CAP_SYS_RESOURCE" in held else "unknown" if counted is None else "denied"
-        detail = f"{privileges.memlock_bytes >> 10} KiB" + (", not counted by this kernel" if counted else
-                                                            ", raised when needed" if state == "ok" else "")
+        detail = f"{privileges.memlock_bytes >> 10} KiB" + (
+            ", not counted by this kernel" if counted else ", raised when needed" if state == "ok" else
+            "; whether maps count against it cannot be told without privilege" if counted is None else
+            ", against which this kernel counts maps and programs")
         yield Finding(group, "RLIMIT_MEMLOCK", state, detail,
-                      "" if state == "ok" else "ulimit -l unlimited (Linux before 5.11)")
+                      "" if state == "ok" else "ulimit -l unlimited (only Linux before 5.11 wants it)")
 
 
 def _hooks(privileges: Privileges) -> Iterator[Finding]:
@@ -131,14 +137,22 @@ def _hooks(privileges: Privileges) -> Iterator[Finding]:
         missing = [c for c in ("CAP_BPF", *hook.needs) if c not in privileges.capabilities]
         state: State = answer.state
         detail, help = answer.detail, answer.help
-        if state == "denied" and not missing and not help:
-            # All capabilities are there, and still: it is the kernel's set-up, not the user.
-            why = f"locked down ({privileges.lockdown})" if privileges.lockdown not in (None, "none") else \
-                "a security module, seccomp, the build"
-            state, detail = "no", f"refused although the capabilities are there ({why})"
-        elif missing and hook.name != "bpffs" and (state == "denied" or (state == "ok" and hook.needs)):
+        held = privileges.capabilities
+        if hook.perf_event and (privileges.perf_event_paranoid or 0) > 2 and "CAP_SYS_ADMIN" not in held \
+                and state != "no":
+            # Debian's and Ubuntu's patch: CAP_PERFMON does not help against it.
+            missing = [*(c for c in missing if c == "CAP_BPF"), "CAP_SYS_ADMIN"]
+        if hook.name == "bpffs":
+            pass  # a question of the file system alone
+        elif missing and (state == "denied" or (state == "ok" and hook.needs)):
             # A perf event or a file that opens is not enough: the program behind it has to load.
             state, detail, help = "denied", f"needs {' and '.join(missing)}", ""
+        elif state == "denied" and not help:
+            # All capabilities are there, and still: it is the kernel's set-up, not the user.
+            locked = privileges.lockdown if privileges.lockdown not in (None, "none") else ""
+            state, detail = "no", (f"refused although the capabilities are there: the kernel is locked down ({locked})"
+                                   if locked else "refused although the capabilities are there")
+            help = "" if locked else "a security module, a seccomp filter or the hypervisor forbids it"
         yield Finding("hooks", hook.name, state, detail or hook.what, help)
 
 

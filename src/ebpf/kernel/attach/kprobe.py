@@ -38,6 +38,8 @@ def attach(program: KernelProgram, function: str, *, offset: int = 0, retprobe: 
     """
     kind = "kretprobe" if retprobe else "kprobe"
     pmu = None if legacy or maxactive else dynamic_pmu("kprobe")
+    if pmu is None and (missing := unavailable()) is not None:
+        raise missing
     if retprobe and offset:
         raise UsageError("a kretprobe is at the return of a function: it has no offset")
 
@@ -66,6 +68,16 @@ def attach(program: KernelProgram, function: str, *, offset: int = 0, retprobe: 
     return result
 
 
+def unavailable() -> NotSupported | None:
+    """The error for a kernel without kprobes; None if it has them (or hides its symbols)."""
+    symbols = kernel_symbols()
+    if "register_kprobe" in symbols or "schedule" not in symbols:
+        return None
+    return NotSupported("kprobes", notes=("it is built without CONFIG_KPROBES",), instead=(
+        "probe a tracepoint (SEC(\"tracepoint/category/name\")) or raw tracepoint (SEC(\"raw_tp/name\")) instead, a "
+        "user program's function (SEC(\"uprobe/file:function\")), or run it on a distribution's kernel"))
+
+
 def _translate(function: str) -> str:
     if not function.startswith(SYSCALL_PREFIXES):
         return function
@@ -84,8 +96,8 @@ def _failure(program: KernelProgram, function: str, offset: int, kind: str, errn
         if errno == _errno.EILSEQ or offset:
             return AttachError(f"{function}+{offset:#x} is not the beginning of an instruction that can be probed",
                                notes=("kprobes want an instruction's first byte, inside the function",))
-        return function_not_found(function, "it is on the kernel's list of functions that must not be probed, is "
-                                            "marked notrace, or this kernel is built without kprobes")
+        return function_not_found(function, "it is on the kernel's list of functions that must not be probed, or "
+                                            "is marked notrace")
     if errno == _errno.EADDRNOTAVAIL:
         return AttachError(f"the kernel has several functions called {function!r}; which one is not clear",
                            notes=(f"it has {len(kernel_symbols().find_all(function))} of that name (static functions "
@@ -152,7 +164,8 @@ def _attach_legacy(program: KernelProgram, function: str, offset: int, kind: str
     root = tracefs()
     definitions = f"{root}/kprobe_events"
     if not os.path.exists(definitions):
-        raise NotSupported("kprobes", instead="use a kernel that is built with CONFIG_KPROBE_EVENTS")
+        raise NotSupported("kprobes", notes=("it is built without CONFIG_KPROBE_EVENTS",),
+                           instead="probe a tracepoint, a raw tracepoint or a user program's function instead")
     _sweep(definitions)
     safe = re.sub(r"\W", "_", function)[:40]
     event = f"{'r' if kind == 'kretprobe' else 'p'}_{safe}_{offset:x}_{os.getpid()}_{next(_serial)}"

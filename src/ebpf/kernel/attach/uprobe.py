@@ -77,4 +77,5 @@ def _failure(program: KernelProgram, kind: str, path: str, offset: int, target: 
     if errno == _errno.EIO:
         return AttachError(f"{target} cannot be probed: the file cannot be read there",
                            notes=(f"is {offset:#x} past the end of {path}?",))
-    return refused(program, kind, target, errno, needs=("CAP_PERFMON", "CAP_SYS_ADMIN"))
+    # perf_uprobe_event_init() asks for CAP_SYS_ADMIN where kprobes are content with CAP_PERFMON.
+    return refused(program, kind, target, errno, needs=("CAP_SYS_ADMIN",))
