@@ -37,6 +37,9 @@ FAILED, WRONG_USAGE, NOT_PERMITTED, NOT_SUPPORTED, OUR_BUG, INTERRUPTED, NO_READ
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line ``argv`` (default: the process's own); returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us; its number must not become a map's
+            setattr(sys, name, open("/dev/null", mode))
     try:
         _end_like_ctrl_c_on_sigterm()
         status = _dispatch(arguments)
@@ -123,6 +126,10 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         print(f"ebpf: {error.filename}: {error.strerror}", file=sys.stderr)
         return NOT_PERMITTED if isinstance(error, PermissionError) else FAILED
+    if (words := _short_of(error)) is not None:
+        _forget_output()
+        print(f"ebpf: {words}", file=sys.stderr)
+        return FAILED
     import os
     import traceback
 
@@ -132,6 +139,22 @@ def _report(error: Exception) -> int:
     print(f"ebpf: a bug of ours: {type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})\n"
           "  = help: please report it with the input; EBPF_TRACEBACK=1 shows where it comes from", file=sys.stderr)
     return OUR_BUG
+
+
+def _short_of(error: Exception) -> str | None:
+    """What the machine is short of, and what to do; None if that is not what is wrong."""
+    import errno
+
+    if isinstance(error, MemoryError):
+        return "not enough memory\n  = help: raise the limit (ulimit -v, the cgroup's memory.max)"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return f"the output cannot be written: {error.strerror}"
+    help = {errno.EMFILE: "raise the limit of open files: ulimit -n 1024", errno.ENFILE: "close other programs",
+            errno.EAGAIN: "raise the limit of processes: ulimit -u", errno.ENOMEM: "free memory, or raise the limit (ulimit -v)"}
+    found = help.get(error.errno or 0)
+    return None if found is None else f"{error.strerror}\n  = help: {found}"
 
 
 def print_error(error: Exception) -> None:

@@ -30,6 +30,7 @@ from ebpf.errors import EbpfError
 TIMEOUT_SECONDS = 120
 _ERROR_EXIT = 3  # the child's own: LLVM refused the IR (our bug); the words are on stderr
 _NO_LLVM_EXIT = 4
+_NO_START_EXIT = 5
 _STDERR_LIMIT_BYTES = 1 << 20
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -198,8 +199,10 @@ def _fork(job: int, result: int, error: int, mcpu: str, opt: int, timeout: float
     if pid == 0:
         try:
             _child_main(job, result, error, mcpu, opt, timeout)
+        except BaseException as e:  # before its descriptors were in order: none left, say
+            os.write(error, f"{type(e).__name__}: {e}\n".encode()[:60000])
         finally:
-            os._exit(_ERROR_EXIT)
+            os._exit(_NO_START_EXIT)
     return pid
 
 
@@ -266,7 +269,10 @@ def _generate(job: int, result: int, mcpu: str, opt: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is an answer here, not a crash to keep
-    import llvmlite.binding as llvm
+    try:
+        import llvmlite.binding as llvm
+    except OSError as e:  # its library is there and does not load: no memory, damaged
+        raise ImportError(str(e)) from None
 
     # Of a parent that is killed, the end of the pipe tells only while we read; LLVM can take minutes. (llvmlite has
     # loaded ctypes already.) A parent that died before this line has closed the pipe by now.

@@ -111,7 +111,8 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
                 "C0609",
                 "compiling needs the llvmlite package, which cannot be imported",
                 notes=(error.stderr.strip(),),
-                helps=("pip install llvmlite",),
+                helps=("pip install llvmlite" if "No module named" in error.stderr else
+                       "raise the memory limit (ulimit -v), or install it anew: pip install --force-reinstall llvmlite",),
             )
         ]
     if error.how == "timeout":
