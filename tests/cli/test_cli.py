@@ -212,7 +212,7 @@ def test_doctor_tells_facts_as_json() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="root is needed to become somebody else")
 def test_doctor_tells_what_an_ordinary_user_lacks() -> None:
     done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "ebpf.cli",
-                           "doctor", "--json"], env={**ENVIRONMENT, "HOME": "/nonexistent"}, capture_output=True, text=True)
+                           "doctor", "--json"], env={**ENVIRONMENT, "EBPF_CACHE_DIR": "/nonexistent/ebpf"}, capture_output=True, text=True)
     if "Permission denied" in done.stderr or "No module named" in done.stderr:
         pytest.skip("nobody may not read this checkout or its Python")
     facts = {f["name"]: f for f in json.loads(done.stdout)}

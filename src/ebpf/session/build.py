@@ -55,6 +55,8 @@ def compile_bytes(text: str, *, filename: str, dialect: str = "auto", mcpu: str 
 
 
 def _read_source(source: str | Path) -> tuple[str, str]:
+    if not isinstance(source, (str, os.PathLike)):  # `open` would take an int for a descriptor, and close it
+        raise UsageError(f"C text or a path is wanted, not {type(source).__name__}")
     if isinstance(source, str) and ("\n" in source or not source.endswith(".c")):
         if source and not any(c in source for c in "\n;{("):  # no C at all: a path, most likely
             raise UsageError(f"{source!r} is neither C text nor the path of a .c file",

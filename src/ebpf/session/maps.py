@@ -39,8 +39,8 @@ class Map:
 
     It behaves like a ``dict`` (``m[key]``, ``key in m``, ``len``, iteration, `items`, `get`, `pop`, `update`, `clear`),
     with the kernel's differences: an array always holds every index, and other programs may change the map at any
-    moment. Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map a hundred
-    times faster than a loop over keys.
+    moment. Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map more than
+    ten times faster than a loop over keys.
     """
 
     __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
@@ -194,7 +194,7 @@ class Map:
         """How many entries there are now: counted, not known."""
         if self.type in _INDEXED:
             return self.max_entries
-        return self.kernel.read_all().count
+        return self._all().count
 
     def __bool__(self) -> bool:
         return True  # a map that is empty is still a map
@@ -206,21 +206,27 @@ class Map:
         """Every key."""
         if self.type in _INDEXED:
             return list(range(self.max_entries))
-        return self._keys_of(self.kernel.read_all())
+        return self._keys_of(self._all())
 
     def values(self) -> list[Any]:
         """Every value, in the order of `keys` if nothing changed meanwhile."""
-        return self._values_of(self.kernel.read_all())
+        return self._values_of(self._all())
 
     def items(self) -> list[tuple[Any, Any]]:
         """Every entry."""
-        bulk = self.kernel.read_all()
+        bulk = self._all()
         return list(zip(self._keys_of(bulk), self._values_of(bulk)))
 
     def take(self) -> list[tuple[Any, Any]]:
         """Every entry, removed as it is read: what programs count meanwhile is in the next `take` (Linux 5.6)."""
-        bulk = self.kernel.take_all()
+        bulk = self._all(take=True)
         return list(zip(self._keys_of(bulk), self._values_of(bulk)))
+
+    def _all(self, *, take: bool = False) -> Bulk:
+        if self.type in _KEYLESS:
+            raise UsageError(f"a {self.type.name.lower()} cannot be read as a whole",
+                             helps=("use events",) if self.type in _EVENTS else ("use push, pop and peek",))
+        return self.kernel.take_all() if take else self.kernel.read_all()
 
     def _keys_of(self, bulk: Bulk) -> list[Any]:
         if self.key_codec is not None and self.key_size:
@@ -242,7 +248,7 @@ class Map:
         """
         from ebpf.session import arrays
 
-        bulk = self.kernel.take_all() if take else self.kernel.read_all()
+        bulk = self._all(take=take)
         return (arrays.keys_of(self.kernel, bulk, self._dtype("key")),
                 arrays.values_of(self.kernel, bulk, self._dtype("value"), self.per_cpu))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import MapType
+from ebpf.abi.programs import ProgType
 from ebpf.errors import AttachError, EbpfError, UnknownName, UsageError
 from ebpf.session.maps import Map
 from ebpf.session.programs import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from ebpf.kernel.attach import KernelLink
     from ebpf.kernel.facts import SystemFacts
@@ -145,6 +147,8 @@ class Session:
         All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to
         attach.
         """
+        if self._closed:
+            raise UsageError("the session is closed")
         wanted = [self.programs[n] for n in names] if names else [
             p for p in self.programs.values() if (info := p.spec.info if p.spec is not None else None) and
             info.auto_attach]
@@ -269,29 +273,33 @@ class Session:
         return iter(self.programs.values())
 
 
-def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = True,
-         types: Mapping[str, int] | None = None, max_entries: Mapping[str, int] | None = None,
+def load(obj: Object | bytes | str | Path, *, load_programs: bool | Iterable[str] = True,
+         types: Mapping[str, int | str] | None = None, max_entries: Mapping[str, int] | None = None,
          variables: Mapping[str, Any] | None = None, data: Mapping[str, bytes] | None = None,
          reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
     """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
 
     ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those
-    names. ``types`` gives program types where sections do not. ``variables`` sets global variables, constants too.
+    names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where sections do not. ``variables`` sets global variables, constants too.
     ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what the object says;
     ``reuse`` shares maps of another session. Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing
     stays behind then.
     """
     from ebpf.kernel.loader import load as load_object
 
-    if isinstance(obj, (bytes, str)):
+    from ebpf.object.spec import Object
+
+    if not isinstance(obj, Object):
         from ebpf.session.build import open_object
 
+        if not isinstance(obj, bytes) and str(obj).endswith(".c"):
+            raise UsageError(f"{obj!s} is C, not an object", helps=("compile it first: load(compile(path))",))
         obj = open_object(obj)
     if variables:
         from ebpf.session.variables import initial_data
 
         data = initial_data(obj, variables, data or {})
-    loaded = load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
+    loaded = load_object(obj, load_programs=load_programs, types=_types(obj, types), max_entries=max_entries, data=data,
                          reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level,
                          facts=_facts)
     try:
@@ -299,6 +307,20 @@ def load(obj: Object | bytes | str, *, load_programs: bool | Iterable[str] = Tru
     except BaseException:
         loaded.close()
         raise
+
+
+def _types(obj: Object, types: Mapping[str, int | str] | None) -> dict[str, int]:
+    """Program types by number, for programs that there are."""
+    found: dict[str, int] = {}
+    for name, given in (types or {}).items():
+        if name not in obj.programs:
+            raise unknown_name("program", name, obj.programs)
+        type = ProgType.named(given) if isinstance(given, str) else given
+        if type is None:
+            names = [member.name.lower() for member in ProgType.members()]
+            raise UsageError(f"there is no program type {given!r}", helps=(f"there are: {', '.join(names[1:])}",))
+        found[name] = int(type)
+    return found
 
 
 def _facts() -> SystemFacts:
