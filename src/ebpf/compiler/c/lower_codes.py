@@ -19,7 +19,7 @@ CODES: dict[str, str] = {
     "C0607": "an access to the context at a computed offset",
     "C0608": "an instruction that this -mcpu lacks",
     "C0609": "compiling without llvmlite",
-    "C0610": "a code generator that does not finish",
+    "C0610": "a code generator that does not start, or does not finish",
     "C0611": "an operation that would need a library",
     "C0612": "something that LLVM cannot make BPF code of",
     "C0701": "a message of clang's",

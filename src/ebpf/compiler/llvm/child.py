@@ -38,7 +38,8 @@ _PR_SET_PDEATHSIG = 1
 
 class CodeGenerationError(EbpfError):
     """LLVM gave no object. ``stderr`` is its own text; ``how`` tells how it ended (``"exit status 1"``, ``"SIGABRT"``,
-    ``"timeout"``, ``"refused"`` for IR it could not read, ``"missing"`` where llvmlite is not installed)."""
+    ``"timeout"``, ``"refused"`` for IR it could not read, ``"missing"`` where llvmlite is not installed, ``"not started"``
+    where the child had not even descriptors)."""
 
     def __init__(self, how: str, stderr: str) -> None:
         super().__init__(f"the code generator gave up ({how})", notes=[stderr.strip()] if stderr.strip() else [])
@@ -179,7 +180,7 @@ def _how(status: int | None) -> str:
         except ValueError:
             return f"signal {number}"
     code = os.WEXITSTATUS(status)
-    return {_ERROR_EXIT: "refused", _NO_LLVM_EXIT: "missing"}.get(code, f"exit status {code}")
+    return {_ERROR_EXIT: "refused", _NO_LLVM_EXIT: "missing", _NO_START_EXIT: "not started"}.get(code, f"exit status {code}")
 
 
 def _text(chunks: list[bytes]) -> str:

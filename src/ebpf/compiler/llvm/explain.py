@@ -97,6 +97,15 @@ _MEANINGS: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = 
     ),
 )
 
+# How it ended where the program is not to blame, or not only: message, note (else its own words), help.
+_UNFINISHED: dict[str, tuple[str, str, str]] = {
+    "timeout": ("the code generator did not finish in time", "LLVM was ended; very large unrolled loops do this",
+                "unroll less, or move code into functions that are not inlined"),
+    "SIGKILL": ("the code generator was killed", "the kernel does that when memory runs out, its own or the cgroup's",
+                "give it 100 MB more, or compile elsewhere and load the object"),
+    "not started": ("the code generator could not be started", "", "raise the limit of open files: ulimit -n 1024"),
+}
+
 
 def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu: str,
             functions: Mapping[str, Span | None]) -> list[Diagnostic]:
@@ -115,17 +124,9 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
                        "raise the memory limit (ulimit -v), or install it anew: pip install --force-reinstall llvmlite",),
             )
         ]
-    if error.how == "timeout":
-        return [
-            Diagnostic(
-                "error",
-                "C0610",
-                "the code generator did not finish in time",
-                Span(filename, 1),
-                notes=("LLVM was ended; very large unrolled loops do this",),
-                helps=("unroll less, or move code into functions that are not inlined",),
-            )
-        ]
+    if error.how in _UNFINISHED:
+        message, note, help = _UNFINISHED[error.how]
+        return [Diagnostic("error", "C0610", message, Span(filename, 1), notes=(note or error.stderr.strip(),), helps=(help,))]
     out: list[Diagnostic] = []
     seen: set[tuple[str, str]] = set()
     for m in _LINE.finditer(error.stderr):
