@@ -116,8 +116,7 @@ _ADDRESSES = dict.fromkeys(("family", "remote_ip4", "local_ip4", "remote_ip6", "
 _NO_META = {"tc_classid": "-", "data_meta": "-", "wire_len": "-"}
 _TC = _skb(**_ADDRESSES, mark="n/f", tc_index="n/f", priority="n/f", tc_classid="n/f", tstamp="f/f", queue_mapping="n/f", tstamp_type="f")
 _LWT = _skb(**_ADDRESSES, **_NO_META, tstamp="-", hwtstamp="-", mark="n/f", priority="n/f")
-_FLOW_DISSECTOR = _skb(**{n: "-" for n in """len pkt_type mark queue_mapping protocol vlan_present vlan_tci vlan_proto priority ingress_ifindex ifindex
-    tc_index cb hash tc_classid napi_id data_meta tstamp wire_len gso_segs sk gso_size hwtstamp""".split()}, **_ADDRESSES, flow_keys="f flow_keys")
+_FLOW_DISSECTOR = _skb(**dict.fromkeys("""len pkt_type mark queue_mapping protocol vlan_present vlan_tci vlan_proto priority ingress_ifindex ifindex\n    tc_index cb hash tc_classid napi_id data_meta tstamp wire_len gso_segs sk gso_size hwtstamp""".split(), "-"), **_ADDRESSES, flow_keys="f flow_keys")
 
 _SOCK = ("bound_dev_if:4 f;family:4 n;type:4 n;protocol:4 n;mark:4 f;priority:4 f;src_ip4:4 n;src_ip6:4[4] n;src_port:4 n;dst_port:2 n4;"
          "pad:1[2] -;dst_ip4:4 n;dst_ip6:4[4] n;state:4 n;rx_queue_mapping:4 n")

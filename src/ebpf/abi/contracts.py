@@ -285,7 +285,7 @@ SPECIAL_CONTRACTS: Mapping[tuple[int, str], Contract] = {
 # Helpers that take something which must be given back; the result's reference ends with a `-` argument.
 ACQUIRING = frozenset("bpf_ringbuf_reserve bpf_sk_lookup_tcp bpf_sk_lookup_udp bpf_skc_lookup_tcp bpf_kptr_xchg".split())
 # Helpers whose result is a view of the reference given as their first argument, valid as long as it is.
-BORROWING = frozenset("bpf_sk_fullsock bpf_tcp_sock bpf_get_listener_sock bpf_skc_to_tcp6_sock bpf_skc_to_tcp_sock bpf_skc_to_udp6_sock "
+BORROWING = frozenset("bpf_sk_fullsock bpf_tcp_sock bpf_skc_to_tcp6_sock bpf_skc_to_tcp_sock bpf_skc_to_udp6_sock "
                       "bpf_skc_to_tcp_timewait_sock bpf_skc_to_tcp_request_sock bpf_skc_to_mptcp_sock bpf_skc_to_unix_sock".split())
 # Helpers that may move or resize the packet: what was proven of it is void afterwards.
 CHANGES_PACKET = frozenset("""bpf_skb_store_bytes bpf_skb_vlan_push bpf_skb_vlan_pop bpf_skb_change_proto bpf_skb_change_head bpf_skb_change_tail

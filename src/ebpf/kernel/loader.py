@@ -390,7 +390,8 @@ class KernelObject:
             "declare it __weak and test its address, to do without where it is missing"))
 
     def _explain(self, spec: ProgramSpec, linked: Linked, refused: programs.LoadRefused, type: ProgType) -> EbpfError:
-        from ebpf.kernel.refusal import SourceLine, explain
+        from ebpf.kernel.refusal import explain
+        from ebpf.verifier.wording import SourceLine
 
         lines = [SourceLine(r.insn_off, r.file, r.line, r.column, r.text) for r in linked.line_info]
         error = explain(spec.name, refused.log, refused.errno, lines, program_type=type.name.lower())

@@ -1,0 +1,546 @@
+"""Follow every path of a program, one instruction at a time, until each ends safely or one is refused.
+
+The exploration is depth first: at a branch one way is put aside, the other followed. Where ways meet, the state is
+compared with those
+seen there before (`equivalence`); a path that an earlier one covers ends there. Every concrete run of the program is a
+path of this
+exploration (each step's result contains what the machine would compute), so if no step of any path is refused, no run
+faults.
+Termination of the program: a loop is followed round by round, a state that comes back unchanged is refused as endless,
+and loops whose
+bound is proven in another way (`loops`) or by their helper are taken as such.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ebpf.abi.context_layouts import context_layout
+from ebpf.verifier import arithmetic, atomics, btf_access, calls, helpers, jumps, kfuncs, memory
+from ebpf.verifier.equivalence import COVERED, EQUAL, WITHIN, states_equal
+from ebpf.verifier.program import (
+    ADDR_SPACE_CAST,
+    ARITHMETIC,
+    ATOMIC,
+    CALL,
+    CALL_KFUNC,
+    CALL_LOCAL,
+    EXIT,
+    JUMP,
+    JUMP_IF,
+    LOAD,
+    MAY_GOTO,
+    MOV_K,
+    MOV_SIGNED,
+    MOV_X,
+    MOV_X32,
+    NEGATE,
+    PACKET_LOAD,
+    STORE_K,
+    STORE_X,
+    SWAP,
+    WIDE,
+    MapInfo,
+    Program,
+    Subprog,
+)
+from ebpf.verifier.ranges import M32, U32, UNKNOWN, bswap, const, sext, signed32, sub, truncate, zext32
+from ebpf.verifier.refuse import Refuse
+from ebpf.verifier.state import INVALID8, Checkpoint, Frame, Slot, State, Trail, make_checkpoint
+from ebpf.verifier.values import (
+    ARENA,
+    BTF,
+    FUNC,
+    MAP_PTR,
+    MAP_VALUE,
+    MEM,
+    PACKET_KINDS,
+    PERCPU_BTF,
+    Pointer,
+    Scalar,
+    anything,
+    mark_precise,
+    number,
+)
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ebpf.verifier.helpers import Call
+    from ebpf.verifier.options import Options
+    from ebpf.verifier.values import Value
+
+_INVALID8 = INVALID8
+_ZERO = const(0)
+
+
+class Explorer:
+    """The exploration of one function of a program (`run`), and what it found on the way."""
+
+    def __init__(self, program: Program, options: Options) -> None:
+        self.program = program
+        self.options = options
+        self.layout = context_layout(program.type, options.arch)
+        self.prototype = btf_access.prototype(program)
+        self.main: Subprog = program.subprogs[0]
+        self.state: State = State([])
+        self.regs: list[Value | None] = []
+        self.slot = 0
+        self.pending: list[tuple[int, State]] = []
+        self.explored: dict[int, list[Checkpoint]] = {}
+        self.callback_entries: set[int] = set()
+        self.converge = {
+            at
+            for at, op in enumerate(program.ops)
+            if op[0] == MAY_GOTO or (op[0] == CALL_KFUNC and kfuncs.is_iterator_step(program, at))
+        }
+        self.track_bases = False
+        self._ids = 0
+        # figures
+        self.insns = 0
+        self.states = 0
+        self.paths = 0
+        self.stack_used = [0] * len(program.subprogs)
+        self.call_graph: dict[int, set[int]] = {}
+        self.tail_callers: set[int] = set()
+        self.globals_called: set[int] = set()
+        # facts by slot: kinds of pointers used (bits), the map if it is always the same, outcomes of jumps (bits: 1 not
+        # taken, 2 taken)
+        self.kinds = [0] * program.length
+        self.maps: dict[int, MapInfo | None] = {}
+        self.outcomes = bytearray(program.length)
+        self.visited = bytearray(program.length)
+
+    # -- bookkeeping that the rules use
+
+    def new_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def push(self, slot: int, state: State) -> None:
+        """Put a way aside, to be followed later."""
+        if state.parent is None:
+            state.parent = self.state.parent
+        if state.parent is not None:
+            state.parent.branches += 1
+        state.trail = Trail(self.slot, slot, state.trail)
+        self.pending.append((slot, state))
+        if len(self.pending) > self.options.max_pending:
+            raise Refuse("V0401", f"more than {self.options.max_pending} ways are open at once", row="too-complex")
+
+    def push_frame(self, frame: Frame) -> None:
+        self.state.frames.append(frame)
+        self.regs = frame.regs
+
+    def pop_frame(self) -> Frame:
+        frame = self.state.frames.pop()
+        self.regs = self.state.frames[-1].regs
+        return frame
+
+    def note_access(self, pointer: Pointer, at: int, size: int) -> None:
+        slot = self.slot
+        self.kinds[slot] |= 1 << pointer.kind
+        if pointer.map is not None:
+            if self.maps.setdefault(slot, pointer.map) is not pointer.map:
+                self.maps[slot] = None
+
+    def note_stack(self, frame: int, depth: int) -> None:
+        sub = self.state.frames[frame].subprog
+        if depth > self.stack_used[sub]:
+            self.stack_used[sub] = depth
+
+    def note_call(self, slot: int, sub: Subprog) -> None:
+        self.call_graph.setdefault(self.state.frames[-1].subprog, set()).add(sub.index)
+        if sub.is_global:
+            self.globals_called.add(sub.index)
+
+    def note_tail_call(self) -> None:
+        self.tail_callers.add(self.state.frames[-1].subprog)
+
+    def forget_packet(self) -> None:
+        """The packet may have moved: pointers into it are numbers now."""
+        for frame in self.state.frames:
+            for i in range(10):
+                value = frame.regs[i]
+                if value is not None and value.kind in PACKET_KINDS:
+                    frame.regs[i] = anything()
+            for at, slot in frame.stack.items():
+                if slot.value is not None and slot.value.kind in PACKET_KINDS:
+                    frame.stack[at] = Slot(slot.types, anything())
+
+    def release(self, ref: int, helper: str) -> None:
+        """What ``ref`` stands for was given back: whatever belongs to it must not be used any more."""
+        if not ref or ref not in self.state.refs:
+            raise Refuse("V0301", f"`{helper}` is given something that is not held", row="not-held", helper=helper)
+        del self.state.refs[ref]
+        for frame in self.state.frames:
+            for i in range(10):
+                value = frame.regs[i]
+                if isinstance(value, Pointer) and value.ref == ref:
+                    frame.regs[i] = anything()
+            for at, slot in frame.stack.items():
+                value = slot.value
+                if isinstance(value, Pointer) and value.ref == ref:
+                    frame.stack[at] = Slot(slot.types, anything())
+
+    def forget_borrowed_under_lock(self) -> None:
+        """Pointers that were valid only while the lock was held (none of those that this verifier gives out are)."""
+
+    def destroy_object(self, frame: Frame, base: int) -> None:
+        """A write hits a dynptr or an iterator on the stack: both of its slots are gone; one that holds a reference
+        must not be lost."""
+        info = frame.stack[base].info
+        assert info is not None
+        if info.ref and info.ref in self.state.refs:
+            raise Refuse("V0301", "this write would overwrite a dynptr or iterator that is still held", row="leak-end")
+        self.invalidate_dynptr(info.id)
+
+    def invalidate_dynptr(self, id: int) -> None:
+        """The object is gone, and with it every slice taken of it."""
+        for frame in self.state.frames:
+            for at, slot in list(frame.stack.items()):
+                if slot.info is not None and slot.info.id == id:
+                    frame.stack[at] = Slot(_INVALID8)
+                elif isinstance(slot.value, Pointer) and slot.value.target == ("dynptr", id):
+                    frame.stack[at] = Slot(slot.types, anything())
+            for i in range(10):
+                value = frame.regs[i]
+                if isinstance(value, Pointer) and value.target == ("dynptr", id):
+                    frame.regs[i] = anything()
+
+    def enter_callback(self, slot: int, call: Call) -> int:
+        return calls.enter_callback(self, slot, call)
+
+    # -- the exploration
+
+    def run(self, sub: Subprog) -> None:
+        """Follow all paths of the function. Raises `Refuse`."""
+        self.main = sub
+        self.explored = {}
+        self.pending = []
+        self._start(sub.start, calls.initial_state(self, sub))
+        while True:
+            self._follow(self.slot)
+            self.paths += 1
+            if not self.pending:
+                return
+            slot, state = self.pending.pop()
+            self._start(slot, state)
+
+    def _start(self, slot: int, state: State) -> None:
+        self.state = state
+        self.regs = state.frames[-1].regs
+        self.slot = slot
+
+    def _follow(self, slot: int) -> None:
+        """Follow one path from ``slot`` to its end."""
+        program, options = self.program, self.options
+        ops, joins, converge, entries = program.ops, program.joins, self.converge, self.callback_entries
+        visited, limit = self.visited, options.max_insns
+        since, jumped = 0, 0  # instructions and jumps since the last checkpoint
+        count = self.insns
+        try:
+            while True:
+                self.slot = slot
+                if slot in joins or slot in converge or (slot in entries and self._at_callback_entry(slot)):
+                    self.insns = count
+                    fresh = self._visit_join(slot, since, jumped)
+                    if fresh < 0:
+                        break
+                    if fresh:
+                        since = jumped = 0
+                count += 1
+                since += 1
+                if count > limit:
+                    raise Refuse("V0401", f"gave up after {limit} instructions", row="too-many", processed=limit)
+                visited[slot] = 1
+                kind, dst, src, off, imm, extra = ops[slot]
+                regs = self.regs
+                if kind == MOV_X:
+                    value = regs[src]
+                    if value is None:
+                        raise Refuse("V0206", f"R{src} is read before it has a value", row="register", register=src)
+                    regs[dst] = value
+                elif kind == LOAD:
+                    size, signed = extra
+                    regs[dst] = memory.load(self, src, off, size, signed)
+                elif kind == MOV_K:
+                    regs[dst] = Scalar(extra)
+                elif kind == ARITHMETIC:
+                    regs[dst] = arithmetic.combine(self, dst, src, off, extra)
+                elif kind == JUMP_IF:
+                    op, is32, constant = extra
+                    jumped += 1
+                    self.insns = count
+                    way, taken = jumps.jump_if(self, dst, src, op, is32, constant)
+                    if way == 0:
+                        self.outcomes[slot] |= 1
+                    elif way == 1:
+                        self.outcomes[slot] |= 2
+                        slot = self._jump(slot, slot + 1 + off)
+                        continue
+                    else:
+                        self.outcomes[slot] |= 3
+                        assert taken is not None
+                        self.push(slot + 1 + off, taken)
+                elif kind == STORE_X:
+                    value = regs[src]
+                    if value is None:
+                        raise Refuse("V0206", f"R{src} is read before it has a value", row="register", register=src)
+                    pointer = regs[dst]
+                    if not (
+                        isinstance(pointer, Pointer)
+                        and pointer.kind == MAP_VALUE
+                        and memory.store_kptr(self, pointer, off, extra, value)
+                    ):
+                        memory.store(self, dst, off, extra, value)
+                elif kind == STORE_K:
+                    pointer = regs[dst]
+                    value = number(imm)
+                    if not (
+                        isinstance(pointer, Pointer)
+                        and pointer.kind == MAP_VALUE
+                        and memory.store_kptr(self, pointer, off, extra, value)
+                    ):
+                        memory.store(self, dst, off, extra, value)
+                elif kind == CALL:
+                    self.insns = count
+                    after = helpers.check_call(self, slot, imm)
+                    slot = after if after == slot + 1 else self._jump(slot, after)
+                    continue
+                elif kind == JUMP:
+                    jumped += 1
+                    slot = program.successors[slot][0]
+                    self.state.trail = Trail(self.slot, slot, self.state.trail)
+                    continue
+                elif kind == EXIT:
+                    self.insns = count
+                    after = calls.leave(self, slot)
+                    if after < 0:
+                        break
+                    slot = self._jump(slot, after)
+                    continue
+                elif kind == WIDE:
+                    regs[dst] = self._wide(slot)
+                    slot += 2
+                    continue
+                elif kind == CALL_LOCAL:
+                    self.insns = count
+                    slot = self._jump(slot, calls.call_local(self, slot, slot + 1 + imm))
+                    continue
+                else:
+                    self.insns = count
+                    slot = self._rare(slot, kind, dst, src, off, imm, extra)
+                    if slot < 0:
+                        break
+                    continue
+                slot += 1
+        finally:
+            self.insns = count
+        self._path_ends()
+
+    def _jump(self, slot: int, to: int) -> int:
+        self.state.trail = Trail(slot, to, self.state.trail)
+        return to
+
+    def _rare(self, slot: int, kind: int, dst: int, src: int, off: int, imm: int, extra: Any) -> int:
+        """The less frequent instructions; returns the next slot, -1 if the path ends."""
+        regs = self.regs
+        if kind in (MOV_X32, MOV_SIGNED):
+            value = regs[src]
+            if value is None:
+                raise Refuse("V0206", f"R{src} is read before it has a value", row="register", register=src)
+            if not isinstance(value, Scalar):
+                regs[dst] = Scalar(U32 if kind == MOV_X32 else UNKNOWN)
+            elif kind == MOV_X32:
+                # Below 2**32 the low half is the number itself: then both are one number still.
+                regs[dst] = value if value.range.umax <= M32 else Scalar(zext32(value.range), (value,))
+            else:
+                size, is32 = extra
+                made = sext(value.range, size)
+                regs[dst] = Scalar(zext32(made) if is32 else made, (value,))
+            return slot + 1
+        if kind == SWAP or kind == NEGATE:
+            value = regs[dst]
+            if value is None:
+                raise Refuse("V0206", f"R{dst} is read before it has a value", row="register", register=dst)
+            if not isinstance(value, Scalar):
+                regs[dst] = anything()
+            elif kind == NEGATE:
+                made = sub(_ZERO, value.range)
+                regs[dst] = Scalar(zext32(made) if extra else made, (value,))
+            else:
+                regs[dst] = Scalar(truncate(value.range, imm // 8) if extra else bswap(value.range, imm), (value,))
+            return slot + 1
+        if kind == ATOMIC:
+            atomics.check(self, dst, src, off, imm, extra)
+            return slot + 1
+        if kind == CALL_KFUNC:
+            return kfuncs.check_call(self, slot)
+        if kind == PACKET_LOAD:
+            atomics.packet_load(self, src, extra)
+            return slot + 1
+        if kind == MAY_GOTO:
+            # The machine (as the kernel) leaves the loop when its budget is used up: both ways are possible each time,
+            # and it ends.
+            self.push(slot + 1 + off, self.state.copy())
+            return slot + 1
+        if kind == ADDR_SPACE_CAST:
+            value = regs[src]
+            if value is None:
+                raise Refuse("V0206", f"R{src} is read before it has a value", row="register", register=src)
+            regs[dst] = Pointer(ARENA) if imm == 1 << 16 or imm == 1 else anything()
+            return slot + 1
+        if extra == "frame pointer":
+            raise Refuse("V0103", "R10, the frame pointer, cannot be written", row="frame-pointer", register=10)
+        raise Refuse("V0104", "this instruction cannot be verified", row="unknown-insn")
+
+    def _wide(self, slot: int) -> Value:
+        reference = self.program.references.get(slot)
+        insn = self.program.insns[slot]
+        if reference is None:
+            if insn.src == 4:
+                return Pointer(FUNC, target=slot + 1 + signed32(insn.imm & M32))
+            if insn.src:
+                raise Refuse(
+                    "V0103", "this wide load refers to something that is not known here", row="unknown-reference"
+                )
+            return number(insn.imm)
+        if reference.kind == "map":
+            return Pointer(MAP_PTR, map=reference.map)
+        if reference.kind == "value":
+            info = reference.map
+            assert info is not None
+            return Pointer(MAP_VALUE, off=reference.offset, map=info, id=self.new_id() if info.fields else 0)
+        if reference.kind == "variable":
+            if reference.target is None:
+                return Pointer(MEM, bound=reference.offset, readonly=True)
+            kind = PERCPU_BTF if reference.symbol == "percpu" else BTF
+            return Pointer(kind, target=reference.target, readonly=True)
+        return anything()
+
+    # -- where ways meet
+
+    def _at_callback_entry(self, slot: int) -> bool:
+        return (
+            self.state.frames[-1].callback is not None
+            and self.program.subprogs[self.state.frames[-1].subprog].start == slot
+        )
+
+    def trail_to(self, slot: int) -> list[tuple[int, int]]:
+        """How the present path got to where it is: (slot, next slot) of each step that was not to the next
+        instruction."""
+        out, trail = [], self.state.trail
+        while trail is not None:
+            out.append((trail.slot, trail.to))
+            trail = trail.earlier
+        return out[::-1]
+
+    def _visit_join(self, slot: int, since: int, jumped: int) -> int:
+        """-1: an earlier state covers this one; 1: this state was kept for comparison; 0: neither."""
+        state, program = self.state, self.program
+        found = self.explored.get(slot)
+        repeats = slot in self.converge or self._at_callback_entry(slot)
+        in_loop = repeats
+        if found:
+            drop: list[Checkpoint] = []
+            last = len(found) - 1
+            for index in range(last, -1, -1):
+                checkpoint = found[index]
+                if checkpoint.branches:
+                    # A round that repeats forever comes back to each of its states: it is enough to look for some of
+                    # them (Brent's
+                    # algorithm: those whose number is a power of two), or long loops would cost the square of their
+                    # rounds.
+                    if last - index > 2 and index & (index - 1):
+                        continue
+                    if repeats:
+                        if states_equal(program, slot, checkpoint.state, state, WITHIN):
+                            checkpoint.hits += 1
+                            self._path_covered(checkpoint)
+                            return -1
+                        self._widen(checkpoint.state)
+                        if states_equal(program, slot, checkpoint.state, state, WITHIN):
+                            self._path_covered(checkpoint)
+                            return -1
+                    elif slot in program.loop_heads:
+                        in_loop = True
+                        if states_equal(program, slot, checkpoint.state, state, EQUAL):
+                            raise Refuse(
+                                "V0402",
+                                "this loop comes back to the same state: it never ends",
+                                row="endless",
+                                at_insn=slot,
+                            )
+                elif states_equal(program, slot, checkpoint.state, state, COVERED):
+                    checkpoint.hits += 1
+                    self._propagate(checkpoint.state, state)
+                    self._path_covered(checkpoint)
+                    return -1
+                checkpoint.misses += 1
+                if not checkpoint.branches and checkpoint.misses > checkpoint.hits * 3 + 3:
+                    drop.append(checkpoint)
+            for checkpoint in drop:
+                found.remove(checkpoint)
+        if not repeats and found and (since < 8 or jumped < 2) and since < 30:
+            return 0
+        if in_loop and not repeats and since < 100 and jumped < 20:
+            return 0
+        self.explored.setdefault(slot, []).append(make_checkpoint(slot, state))
+        self.states += 1
+        return 1
+
+    def _widen(self, old: State) -> None:
+        """Between two rounds of a loop that something else bounds: numbers that changed and do not matter so far may be
+        anything.
+
+        Sound since the path goes on with more states than before. It makes the rounds' states meet.
+        """
+        for a, b in zip(old.frames, self.state.frames, strict=False):
+            for i in range(10):
+                x, y = a.regs[i], b.regs[i]
+                if (
+                    isinstance(x, Scalar)
+                    and isinstance(y, Scalar)
+                    and not x.precise
+                    and not y.precise
+                    and x.range is not y.range
+                ):
+                    b.regs[i] = Scalar(UNKNOWN, (y,))
+            for at, slot in a.stack.items():
+                other = b.stack.get(at)
+                if (
+                    other is not None
+                    and isinstance(slot.value, Scalar)
+                    and isinstance(other.value, Scalar)
+                    and not slot.value.precise
+                    and not other.value.precise
+                    and slot.value.range is not other.value.range
+                ):
+                    b.stack[at] = Slot(other.types, Scalar(UNKNOWN, (other.value,)), other)
+
+    def _propagate(self, old: State, new: State) -> None:
+        """What mattered from the old state on matters for the one that it covers."""
+        for a, b in zip(old.frames, new.frames, strict=True):
+            for i in range(10):
+                x, y = a.regs[i], b.regs[i]
+                if isinstance(x, Scalar) and x.precise and isinstance(y, Scalar):
+                    mark_precise(y)
+            for at, slot in a.stack.items():
+                if slot.read:
+                    other = b.stack.get(at)
+                    if other is not None:
+                        other.mark_read()
+                        if isinstance(slot.value, Scalar) and slot.value.precise and isinstance(other.value, Scalar):
+                            mark_precise(other.value)
+
+    def _path_covered(self, checkpoint: Checkpoint) -> None:
+        return
+
+    def _path_ends(self) -> None:
+        checkpoint = self.state.parent
+        while checkpoint is not None:
+            checkpoint.branches -= 1
+            if checkpoint.branches:
+                return
+            checkpoint = checkpoint.parent
