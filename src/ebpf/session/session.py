@@ -286,7 +286,6 @@ def load(obj: Object | bytes | str | Path, *, load_programs: bool | Iterable[str
     stays behind then.
     """
     from ebpf.kernel.loader import load as load_object
-
     from ebpf.object.spec import Object
 
     if not isinstance(obj, Object):
