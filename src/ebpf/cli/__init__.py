@@ -152,7 +152,8 @@ def _short_of(error: Exception) -> str | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return f"the output cannot be written: {error.strerror}"
     help = {errno.EMFILE: "raise the limit of open files: ulimit -n 1024", errno.ENFILE: "close other programs",
-            errno.EAGAIN: "raise the limit of processes: ulimit -u", errno.ENOMEM: "free memory, or raise the limit (ulimit -v)"}
+            errno.EAGAIN: "raise the limit of processes: ulimit -u",
+            errno.ENOMEM: "free memory, or raise the limit (ulimit -v)"}
     found = help.get(error.errno or 0)
     return None if found is None else f"{error.strerror}\n  = help: {found}"
 

@@ -68,6 +68,7 @@ def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_child_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_single_threaded", lambda: True)  # NumPy's threads may be there by now
     monkeypatch.setattr(child, "_generate", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with CodeGenerator() as generator, pytest.raises(CodeGenerationError) as caught:
         generator.run(GOOD * 10_000)  # more than a pipe holds: the write meets a closed pipe
@@ -78,6 +79,7 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'llvmlite'")
 
+    monkeypatch.setattr(child, "_single_threaded", lambda: True)
     monkeypatch.setattr(child, "_generate", missing)
     with CodeGenerator() as generator, pytest.raises(CodeGenerationError) as caught:
         generator.run(GOOD)

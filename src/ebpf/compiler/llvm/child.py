@@ -38,8 +38,8 @@ _PR_SET_PDEATHSIG = 1
 
 class CodeGenerationError(EbpfError):
     """LLVM gave no object. ``stderr`` is its own text; ``how`` tells how it ended (``"exit status 1"``, ``"SIGABRT"``,
-    ``"timeout"``, ``"refused"`` for IR it could not read, ``"missing"`` where llvmlite is not installed, ``"not started"``
-    where the child had not even descriptors)."""
+    ``"timeout"``, ``"refused"`` for IR it could not read, ``"missing"`` where llvmlite is not installed,
+    ``"not started"`` where the child had not even descriptors)."""
 
     def __init__(self, how: str, stderr: str) -> None:
         super().__init__(f"the code generator gave up ({how})", notes=[stderr.strip()] if stderr.strip() else [])

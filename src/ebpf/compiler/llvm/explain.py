@@ -120,13 +120,16 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
                 "C0609",
                 "compiling needs the llvmlite package, which cannot be imported",
                 notes=(error.stderr.strip(),),
-                helps=("pip install llvmlite" if "No module named" in error.stderr else
-                       "raise the memory limit (ulimit -v), or install it anew: pip install --force-reinstall llvmlite",),
+                helps=(
+                    "pip install llvmlite" if "ModuleNotFoundError" in error.stderr else
+                    "raise the memory limit (ulimit -v), or install it: pip install --force-reinstall llvmlite",
+                ),
             )
         ]
     if error.how in _UNFINISHED:
         message, note, help = _UNFINISHED[error.how]
-        return [Diagnostic("error", "C0610", message, Span(filename, 1), notes=(note or error.stderr.strip(),), helps=(help,))]
+        notes = (note or error.stderr.strip(),)
+        return [Diagnostic("error", "C0610", message, Span(filename, 1), notes=notes, helps=(help,))]
     out: list[Diagnostic] = []
     seen: set[tuple[str, str]] = set()
     for m in _LINE.finditer(error.stderr):
