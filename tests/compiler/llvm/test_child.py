@@ -31,6 +31,12 @@ def children() -> set[int]:
         return {int(pid) for pid in file.read().split()}
 
 
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of one thread: NumPy, which another test may have imported, starts more."""
+    monkeypatch.setattr(child, "_single_threaded", lambda: True)
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind():  # type: ignore[no-untyped-def]
     before, fds = children(), set(os.listdir("/proc/self/fd"))
@@ -58,7 +64,8 @@ def test_refusals_are_told_with_llvms_words(ir: str, how: str, words: str) -> No
     assert words in caught.value.stderr
 
 
-def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
+    monkeypatch.setattr(child, "_single_threaded", lambda: True)
     monkeypatch.setattr(child, "_generate", lambda *_: time.sleep(60))
     start = time.monotonic()
     with CodeGenerator(timeout_seconds=0.3) as generator, pytest.raises(CodeGenerationError) as caught:
@@ -67,7 +74,7 @@ def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_a_child_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
     monkeypatch.setattr(child, "_single_threaded", lambda: True)  # NumPy's threads may be there by now
     monkeypatch.setattr(child, "_generate", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with CodeGenerator() as generator, pytest.raises(CodeGenerationError) as caught:
@@ -75,7 +82,7 @@ def test_a_child_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.how == "SIGKILL"
 
 
-def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'llvmlite'")
 
