@@ -65,7 +65,6 @@ def test_refusals_are_told_with_llvms_words(ir: str, how: str, words: str) -> No
 
 
 def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
-    monkeypatch.setattr(child, "_single_threaded", lambda: True)
     monkeypatch.setattr(child, "_generate", lambda *_: time.sleep(60))
     start = time.monotonic()
     with CodeGenerator(timeout_seconds=0.3) as generator, pytest.raises(CodeGenerationError) as caught:
@@ -75,7 +74,6 @@ def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: Non
 
 
 def test_a_child_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
-    monkeypatch.setattr(child, "_single_threaded", lambda: True)  # NumPy's threads may be there by now
     monkeypatch.setattr(child, "_generate", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with CodeGenerator() as generator, pytest.raises(CodeGenerationError) as caught:
         generator.run(GOOD * 10_000)  # more than a pipe holds: the write meets a closed pipe
@@ -86,7 +84,6 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch, forks: None) -> None:
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'llvmlite'")
 
-    monkeypatch.setattr(child, "_single_threaded", lambda: True)
     monkeypatch.setattr(child, "_generate", missing)
     with CodeGenerator() as generator, pytest.raises(CodeGenerationError) as caught:
         generator.run(GOOD)
