@@ -133,7 +133,11 @@ def _hooks(privileges: Privileges) -> Iterator[Finding]:
     from ebpf.kernel.hooks import HOOKS
 
     for hook in HOOKS:
-        answer = hook.probe()
+        try:
+            answer = hook.probe()
+        except OSError as error:  # /proc or /sys is not there, or is hidden
+            yield Finding("hooks", hook.name, "unknown", f"{error.filename or error}: {error.strerror}")
+            continue
         missing = [c for c in ("CAP_BPF", *hook.needs) if c not in privileges.capabilities]
         state: State = answer.state
         detail, help = answer.detail, answer.help
