@@ -29,5 +29,5 @@ def test_a_wrong_kind_or_name_says_what_there_is() -> None:
     with pytest.raises(UnknownName):
         _btf().format("union pair")
     with pytest.raises(UnknownName) as error:
-        _btf().format("struct pear")
+        _btf().format("struct pai")
     assert "pair" in error.value.similar

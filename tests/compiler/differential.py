@@ -113,11 +113,25 @@ def clangs(text: str, mcpu: str = "v3") -> bytes:
 
 @cache
 def _clang() -> str:
-    """The wheel's clang where there is one: it is of our own LLVM's version."""
-    from ebpf.compiler.clang import _ziglang
+    """The wheel's clang where there is one (it is of our own LLVM's version), else one that knows -mcpu=v4."""
+    import subprocess
+
+    import pytest
+
+    from ebpf.compiler.clang import _ziglang, find_clang
+    from ebpf.errors import NotSupported
 
     wheel = _ziglang()
-    return f"{wheel} clang" if wheel is not None else "clang"
+    if wheel is not None:
+        return f"{wheel} clang"
+    try:
+        [command] = find_clang()
+    except NotSupported as error:
+        pytest.skip(error.message)
+    said = subprocess.run([command, "-dumpversion"], capture_output=True, text=True).stdout
+    if int(said.split(".")[0] or 0) < 18:
+        pytest.skip(f"the ziglang wheel is not installed, and clang {said.strip()} does not know -mcpu=v4")
+    return command
 
 
 class Runner:

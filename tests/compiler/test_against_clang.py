@@ -32,13 +32,7 @@ def needs_kernel() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def needs_clang() -> None:
-    from ebpf.compiler.clang import find_clang
-    from ebpf.errors import NotSupported
-
-    try:
-        find_clang()
-    except NotSupported as error:
-        pytest.skip(str(error))
+    differential._clang()
 
 
 def compare(text: str, inputs: list[list[int]], mcpu: str = "v3") -> None:

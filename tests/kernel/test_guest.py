@@ -232,6 +232,8 @@ def test_sampling_all_cpus() -> None:
 
 @pytest.mark.guest
 def test_without_privilege() -> None:
+    import resource  # noqa: F401  (wanted below, where an interpreter under /root cannot be read any more)
+
     pid = os.fork()
     if pid == 0:
         os.setgid(65534)

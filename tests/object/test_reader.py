@@ -17,6 +17,7 @@ from ebpf.abi.programs import AttachType, ProgType
 from ebpf.btf.types import DataSec, Func, Kind
 from ebpf.errors import ElfError
 from ebpf.object import Object, read_object
+from ebpf.object.elf import ElfImage
 
 from . import corpus
 from .corpus import compiled, slim
@@ -94,6 +95,16 @@ def test_types_are_completed() -> None:
     assert offsets == sorted(set(offsets))
     linkage = {t.name: t.linkage for t in btf if isinstance(t, Func)}
     assert (linkage["hidden_sub"], linkage["global_sub"]) == (0, 1)
+
+
+def test_types_of_a_section_that_clang_left_out() -> None:
+    """clang -O2 moves constants to a mergeable section and leaves the types of `.rodata` behind; libbpf gives up."""
+    image = ElfImage.parse(compiled("rich"))
+    image.rename(".rodata", ".rodata.cst4")
+    obj = read_object(image.emit(), "moved")
+    assert obj.btf is not None and {".rodata.cst4"} == {n for n in obj.maps if n.startswith(".rodata")}
+    [left] = [t for t in obj.btf if isinstance(t, DataSec) and t.name == ".rodata"]
+    assert left.size == sum(v.size for v in left.variables) > 0
 
 
 def test_debug_information_belongs_to_its_function() -> None:

@@ -48,11 +48,13 @@ def complete(data: bytes, image: ElfImage) -> Btf:
             size, places = _place_configuration(btf, section, out)
         else:
             found = image.get(section.name)
-            if found is None:
-                if section.size:
-                    continue
-                raise ElfError(f"the types describe a section `{section.name}` that the object does not have")
-            size, places = found.size, _places(btf, section, found.index, found.size, symbols)
+            if found is not None:
+                size, places = found.size, _places(btf, section, found.index, found.size, symbols)
+            elif section.size:
+                continue
+            else:
+                # clang -O2 may move constants to a mergeable section (`.rodata.cst16`) and leave these types behind.
+                size, places = _places_of_nothing(section)
         raw = struct.pack("<I", size) + b"".join(struct.pack("<III", *place) for place in places)
         at = btf.offset_of(section.id) + 8
         if out[at:at + len(raw)] != raw:
@@ -80,6 +82,15 @@ def _places(btf: Btf, section: DataSec, index: int, size: int,
     return places
 
 
+def _places_of_nothing(section: DataSec) -> tuple[int, Iterable[tuple[int, int, int]]]:
+    """Variables one behind the other: what the kernel wants to see of types that no map uses."""
+    places, at = [], 0
+    for type_id, _, size in section.variables:
+        places.append((type_id, at, size))
+        at += size
+    return at, places
+
+
 def _place_configuration(btf: Btf, section: DataSec, out: bytearray) -> tuple[int, Iterable[tuple[int, int, int]]]:
     """``.kconfig`` has no contents in the file: lay its variables out, widest alignment first, as libbpf does."""
     rows = []
@@ -96,7 +107,6 @@ def _place_configuration(btf: Btf, section: DataSec, out: bytearray) -> tuple[in
         places.append((type_id, at, size))
         at += size
     return at, places
-
 
 
 def _hide_functions(btf: Btf, image: ElfImage, out: bytearray) -> bool:
