@@ -280,10 +280,11 @@ def load(obj: Object | bytes | str | Path, *, load_programs: bool | Iterable[str
     """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
 
     ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those
-    names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where sections do not. ``variables`` sets global variables, constants too.
-    ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what the object says;
-    ``reuse`` shares maps of another session. Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing
-    stays behind then.
+    names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where sections do not. ``variables`` sets global
+    variables, constants too. ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what
+    the object says; ``reuse`` shares maps of another session. ``log_level`` 1 or 2 keeps the verifier's log of programs
+    that it accepts, too (``program.kernel.log``). Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …;
+    nothing stays behind then.
     """
     from ebpf.kernel.loader import load as load_object
     from ebpf.object.spec import Object
