@@ -10,7 +10,7 @@ import ebpf
 from ebpf.abi.named import NamedInt
 
 GROUPS = {
-    "From source to the kernel": ("compile", "open", "load", "build"),
+    "From source to the kernel": ("compile", "open", "load", "build", "verify"),
     "What is loaded": ("Session", "Program", "Map", "Link", "EventStream"),
     "Blueprints and types": ("Object", "ProgramSpec", "MapSpec", "Btf", "Record"),
     "The running system": ("host", "inventory", "examine", "Finding"),
@@ -40,7 +40,8 @@ def page() -> str:
     for title, names in {**GROUPS, **({"Other": tuple(rest)} if rest else {})}.items():
         out += [f"## {title}", ""]
         for name in names:
-            out += _entry(name, getattr(ebpf, name))
+            if name in ebpf.__all__:
+                out += _entry(name, getattr(ebpf, name))
     out += ["## What methods give", "", "These are not to be imported; they come from the methods above.", ""]
     for place in RETURNED:
         module, _, name = place.partition(":")
