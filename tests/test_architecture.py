@@ -14,11 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 
 # Lowest first. A module may import from its own layer and those before it.
-LAYERS = ("errors", "abi", "isa", "btf", "object", "compiler", "verifier", "kernel", "session")
+LAYERS = ("errors", "abi", "isa", "btf", "object", "compiler", "verifier", "machine", "kernel", "session")
 LAYER_OF = {name: i for i, name in enumerate(LAYERS)} | {"diagnostics": 0}
 
 # Of the compiler, the kernel knows the facts that it is asked for and nothing else.
 KERNEL_MAY_USE_OF_COMPILER = {"ebpf.compiler.facts"}
+
+# Two backends side by side: neither knows the other.
+BACKENDS = ("ebpf.machine", "ebpf.kernel")
 
 # These use the front door alone: `import ebpf`, `from ebpf import name`.
 AT_THE_FRONT_DOOR = ("ebpf.cli", "bcc")
@@ -104,6 +107,9 @@ def import_problem(importer: str, imported: str) -> str | None:
         return None if imported == "ebpf.__version__" else "is above every layer"
     if theirs > mine:
         return "imports run downwards only"
+    if all(within(importer, b) or within(imported, b) for b in BACKENDS) and not any(
+            within(importer, b) and within(imported, b) for b in BACKENDS):
+        return "machine and kernel never import each other"
     if within(importer, "ebpf.kernel") and within(imported, "ebpf.compiler"):
         if not any(within(imported, allowed) for allowed in KERNEL_MAY_USE_OF_COMPILER):
             return "of the compiler, the kernel may know its facts protocol only"
@@ -125,6 +131,11 @@ def test_imports_run_downwards_and_the_system_stays_at_the_edges(path: Path) -> 
     ("ebpf.kernel.sys", "ctypes", True),
     ("ebpf.kernel.facts", "ebpf.compiler.facts.Facts", True),
     ("ebpf.kernel.loader", "ebpf.compiler.c.parser", False),
+    ("ebpf.kernel.loader", "ebpf.machine.maps", False),
+    ("ebpf.machine.maps", "ebpf.kernel.maps", False),
+    ("ebpf.machine.maps", "ebpf.machine.memory", True),
+    ("ebpf.machine.machine", "ebpf.verifier", True),
+    ("ebpf.machine.machine", "mmap", False),
     ("ebpf.session.load", "ebpf.compiler.c", True),
     ("ebpf.session.load", "socket", False),
     ("ebpf.cli.run", "ebpf.load", True),

@@ -17,6 +17,7 @@
     ├── UnknownName (KeyError)            no such program, map or field in this object (.similar)
     ├── KernelError (OSError)             a system call failed for a reason of its own (.call, .errno)
     │   └── PrivilegeError (PermissionError)  this user may not do that (.needs names what would allow it)
+    ├── MachineFault                      a program in the userspace machine did what no verified program does (.address, .slot)
     ├── NotSupported                      this kernel or build cannot do that (.feature, .since, .instead)
     ├── UsageError (ValueError)           an argument does not fit (wrong type, size, range)
     └── InternalError                     a bug of ours; please report it
@@ -165,13 +166,33 @@ class PrivilegeError(KernelError, PermissionError):
         self.needs = tuple(needs)
 
 
+class MachineFault(EbpfError):
+    """A program in the userspace machine did what no verified program does: it was stopped.
+
+    ``address`` and ``size`` say what was touched (``None``: it was no access to memory), ``region`` what is there or
+    next to it, ``access`` how (``"read"``, ``"write"``, ``"atomic"``, ``"call"``). ``program`` and ``slot`` say which
+    instruction it was, once that is known.
+    """
+
+    def __init__(self, message: str, *, address: int | None = None, region: str = "", access: str = "", size: int = 0,
+                 program: str = "", slot: int | None = None, notes: Iterable[str] = (),
+                 helps: Iterable[str] = ()) -> None:
+        super().__init__(message, notes=notes, helps=helps)
+        self.address = address
+        self.region = region
+        self.access = access
+        self.size = size
+        self.program = program
+        self.slot = slot
+
+
 class NotSupported(EbpfError):
-    """This kernel (or this build) cannot do ``feature``; ``since`` is the first Linux version that can."""
+    """This kernel (or ``who`` else) cannot do ``feature``; ``since`` is the first Linux version that can."""
 
     def __init__(self, feature: str, *, since: str | None = None, instead: str | None = None,
-                 notes: Iterable[str] = ()) -> None:
+                 notes: Iterable[str] = (), who: str = "this kernel") -> None:
         when = f" (Linux {since} or newer can)" if since else ""
-        super().__init__(f"this kernel does not support {feature}{when}", notes=notes,
+        super().__init__(f"{who} does not support {feature}{when}", notes=notes,
                          helps=(instead,) if instead else ())
         self.feature = feature
         self.since = since

@@ -1,0 +1,319 @@
+"""`Machine`: an object's maps and programs in this process; events are fired at its programs, one at a time.
+
+Differences to a kernel are stated where they are made; the main ones: programs run one after the other (no two CPUs at once, so atomic operations
+and locks cannot be contended), `cpus` and the current CPU are what the caller says, maps' insides (hash order, LRU batches, Bloom
+bits) are our own, there is no kernel memory to look at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ebpf.abi.context_layouts import context_layout
+from ebpf.abi.maps import BPF_F_RDONLY_PROG, MAP_TYPES, MapType
+from ebpf.abi.programs import ProgType
+from ebpf.errors import LoadError, MapError, NotSupported, RelocationError, UnknownName, UsageError
+from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
+from ebpf.machine.image import Image
+from ebpf.machine.interpreter import Program
+from ebpf.machine.maps import MapShape, create_map
+from ebpf.machine.maps.arrays import Array
+from ebpf.machine.packets import PACKET_TYPES, Packet
+from ebpf.machine.stepper import Stepper
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ebpf.btf import Btf
+    from ebpf.btf.core import CoreResult
+    from ebpf.machine.environment import Clock, Redirect, Task, TracedMemory
+    from ebpf.machine.maps import MachineMap
+    from ebpf.object import Extern, Linked, MapSpec, Object, ProgramSpec
+
+_OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
+# Contexts that are as long as the event, and not padded to what the table says is possible.
+_AS_GIVEN = frozenset({int(ProgType.TRACEPOINT), int(ProgType.SYSCALL)})
+# What a program's externs `__kconfig` are unless the caller says otherwise.
+KCONFIG = {"LINUX_KERNEL_VERSION": 6 << 16 | 18 << 8, "LINUX_HAS_BPF_COOKIE": 1, "LINUX_HAS_SYSCALL_WRAPPER": 1}
+
+
+class Run(NamedTuple):
+    """What a run gave. ``result`` is the program's return value (r0 as unsigned 32 bits, all 64 in ``r0``)."""
+
+    result: int
+    r0: int
+    data: bytes  #: the packet afterwards, empty if there was none
+    context: bytes
+    redirect: Redirect | None  #: where the program asked to send the packet
+    clones: tuple[tuple[bytes, Redirect], ...]  #: copies that it sent
+    return_value: int | None  #: what bpf_set_retval set
+    override: int | None  #: what bpf_override_return asked for
+
+
+class _Names(dict[str, Any]):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise _unknown(self._what, name, self)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    from ebpf.diagnostics import did_you_mean
+
+    names = list(known)
+    similar = did_you_mean(name, names)
+    return UnknownName(f"no {what} called {name!r}", name=name, similar=similar, helps=(
+        f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"it has {', '.join(names) or f'no {what}s at all'}",))
+
+
+class Machine:
+    """See the module's text. ``maps`` by name are there at once; programs are prepared when they are first used.
+
+    ``btf``: the types that CO-RE relocations are answered from (the kernel's, or a dump of another one's); without it programs
+    keep the layout that they were compiled with. ``ksyms``: addresses of kernel symbols; ``kconfig``: values of ``__kconfig``
+    externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many jumps backwards a run may
+    take (``None``: any number).
+    """
+
+    def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
+                 kconfig: Mapping[str, int | bytes] | None = None, max_entries: Mapping[str, int] | None = None,
+                 data: Mapping[str, bytes] | None = None, types: Mapping[str, int] | None = None, cpus: int = 1,
+                 task: Task | None = None, clock: Clock | None = None, memory: TracedMemory | None = None,
+                 seed: int | None = None, loops: int | None = None) -> None:
+        if cpus < 1:
+            raise UsageError("a machine has at least one CPU")
+        self.obj = obj
+        self.loops = loops
+        self.environment = Environment(cpus=cpus, task=task, clock=clock, memory=memory, seed=seed)
+        self.maps: dict[str, MachineMap] = _Names("map")
+        #: what became of each CO-RE relocation, by program
+        self.core_results: dict[str, tuple[CoreResult, ...]] = {}
+        self._btf = btf
+        self._ksyms = ksyms or {}
+        self._kconfig = {**KCONFIG, **(kconfig or {})}
+        self._types = types or {}
+        self._programs: dict[str, Program] = {}
+        self._context_window = self.environment.space.reserve("the context")
+        for given, what in ((max_entries, "max_entries"), (data, "data")):
+            for name in given or ():
+                if name not in obj.maps:
+                    raise _unknown("map", name, obj.maps)
+        for spec in obj.maps.values():
+            entries = (max_entries or {}).get(spec.name, spec.max_entries)
+            self.maps[spec.name] = self._create(spec._replace(max_entries=entries), (data or {}).get(spec.name))
+        for spec in obj.maps.values():
+            self._fill(spec)
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.obj.name}: programs {', '.join(self.obj.programs) or 'none'}; maps {', '.join(self.maps) or 'none'}>"
+
+    # ---- maps ----
+
+    def _create(self, spec: MapSpec, contents: bytes | None) -> MachineMap:
+        made = create_map(self.environment, self._shape(spec))
+        if spec.is_data:
+            initial = contents if contents is not None else spec.initial
+            if spec.name == ".kconfig" and contents is None:
+                initial = self._kconfig_contents(spec.value_size)
+            if initial is not None:
+                made.update(bytes(4), initial)
+            if spec.frozen:
+                made.freeze()
+        return made
+
+    def _shape(self, spec: MapSpec) -> MapShape:
+        row = MAP_TYPES.get(spec.type)
+        key_size, value_size, entries = spec.key_size, spec.value_size, spec.max_entries
+        flags = spec.flags | (row.flags if row else 0)
+        if spec.is_data and spec.frozen:
+            flags |= BPF_F_RDONLY_PROG
+        if row is not None and row.max_entries in ("pages", "cpus"):
+            # Buffers of events: a declared value type says what is sent through them, not what they store.
+            key_size, value_size = row.key_size or 0, row.value_size or 0
+        if row is not None and row.max_entries == "cpus" and not entries:
+            entries = self.environment.cpus
+        if row is not None and row.max_entries == "pages":
+            entries = max(4096, 1 << (max(entries, 1) - 1).bit_length())
+        inner = None
+        if spec.type in _OF_MAPS:
+            if spec.inner is None:
+                raise MapError(f"map of maps {spec.name!r} does not say what its inner maps are like", map_name=spec.name,
+                               helps=("declare one: __array(values, struct inner_map)",))
+            inner = self._shape(spec.inner)
+        return MapShape(spec.name, spec.type, key_size, value_size, entries, flags, spec.map_extra, inner)
+
+    def _fill(self, spec: MapSpec) -> None:
+        """Initial entries of maps of maps and program arrays."""
+        for index, name in spec.values:
+            key = index.to_bytes(4, "little")
+            if spec.type in _OF_MAPS:
+                self.maps[spec.name].update(key, self.maps[name].id.to_bytes(4, "little"))
+            elif spec.type == MapType.PROG_ARRAY:
+                self.maps[spec.name].update(key, self.program(name).id.to_bytes(4, "little"))
+
+    def _kconfig_contents(self, size: int) -> bytes:
+        contents = bytearray(size)
+        for extern in self.obj.externs.values():
+            if extern.section != ".kconfig":
+                continue
+            value = self._kconfig.get(extern.name)
+            if value is None:
+                if not extern.weak:
+                    raise RelocationError(f"{extern.name}: nobody said what it is in this machine",
+                                          helps=(f"Machine(…, kconfig={{{extern.name!r}: 1}}), or declare it __weak",))
+                continue
+            contents[extern.offset:extern.offset + extern.size] = _sized(extern, value)
+        return bytes(contents)
+
+    # ---- programs ----
+
+    def program(self, name: str) -> Program:
+        """The program ``name``, linked and relocated. `UnknownName`, `RelocationError`, `NotSupported`."""
+        found = self._programs.get(name)
+        if found is None:
+            spec = self.obj.programs.get(name)
+            if spec is None:
+                raise _unknown("program", name, self.obj.programs)
+            found = self._programs[name] = self._load(spec)
+            self.environment.programs[found.id] = found
+        return found
+
+    def _load(self, spec: ProgramSpec) -> Program:
+        from ebpf.object.linker import link
+
+        type = self._types.get(spec.name, spec.type)
+        if type is None:
+            raise LoadError(f"{spec.name!r}: its section {spec.section!r} does not say what type of program it is",
+                            helps=("name the section after the hook, or give a type: Machine(…, types={…})",))
+        linked = link(self.obj, spec.name)
+        code = self._relocate_core(spec, linked)
+        wide = self._relocate(spec, linked)
+        image = Image(code, name=spec.name, window=self.environment.space.reserve(f"the code of {spec.name}"), wide=wide,
+                      names=linked.functions, lines=linked.line_info)
+        return Program(image, self.environment, type=int(type), id=len(self._programs) + 1, metered=self.loops is not None)
+
+    def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
+        if not linked.core_relos or self._btf is None or self.obj.btf is None:
+            return linked.code
+        from ebpf.btf import relocate
+
+        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
+        code, self.core_results[spec.name] = relocate(linked.code, relos, self.obj.btf, [self._btf])
+        return code
+
+    def _relocate(self, spec: ProgramSpec, linked: Linked) -> dict[int, int]:
+        """What each wide load that refers to something gives, by slot."""
+        wide: dict[int, int] = {}
+        for slot, kind, symbol, addend in linked.relocations:
+            if kind in ("map", "data", "kconfig"):
+                found = self.maps.get(".kconfig" if kind == "kconfig" else symbol)
+                if found is None:
+                    raise RelocationError(f"{spec.name!r} uses map {symbol!r}, which the object does not define")
+                if kind == "map":
+                    wide[slot] = found.address
+                    continue
+                if kind == "kconfig":
+                    addend += self.obj.externs[symbol].offset
+                assert isinstance(found, Array)  # data sections are arrays of one element
+                wide[slot] = found.value_address + addend
+            elif kind == "ksym":
+                extern = self.obj.externs[symbol]
+                if symbol not in self._ksyms and not extern.weak:
+                    raise RelocationError(f"{spec.name!r} uses the kernel's {symbol!r}; this machine has no kernel",
+                                          helps=(f"give it an address: Machine(…, ksyms={{{symbol!r}: …}})",))
+                wide[slot] = self._ksyms[symbol] + addend if symbol in self._ksyms else 0
+            elif kind == "kfunc":
+                raise NotSupported(f"the kernel function {symbol}", who="the userspace machine")
+            else:
+                raise RelocationError(f"{spec.name!r} uses {symbol!r}, which is defined nowhere")
+        return wide
+
+    # ---- events ----
+
+    def run(self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0,
+            attach_cookie: int = 0, func_ip: int = 0, arguments: Sequence[int] = (), return_value: int | None = None) -> Run:
+        """Run ``program`` for one event.
+
+        ``data``: the packet, from its Ethernet header on, for programs that have one; ``ctx``: the context's bytes (absent ones are 0),
+        or 64-bit words for raw tracepoints and tracing programs. The rest is what the helpers of the same names tell.
+        Raises `MachineFault` where the program does what no verified program would.
+        """
+        found = self.program(program)
+        address, packet, context = self._event(found, data, ctx, cpu)
+        environment = self.environment
+        environment.attach_cookie, environment.func_ip = attach_cookie, func_ip
+        environment.arguments, environment.return_value = arguments, return_value
+        environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops
+        try:
+            r0 = found.call(address)
+        finally:
+            if packet is not None:
+                packet.remove()
+        return Run(r0 & 0xFFFFFFFF, r0, packet.result() if packet is not None else b"", bytes(context), environment.redirect,
+                   tuple(environment.clones), environment.return_value, environment.override)
+
+    def step(self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0) -> Stepper:
+        """The same, standing before the first instruction."""
+        found = self.program(program)
+        address, _, _ = self._event(found, data, ctx, cpu)
+        return Stepper(found, address)
+
+    def _event(self, program: Program, data: bytes | None, ctx: bytes | Sequence[int] | None,
+               cpu: int) -> tuple[int, Packet | None, bytearray]:
+        environment = self.environment
+        if not 0 <= cpu < environment.cpus:
+            raise UsageError(f"there is no CPU {cpu}: this machine has {environment.cpus}")
+        environment.begin_event()
+        environment.cpu = cpu
+        given = b"" if ctx is None else ctx if isinstance(ctx, bytes) else b"".join(
+            (word & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for word in ctx)
+        layout = context_layout(program.type)
+        packet = None
+        if program.type in PACKET_TYPES:
+            if data is None:
+                raise UsageError(f"{program.name!r} works on packets: give it one (data=…)")
+            packet = environment.packet = Packet(environment, program.type, data, given)
+            context = packet.context
+        else:
+            if data is not None:
+                raise UsageError(f"{program.name!r} ({ProgType(program.type).name.lower()}) has no packet, only a context (ctx=…)")
+            size = layout.size if layout is not None and program.type not in _AS_GIVEN else len(given)
+            context = bytearray(given.ljust(size, b"\0"))
+        writable = layout is None or any(field.writes != "-" for field in layout.fields)
+        space = environment.space
+        space.hide(self._context_window)
+        environment.context = space.show(self._context_window, context, writable=writable)
+        return environment.context if context else 0, packet, context
+
+    # ---- output ----
+
+    @property
+    def printed(self) -> deque[str]:
+        """Lines of bpf_trace_printk, oldest first; take them with ``popleft``."""
+        return self.environment.printed
+
+    def expire_timers(self, now_ns: int | None = None) -> int:
+        """Run the callbacks of timers that are due at ``now_ns`` (the machine's clock says, if it is not given); how many."""
+        from ebpf.machine.timers import expire
+
+        return expire(self.environment, self.environment.clock.monotonic_ns() if now_ns is None else now_ns)
+
+    @property
+    def next_timer_ns(self) -> int | None:
+        """When the next timer is due, by the machine's monotonic clock; ``None``: none runs."""
+        from ebpf.machine.timers import next_expiry
+
+        return next_expiry(self.environment)
+
+
+def _sized(extern: Extern, value: int | bytes) -> bytes:
+    try:
+        raw = value if isinstance(value, bytes) else value.to_bytes(extern.size, "little", signed=value < 0)
+    except OverflowError:
+        raw = bytes(extern.size + 1)
+    if len(raw) > extern.size:
+        raise RelocationError(f"{extern.name}={value!r} does not fit its {extern.size} bytes")
+    return raw.ljust(extern.size, b"\0")

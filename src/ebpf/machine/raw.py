@@ -1,0 +1,63 @@
+"""Bare instructions on a block of memory: no object, no maps."""
+
+from __future__ import annotations
+
+from ebpf.errors import NotSupported, UsageError
+from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
+from ebpf.machine.image import Image
+from ebpf.machine.interpreter import Program
+from ebpf.machine.stepper import Stepper
+from ebpf.machine.translator import check_size
+
+DEFAULT_LOOPS = 100_000_000
+
+
+class RawProgram:
+    """Instruction bytes, to be run with r1 = the address of a memory block and r2 = its length.
+
+    ``loops``: how many jumps backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it
+    likes). Raises `InsnError` for bytes that are no program.
+    """
+
+    def __init__(self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None) -> None:
+        check_size(code)
+        self.environment = environment or Environment()
+        self.loops = loops
+        window = self.environment.space.reserve("the program's code")
+        self.program = Program(Image(bytes(code), window=window), self.environment, metered=loops is not None)
+        self._window = self.environment.space.reserve("the memory block")
+
+    def run(self, memory: bytes | bytearray | memoryview = b"") -> int:
+        """r0. A ``bytearray`` (or writable view) is worked on in place, ``bytes`` in a copy."""
+        r1, r2 = self._show(memory)
+        self.environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops
+        return self.program.call(r1, r2)
+
+    def step(self, memory: bytes | bytearray | memoryview = b"") -> Stepper:
+        """The program before its first instruction, to be run step by step."""
+        return Stepper(self.program, *self._show(memory))
+
+    def _show(self, memory: bytes | bytearray | memoryview) -> tuple[int, int]:
+        space = self.environment.space
+        if isinstance(memory, bytes) or (isinstance(memory, memoryview) and memory.readonly):
+            memory = bytearray(memory)
+        if isinstance(memory, memoryview):
+            memory = memory.cast("B")
+        if len(memory) > 1 << 24:
+            raise UsageError(f"a memory block of {len(memory)} bytes: at most 16 MiB are possible")
+        if not memory:
+            return 0, 0
+        return space.show(self._window, memory), len(memory)
+
+
+def run_raw(code: bytes, memory: bytes | bytearray | memoryview = b"", engine: str = "interpreter", *,
+            loops: int | None = DEFAULT_LOOPS) -> int:
+    """Run instruction bytes once with r1 = the memory block (0 if it is empty) and r2 = its length; r0, unsigned 64 bits.
+
+    ``engine``: ``"interpreter"``; the JIT is not there yet (`NotSupported`). See `RawProgram`, which is faster for many runs.
+    """
+    if engine == "jit":
+        raise NotSupported("the JIT", instead='engine="interpreter"', who="the userspace machine")
+    if engine != "interpreter":
+        raise UsageError(f"there is no engine {engine!r}", helps=('it is "interpreter" or "jit"',))
+    return RawProgram(code, loops=loops).run(memory)
