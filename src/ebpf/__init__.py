@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.toolchain import build as build
+    from ebpf.session.verification import verify as verify
 
 __version__ = "0.1.0"
 
@@ -105,6 +106,9 @@ _HOMES = {
     ),
     "ebpf.session.inventory": (
         "inventory",
+    ),
+    "ebpf.session.verification": (
+        "verify",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -74,7 +74,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_wrong_options_are_wrong_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([name, "--no-such-option", *(["x"] if name in ("run", "compile", "disasm") else [])])
+        cli.main([name, "--no-such-option", *(["x"] if name in ("run", "compile", "disasm", "verify") else [])])
     assert ended.value.code == 2
     assert "no-such-option" in capsys.readouterr().err
 

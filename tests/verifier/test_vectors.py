@@ -18,8 +18,11 @@ _LIST = Path(__file__).with_name("accepted_beyond_6_1.txt")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 CLASSES = {"privilege", "version", "complexity", "precision", "style", "environment"}
 
-pytestmark = pytest.mark.skipif(directory() is None, reason="no vectors: apt install linux-source-6.1 and unpack it, or set "
-                                "EBPF_VERIFIER_VECTORS to tools/testing/selftests/bpf/verifier of a 6.1 tree")
+pytestmark = pytest.mark.skipif(
+    directory() is None,
+    reason="no vectors: apt install linux-source-6.1 and unpack it, or set "
+    "EBPF_VERIFIER_VECTORS to tools/testing/selftests/bpf/verifier of a 6.1 tree",
+)
 
 
 def listed() -> dict[str, str]:
@@ -55,6 +58,10 @@ def test_same_verdict_in_95_of_100() -> None:
 
 def test_what_we_accept_and_6_1_refuses_is_listed() -> None:
     beyond = {v.id for v, accepted in verdicts() if accepted and not v.accepted}
-    assert beyond == set(listed()), "unlisted: " + ", ".join(sorted(beyond - set(listed()))) + "; listed in vain: " + ", ".join(
-        sorted(set(listed()) - beyond))
+    assert beyond == set(listed()), (
+        "unlisted: "
+        + ", ".join(sorted(beyond - set(listed())))
+        + "; listed in vain: "
+        + ", ".join(sorted(set(listed()) - beyond))
+    )
     assert set(listed().values()) <= CLASSES

@@ -23,6 +23,7 @@ import sys
 COMMANDS = {
     "run": "run a C program, an object file or a Python script",
     "compile": "compile C to an object file (or assembly, or LLVM IR)",
+    "verify": "prove a program safe without loading it, or show where it is not",
     "disasm": "show the instructions of an object file or of a loaded program",
     "prog": "programs in the kernel: list, show, dump",
     "map": "maps in the kernel: list, show, dump",

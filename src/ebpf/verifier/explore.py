@@ -87,7 +87,8 @@ class Explorer:
         self.regs: list[Value | None] = []
         self.slot = 0
         self.pending: list[tuple[int, State]] = []
-        self.explored: dict[int, list[Checkpoint]] = {}
+        self.explored: dict[int, list[Checkpoint]] = {}  # all ways from there were followed
+        self.active: dict[int, list[Checkpoint]] = {}  # on the present path
         self.callback_entries: set[int] = set()
         self.converge = {
             at
@@ -216,7 +217,7 @@ class Explorer:
     def run(self, sub: Subprog) -> None:
         """Follow all paths of the function. Raises `Refuse`."""
         self.main = sub
-        self.explored = {}
+        self.explored, self.active = {}, {}
         self.pending = []
         self._start(sub.start, calls.initial_state(self, sub))
         while True:
@@ -439,54 +440,48 @@ class Explorer:
     def _visit_join(self, slot: int, since: int, jumped: int) -> int:
         """-1: an earlier state covers this one; 1: this state was kept for comparison; 0: neither."""
         state, program = self.state, self.program
-        found = self.explored.get(slot)
         repeats = slot in self.converge or self._at_callback_entry(slot)
         in_loop = repeats
+        active = self.active.get(slot)
+        if active:
+            if repeats:
+                for checkpoint in reversed(active):
+                    if states_equal(program, slot, checkpoint.state, state, WITHIN):
+                        return -1
+                self._widen(active[-1].state)
+                if states_equal(program, slot, active[-1].state, state, WITHIN):
+                    return -1
+            elif slot in program.loop_heads:
+                in_loop = True
+                # A round that repeats forever comes back to each of its states: it is enough to look for some (Brent's
+                # algorithm: those whose number is a power of two), or long loops would cost the square of their rounds.
+                last = len(active) - 1
+                for index in {last, *(1 << n for n in range(last.bit_length()))}:
+                    if states_equal(program, slot, active[index].state, state, EQUAL):
+                        raise Refuse(
+                            "V0402",
+                            "this loop comes back to the same state: it never ends",
+                            row="endless",
+                            at_insn=slot,
+                        )
+        found = self.explored.get(slot)
         if found:
             drop: list[Checkpoint] = []
-            last = len(found) - 1
-            for index in range(last, -1, -1):
-                checkpoint = found[index]
-                if checkpoint.branches:
-                    # A round that repeats forever comes back to each of its states: it is enough to look for some of
-                    # them (Brent's
-                    # algorithm: those whose number is a power of two), or long loops would cost the square of their
-                    # rounds.
-                    if last - index > 2 and index & (index - 1):
-                        continue
-                    if repeats:
-                        if states_equal(program, slot, checkpoint.state, state, WITHIN):
-                            checkpoint.hits += 1
-                            self._path_covered(checkpoint)
-                            return -1
-                        self._widen(checkpoint.state)
-                        if states_equal(program, slot, checkpoint.state, state, WITHIN):
-                            self._path_covered(checkpoint)
-                            return -1
-                    elif slot in program.loop_heads:
-                        in_loop = True
-                        if states_equal(program, slot, checkpoint.state, state, EQUAL):
-                            raise Refuse(
-                                "V0402",
-                                "this loop comes back to the same state: it never ends",
-                                row="endless",
-                                at_insn=slot,
-                            )
-                elif states_equal(program, slot, checkpoint.state, state, COVERED):
+            for checkpoint in reversed(found):
+                if states_equal(program, slot, checkpoint.state, state, COVERED):
                     checkpoint.hits += 1
                     self._propagate(checkpoint.state, state)
-                    self._path_covered(checkpoint)
                     return -1
                 checkpoint.misses += 1
-                if not checkpoint.branches and checkpoint.misses > checkpoint.hits * 3 + 3:
+                if checkpoint.misses > checkpoint.hits * 3 + 3:
                     drop.append(checkpoint)
             for checkpoint in drop:
                 found.remove(checkpoint)
-        if not repeats and found and (since < 8 or jumped < 2) and since < 30:
+        if not repeats and (found or active) and (since < 8 or jumped < 2) and since < 30:
             return 0
         if in_loop and not repeats and since < 100 and jumped < 20:
             return 0
-        self.explored.setdefault(slot, []).append(make_checkpoint(slot, state))
+        self.active.setdefault(slot, []).append(make_checkpoint(slot, state))
         self.states += 1
         return 1
 
@@ -534,13 +529,13 @@ class Explorer:
                         if isinstance(slot.value, Scalar) and slot.value.precise and isinstance(other.value, Scalar):
                             mark_precise(other.value)
 
-    def _path_covered(self, checkpoint: Checkpoint) -> None:
-        return
-
     def _path_ends(self) -> None:
         checkpoint = self.state.parent
         while checkpoint is not None:
             checkpoint.branches -= 1
             if checkpoint.branches:
                 return
+            # All ways from there were followed: from now on it may cover others.
+            self.active[checkpoint.slot].remove(checkpoint)
+            self.explored.setdefault(checkpoint.slot, []).append(checkpoint)
             checkpoint = checkpoint.parent

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from ebpf.verifier.program import MapInfo
 
 
-
 def pointer_in(x: Explorer, register: int) -> Pointer:
     """The pointer in a register that is about to be used for an access."""
     value = x.regs[register]

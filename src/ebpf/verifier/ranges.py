@@ -414,6 +414,15 @@ def mod(a: Range, b: Range) -> Range:
     return unsigned(0, a.umax)
 
 
+def div32(a: Range, b: Range) -> Range:
+    """Of the low halves: the upper ones must not take part (the quotient's low half would be another number)."""
+    return div(zext32(a), zext32(b))
+
+
+def mod32(a: Range, b: Range) -> Range:
+    return mod(zext32(a), zext32(b))
+
+
 def _signed_division(a: Range, b: Range, bits: int, remainder: bool) -> Range:
     """Signed, rounding to zero; only constants are followed, any other result may be anything."""
     if a.umin != a.umax or b.umin != b.umax:

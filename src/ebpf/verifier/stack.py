@@ -1,6 +1,6 @@
 """The stack: bytes that were written, values saved whole, and reads and writes of them at known or bounded places.
 
-A byte may be read once it was written (or, with `Options.uninit_stack`, at any time: then it is some number). A pointer is
+A byte may be read once it was written (with `Options.uninit_stack` at any time: then it is some number). A pointer is
 only kept if all of its eight bytes are saved and read together; anything else gives a number.
 """
 
@@ -94,9 +94,7 @@ def load(x: Explorer, pointer: Pointer, at: int, size: int) -> Value:
     return Scalar(const(0) if zero else BY_SIZE[size])
 
 
-def check_initialised(
-    x: Explorer, pointer: Pointer, at: int, size: int, access: int, *, clobber: bool = False
-) -> bool:
+def check_initialised(x: Explorer, pointer: Pointer, at: int, size: int, access: int, *, clobber: bool = False) -> bool:
     """Every byte in the span was written; returns whether all are known to be zero. ``clobber``: a helper may write
     them."""
     frame = x.state.frames[pointer.frame]
