@@ -68,7 +68,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: i for i, name in enumerate((store.SAMPLE, *(k for k in store.KERNELS if k != store.SAMPLE)), 1)}
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("guest"):
-            item.stash[_kernel_key] = str(item.callspec.params["guest_kernel"])
+            kernel = item.callspec.params["guest_kernel"]
+            if isinstance(kernel, str):  # else none of its kernels was chosen, and pytest skips it by itself
+                item.stash[_kernel_key] = kernel
     items.sort(key=lambda item: order.get(k, 99) if (k := item.stash.get(_kernel_key, "")) else 0)
 
 

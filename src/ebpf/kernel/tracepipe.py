@@ -74,12 +74,19 @@ def tracefs() -> str:
         return elsewhere
     # debugfs brings tracefs along, but only for who may look into it.
     if hidden and (not mounts or any(fields[2] in ("tracefs", "debugfs") for fields in mounts)):
-        raise PrivilegeError("open(tracefs)", errno.EACCES, needs=("CAP_DAC_READ_SEARCH",),
-                             message="tracefs is closed to this user (only root may look into /sys/kernel/tracing)",
-                             helps=("run it as root, or mount it for a group: "
-                                    "mount -o remount,gid=GROUP,mode=750 /sys/kernel/tracing",))
+        raise _closed("open(tracefs)")
     raise KernelError("open(tracefs)", errno.ENOENT, message="tracefs is not mounted",
                       helps=("mount -t tracefs tracefs /sys/kernel/tracing",))
+
+
+def _closed(what: str) -> PrivilegeError:
+    """tracefs, or a file in it, is kept to root by its permissions: no capability of eBPF's opens it."""
+    import errno
+
+    return PrivilegeError(what, errno.EACCES, needs=("CAP_DAC_READ_SEARCH",),
+                          message="tracefs is closed to this user (only root may look into /sys/kernel/tracing)",
+                          helps=("run it as root, or mount it for a group: "
+                                 "mount -o remount,gid=GROUP,mode=750 /sys/kernel/tracing",))
 
 
 def _mounts() -> list[str]:
@@ -99,8 +106,18 @@ class TracePipe(sys.OwnedFd):
         where = path or f"{tracefs()}/trace_pipe"
         try:
             fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except PermissionError:
+            raise _closed(f"open({where})") from None
         except OSError as error:
-            raise sys.failure(f"open({where})", error.errno or 0, needs=("CAP_SYS_ADMIN",)) from None
+            import errno
+
+            if error.errno == errno.EBUSY:
+                # Linux 6.6 and its stable siblings: c2489bb7e6be ("tracing: Introduce pipe_cpumask").
+                raise KernelError(f"open({where})", errno.EBUSY, message="another program reads the trace pipe, and "
+                                  "this kernel lets only one", helps=(
+                                      f"end that one (fuser {where} tells its pid), or send events through a ring "
+                                      "buffer instead of printing",)) from None
+            raise sys.failure(f"open({where})", error.errno or 0) from None
         super().__init__(fd)
         self._rest = b""
         self.lost = 0  #: lines that the pipe reported as overwritten
