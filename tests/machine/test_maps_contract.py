@@ -1,0 +1,341 @@
+"""One contract, two kinds of maps: those of the machine and those of this machine's kernel do the same.
+
+A case is a shape and a story: calls of the user's interface, each with what must come of it. Programs' view of the same maps is in
+test_maps_programs.py.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType
+from ebpf.errors import EbpfError, KeyMissing, MapError, MapFull, NotSupported, UsageError
+from ebpf.machine import Environment, MapShape, create_map
+
+T = MapType
+
+
+def key(n: int, size: int = 4) -> bytes:
+    return n.to_bytes(size, "little")
+
+
+def value(n: int, size: int = 8) -> bytes:
+    return n.to_bytes(size, "little")
+
+
+def _cpus() -> int:
+    from ebpf.kernel.cpus import per_cpu_slots
+
+    return per_cpu_slots()
+
+
+def machine_map(shape: MapShape) -> Any:
+    return create_map(Environment(cpus=_cpus()), shape)
+
+
+def kernel_map(shape: MapShape) -> Any:
+    from ebpf.kernel import maps
+
+    return maps.create_map(name=shape.name, type=int(shape.type), key_size=shape.key_size, value_size=shape.value_size,
+                           max_entries=shape.max_entries, flags=shape.flags, map_extra=shape.map_extra)
+
+
+@pytest.fixture(params=["machine", pytest.param("kernel", marks=pytest.mark.kernel)])
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    made = []
+
+    def create(type: MapType, key_size: int = 4, value_size: int = 8, max_entries: int = 4, flags: int = 0, map_extra: int = 0) -> Any:
+        shape = MapShape("contract", type, key_size, value_size, max_entries, flags, map_extra)
+        map = (machine_map if request.param == "machine" else kernel_map)(shape)
+        made.append(map)
+        return map
+
+    yield create
+    for map in made:
+        if hasattr(map, "close"):
+            map.close()
+
+
+HASHES = [T.HASH, T.LRU_HASH]
+ARRAYS = [T.ARRAY]
+PER_CPU = [T.PERCPU_HASH, T.LRU_PERCPU_HASH, T.PERCPU_ARRAY]
+
+
+def names(types: list[MapType]) -> dict[str, Any]:
+    return {"argvalues": types, "ids": [t.name for t in types]}
+
+
+@pytest.mark.parametrize("type", **names(HASHES))
+class TestHash:
+    def test_update_look_up_delete(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        assert m.lookup(key(1)) is None
+        m.update(key(1), value(10))
+        assert m.lookup(key(1)) == value(10)
+        m.update(key(1), value(11))
+        assert m.lookup(key(1)) == value(11)
+        assert m.delete(key(1)) is True
+        assert m.delete(key(1)) is False
+        assert m.lookup(key(1)) is None
+
+    def test_flags(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        with pytest.raises(KeyMissing):
+            m.update(key(1), value(1), BPF_EXIST)
+        m.update(key(1), value(1), BPF_NOEXIST)
+        with pytest.raises(MapError, match="that key already"):
+            m.update(key(1), value(2), BPF_NOEXIST)
+        m.update(key(1), value(3), BPF_EXIST)
+        assert m.lookup(key(1)) == value(3)
+        with pytest.raises(EbpfError):
+            m.update(key(1), value(4), 64)
+        assert m.lookup(key(1)) == value(3)
+
+    def test_walking(self, make: Any, type: MapType) -> None:
+        m = make(type, max_entries=256)
+        assert m.next_key() is None
+        for n in range(20):
+            m.update(key(n), value(n))
+        assert sorted(m.keys()) == sorted(key(n) for n in range(20))
+        walked, at = [], m.next_key()
+        while at is not None:
+            walked.append(at)
+            at = m.next_key(at)
+        assert sorted(walked) == sorted(key(n) for n in range(20))
+        assert m.next_key(key(999)) == walked[0]  # a key that is not there: from the beginning
+
+    def test_in_bulk(self, make: Any, type: MapType) -> None:
+        m = make(type, max_entries=256)
+        for n in range(10):
+            m.update(key(n), value(n))
+        bulk = m.read_all()
+        assert bulk.count == 10
+        pairs = {bytes(bulk.keys[4 * n:4 * n + 4]): bytes(bulk.values[8 * n:8 * n + 8]) for n in range(10)}
+        assert pairs == {key(n): value(n) for n in range(10)}
+        assert m.take_all().count == 10
+        assert m.next_key() is None
+        m.update(key(1), value(1))
+        assert m.clear() == 1
+        assert m.lookup(key(1)) is None
+
+    def test_taking_one(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        m.update(key(1), value(5))
+        assert m.lookup_and_delete(key(1)) == value(5)
+        assert m.lookup_and_delete(key(1)) is None
+
+    def test_wrong_sizes(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        with pytest.raises(UsageError):
+            m.lookup(b"abc")
+        with pytest.raises(UsageError):
+            m.update(key(1), b"abc")
+
+
+def test_a_full_hash(make: Any) -> None:
+    m = make(T.HASH, max_entries=4)
+    for n in range(4):
+        m.update(key(n), value(n))
+    with pytest.raises(MapFull):
+        m.update(key(9), value(9))
+    m.update(key(3), value(33))  # what is there may change
+    with pytest.raises(KeyMissing):
+        m.update(key(9), value(9), BPF_EXIST)  # flags come before fullness
+    m.delete(key(0))
+    m.update(key(9), value(9))
+    assert m.lookup(key(9)) == value(9)
+
+
+@pytest.mark.parametrize("type", **names([T.LRU_HASH, T.LRU_PERCPU_HASH]))
+def test_a_full_lru_hash_makes_room(make: Any, type: MapType) -> None:
+    m = make(type, max_entries=64)
+    for n in range(1000):
+        m.update(key(n), value(n) * (m.value_stride // 8))
+        assert m.lookup(key(n)) is not None
+    left = list(m.keys())
+    assert 0 < len(left) <= 64 and key(999) in left and key(0) not in left
+
+
+class TestArray:
+    def test_all_elements_are_there_and_zero(self, make: Any) -> None:
+        m = make(T.ARRAY)
+        assert [m.lookup(key(n)) for n in range(5)] == [value(0)] * 4 + [None]
+        m.update(key(3), value(7))
+        assert m.lookup(key(3)) == value(7)
+
+    def test_flags_and_bounds(self, make: Any) -> None:
+        m = make(T.ARRAY)
+        with pytest.raises(MapError, match="already"):
+            m.update(key(1), value(1), BPF_NOEXIST)
+        m.update(key(1), value(1), BPF_EXIST)
+        with pytest.raises(MapError, match="out of range"):
+            m.update(key(4), value(1))
+        with pytest.raises(MapError, match="cannot be deleted"):
+            m.delete(key(1))
+        with pytest.raises(EbpfError):
+            m.update(key(1), value(1), 64)
+
+    def test_walking(self, make: Any) -> None:
+        m = make(T.ARRAY)
+        assert [m.next_key(k) for k in (None, key(0), key(2), key(3), key(100))] == [key(0), key(1), key(3), None, key(0)]
+
+    def test_odd_values_keep_to_themselves(self, make: Any) -> None:
+        m = make(T.ARRAY, value_size=3)
+        m.update(key(1), b"abc")
+        assert [m.lookup(key(n)) for n in range(3)] == [bytes(3), b"abc", bytes(3)]
+
+    def test_in_bulk(self, make: Any) -> None:
+        m = make(T.ARRAY)
+        m.update(key(2), value(5))
+        bulk = m.read_all()
+        assert bulk.count == 4 and bytes(bulk.values) == value(0) * 2 + value(5) + value(0)
+        with pytest.raises(MapError):
+            m.take_all()
+        assert m.clear() == 4
+        assert m.lookup(key(2)) == value(0)
+
+
+@pytest.mark.parametrize("type", **names(PER_CPU))
+class TestPerCpu:
+    def test_the_user_sees_every_cpu(self, make: Any, type: MapType) -> None:
+        m = make(type, value_size=4)
+        assert m.value_stride == 8 * _cpus()
+        row = b"".join(value(100 + n) for n in range(_cpus()))
+        m.update(key(1), row)
+        assert m.lookup(key(1)) == row
+
+    def test_flags(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        row = value(1) * _cpus()
+        if type != T.PERCPU_ARRAY:
+            with pytest.raises(KeyMissing):
+                m.update(key(1), row, BPF_EXIST)
+            m.update(key(1), row, BPF_NOEXIST)
+        with pytest.raises(MapError, match="already"):
+            m.update(key(1), row, BPF_NOEXIST)
+
+    def test_walking(self, make: Any, type: MapType) -> None:
+        m = make(type)
+        for n in range(3):
+            m.update(key(n), value(n) * _cpus())
+        assert set(m.keys()) >= {key(0), key(1), key(2)}
+
+
+class TestLpmTrie:
+    @staticmethod
+    def prefix(text: str) -> bytes:
+        address, _, bits = text.partition("/")
+        return key(int(bits or 32)) + bytes(int(part) for part in address.split("."))
+
+    def make(self, make: Any, entries: int = 16) -> Any:
+        return make(T.LPM_TRIE, key_size=8, max_entries=entries, flags=BPF_F_NO_PREALLOC)
+
+    def test_the_longest_prefix_wins(self, make: Any) -> None:
+        m = self.make(make)
+        for n, prefix in enumerate(("10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/0", "10.1.2.128/25")):
+            m.update(self.prefix(prefix), value(n + 1))
+        found = {a: m.lookup(self.prefix(a)) for a in ("10.9.9.9", "10.1.9.9", "10.1.2.3", "10.1.2.200", "192.168.0.1")}
+        assert [v[0] for v in found.values()] == [1, 2, 3, 5, 4]
+        assert m.lookup(self.prefix("10.1.2.200/16"))[0] == 2  # nothing longer than what is asked for
+
+    def test_nothing_matches(self, make: Any) -> None:
+        m = self.make(make)
+        m.update(self.prefix("10.0.0.0/8"), value(1))
+        assert m.lookup(self.prefix("11.0.0.0")) is None
+        assert m.lookup(self.prefix("10.0.0.0/4")) is None
+
+    def test_flags_bounds_and_deletion(self, make: Any) -> None:
+        m = self.make(make, entries=2)
+        with pytest.raises(KeyMissing):
+            m.update(self.prefix("10.0.0.0/8"), value(1), BPF_EXIST)
+        m.update(self.prefix("10.0.0.0/8"), value(1), BPF_NOEXIST)
+        with pytest.raises(MapError, match="already"):
+            m.update(self.prefix("10.0.0.0/8"), value(1), BPF_NOEXIST)
+        m.update(self.prefix("11.0.0.0/8"), value(2))
+        with pytest.raises(MapFull):
+            m.update(self.prefix("12.0.0.0/8"), value(3))
+        with pytest.raises(EbpfError):
+            m.update(key(33) + bytes(4), value(1))
+        assert m.delete(self.prefix("10.0.0.0/9")) is False
+        assert m.delete(self.prefix("10.0.0.0/8")) is True
+        assert m.lookup(self.prefix("10.0.0.1")) is None
+        m.update(self.prefix("12.0.0.0/8"), value(3), BPF_ANY)
+
+    def test_walking(self, make: Any) -> None:
+        m = self.make(make)
+        prefixes = {self.prefix(p) for p in ("10.0.0.0/8", "10.1.0.0/16", "192.168.1.0/24")}
+        for p in prefixes:
+            m.update(p, value(1))
+        assert set(m.keys()) == prefixes
+
+
+class TestQueueAndStack:
+    @pytest.mark.parametrize(("type", "order"), [(T.QUEUE, [1, 2, 3]), (T.STACK, [3, 2, 1])], ids=["QUEUE", "STACK"])
+    def test_order(self, make: Any, type: MapType, order: list[int]) -> None:
+        m = make(type, key_size=0)
+        assert m.lookup(b"") is None and m.lookup_and_delete(b"") is None
+        for n in (1, 2, 3):
+            m.update(b"", value(n))
+        assert m.lookup(b"") == value(order[0])
+        assert [m.lookup_and_delete(b"") for _ in range(4)] == [*(value(n) for n in order), None]
+
+    @pytest.mark.parametrize(("type", "left"), [(T.QUEUE, [2, 3, 4, 9]), (T.STACK, [9, 4, 3, 2])], ids=["QUEUE", "STACK"])
+    def test_full(self, make: Any, type: MapType, left: list[int]) -> None:
+        m = make(type, key_size=0)
+        for n in (1, 2, 3, 4):
+            m.update(b"", value(n))
+        with pytest.raises(MapFull):
+            m.update(b"", value(9))
+        with pytest.raises(EbpfError):
+            m.update(b"", value(9), BPF_NOEXIST)
+        m.update(b"", value(9), BPF_EXIST)
+        assert [m.lookup_and_delete(b"") for _ in range(4)] == [value(n) for n in left]
+
+
+def test_bloom_filter_takes_values_and_has_no_keys(make: Any) -> None:
+    m = make(T.BLOOM_FILTER, key_size=0, max_entries=100)
+    m.update(b"", value(1))
+    with pytest.raises(EbpfError):
+        m.update(b"", value(1), BPF_EXIST)
+    with pytest.raises(EbpfError):
+        m.delete(b"")
+    with pytest.raises(EbpfError):
+        m.next_key()
+
+
+def test_stack_traces_are_read_and_deleted_only(make: Any) -> None:
+    m = make(T.STACK_TRACE, value_size=64, max_entries=8)
+    assert m.lookup(key(1)) is None
+    assert m.delete(key(1)) is False
+    with pytest.raises(EbpfError):
+        m.update(key(1), bytes(64))
+
+
+BAD_SHAPES = [
+    ("no entries", dict(type=T.HASH, max_entries=0)),
+    ("no key", dict(type=T.HASH, key_size=0)),
+    ("no value", dict(type=T.HASH, value_size=0)),
+    ("array with a long key", dict(type=T.ARRAY, key_size=8)),
+    ("queue with a key", dict(type=T.QUEUE)),
+    ("trie without its flag", dict(type=T.LPM_TRIE, key_size=8)),
+    ("trie with a short key", dict(type=T.LPM_TRIE, key_size=4, flags=BPF_F_NO_PREALLOC)),
+    ("ring of no power of two", dict(type=T.RINGBUF, key_size=0, value_size=0, max_entries=4096 * 3)),
+    ("ring of half a page", dict(type=T.RINGBUF, key_size=0, value_size=0, max_entries=2048)),
+    ("crooked stacks", dict(type=T.STACK_TRACE, value_size=63)),
+]
+
+
+@pytest.mark.parametrize("shape", [s for _, s in BAD_SHAPES], ids=[n for n, _ in BAD_SHAPES])
+def test_shapes_that_are_refused(make: Any, shape: dict[str, Any]) -> None:
+    with pytest.raises((EbpfError, OSError)) as caught:
+        make(**shape)
+    assert getattr(caught.value, "errno", errno.EINVAL) in (errno.EINVAL, errno.E2BIG, None)
+
+
+def test_types_that_are_missing_say_so() -> None:
+    with pytest.raises(NotSupported, match="sockmap"):
+        create_map(Environment(), MapShape("socks", T.SOCKMAP, 4, 4, 4))
