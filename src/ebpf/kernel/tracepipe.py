@@ -157,6 +157,12 @@ class TracePipe(sys.OwnedFd):
 
         return os.fstat(self.fileno()).st_size == 0 or not stat.S_ISREG(os.fstat(self.fileno()).st_mode)
 
+    def __enter__(self) -> TracePipe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __iter__(self) -> Iterator[bytes]:
         while (line := self.read_line()) is not None:
             yield line
