@@ -214,3 +214,16 @@ def test_an_ordinary_user_on_this_machine(tmp_path: Path) -> None:
     if "ModuleNotFoundError" in done.err or "Permission denied: " in done.err:
         pytest.skip("an ordinary user cannot read this checkout")
     assert done.process.returncode == 1 and "CAP_BPF" in done.err and "run it as root" in done.err, str(done)
+
+
+@pytest.mark.guest(timeout_s=60)
+def test_a_second_reader_of_the_trace_pipe() -> None:
+    """Newer kernels let only one program read it; older ones give each line to one of the two."""
+    import ebpf
+
+    with ebpf.host.trace_pipe():
+        try:
+            ebpf.host.trace_pipe().close()
+        except ebpf.KernelError as error:
+            assert "another program reads the trace pipe" in error.message and "fuser" in str(error)
+    ebpf.host.trace_pipe().close()
