@@ -24,6 +24,12 @@ def _event_name(prefix: bytes, event: bytes) -> bytes:
     return prefix + event.replace(b"+", b"_").replace(b".", b"_")
 
 
+def _functions(pattern: str) -> list[str]:
+    """As BCC chooses them: what the kernel can trace, without what belongs to perf, and parts of functions."""
+    return [name for name in host.functions(f"(?:{pattern}).*")
+            if not name.startswith(("perf_", "__perf", "_kbl_addr_", "__SCT__")) and ".cold" not in name]
+
+
 class Attaching:
     """Mixin of `BPF`. The dictionaries called ``…_fds`` say what is attached, as in BCC; links are beside them."""
 
@@ -111,7 +117,7 @@ class Attaching:
     @staticmethod
     def get_kprobe_functions(event_re: str | bytes) -> set[bytes]:
         """Kernel functions that can be probed and match the regular expression from their start."""
-        return {name.encode() for name in host.functions(f"(?:{to_str(event_re)}).*")}
+        return {name.encode() for name in _functions(to_str(event_re))}
 
     @staticmethod
     def get_probe_limit() -> int:
@@ -151,23 +157,24 @@ class Attaching:
         return self
 
     def _attach_matching(self, prefix: bytes, pattern: str, fn_name: bytes) -> None:
-        names = host.functions(f"(?:{pattern}).*")
+        names = _functions(pattern)
         if os.environ.get("BCC_PROBE_LIMIT") and len(names) + self.num_open_kprobes() > self.get_probe_limit():
             raise ebpf.AttachError(f"{len(names)} functions match {pattern!r}, more than BCC_PROBE_LIMIT allows")
         if not names:
             raise ebpf.TargetNotFound(f"no kernel function matches {pattern!r}", name=pattern)
-        problem: ebpf.EbpfError | None = None
-        done = 0
-        for name in names:
-            try:
-                self._attach_kprobe(prefix, name.encode(), 0, fn_name, b"")
-                done += 1
-            except (ebpf.AttachError, ebpf.KernelError, ebpf.NotSupported) as error:
-                if isinstance(error, ebpf.PrivilegeError):
-                    raise
-                problem = error
-        if not done and problem is not None:
-            raise problem
+        self._attach_names(prefix, names, fn_name)
+
+    def _attach_names(self, prefix: bytes, functions: list[str], fn_name: bytes) -> None:
+        """One link for all of them, where the kernel can do that; it is kept under each one's name."""
+        group = self._program(fn_name, _KPROBE).attach_kprobes(functions, retprobe=prefix == b"r_", partly=True)
+        if len(group.links) == len(group.functions):
+            parts = list(zip(group.functions, group.links, strict=True))
+        else:
+            parts = [(function, group) for function in group.functions]
+        for function, link in parts:
+            name = _event_name(prefix, function.encode())
+            self._drop("kprobe", (name, fn_name))
+            self.kprobe_fds.setdefault(name, {})[fn_name] = self._keep("kprobe", (name, fn_name), link)
 
     def detach_kprobe_event(self, ev_name: str | bytes) -> None:
         """Detach everything from the event of that name (a key of ``kprobe_fds``)."""
@@ -183,7 +190,16 @@ class Attaching:
         del self.kprobe_fds[ev_name][fn_name]
         if not self.kprobe_fds[ev_name]:
             del self.kprobe_fds[ev_name]
+        link = self._links.get(("kprobe", (ev_name, fn_name)))
         self._drop("kprobe", (ev_name, fn_name))
+        rest = {key for key, other in self._links.items() if link is not None and other is link}
+        if rest:  # it was one of many functions that share a link: the others get another
+            prefix = ev_name[:2]
+            functions = [f for f in getattr(link, "functions", ())
+                         if ("kprobe", (_event_name(prefix, f.encode()), fn_name)) in rest]
+            for key in rest:
+                del self._links[key]
+            self._attach_names(prefix, functions, fn_name)
 
     def detach_kprobe(self, event: str | bytes, fn_name: str | bytes | None = None) -> None:
         """Detach ``fn_name``, or everything of ours, from the entry of a kernel function."""

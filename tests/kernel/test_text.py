@@ -94,3 +94,10 @@ def test_not_an_elf_file(tmp_path: Path) -> None:
         ElfSymbols(str(tmp_path / "cut"))
     with pytest.raises(TargetNotFound):
         ElfSymbols(str(tmp_path / "absent"))
+
+
+def test_other_names_of_a_function() -> None:
+    symbols = KernelSymbols(b"ff01 T __do_sys_getppid\nff01 T __x64_sys_getppid\nff02 t other\nff02 d data\n"
+                            b"0000 T hidden\n0000 T known\nff03 T late [module]\nff03 T second\n")
+    assert symbols.other_names({b"__do_sys_getppid", b"known", b"late"}, lambda name: name != b"other") == [
+        b"__x64_sys_getppid", b"second"]

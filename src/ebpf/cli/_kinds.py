@@ -8,7 +8,7 @@ import ebpf
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def add_actions(parser: argparse.ArgumentParser, what: str, actions: Sequence[str], which: str) -> None:
@@ -30,3 +30,23 @@ def need_which(args: argparse.Namespace, what: str) -> str:
 def holders_text(holders: dict[tuple[str, int], list[tuple[int, str]]], kind: str, id: int) -> str:
     """Who holds it: ``python3(4711), bpftrace(815)``."""
     return ", ".join(f"{command}({pid})" for pid, command in holders.get((kind, id), ()))
+
+
+_CALL = 0x85
+
+
+def translated_lines(code: bytes) -> Iterator[str]:
+    """The listing of a loaded program, as the kernel has rewritten it.
+
+    A helper's number has become the distance of its function from ``__bpf_call_base`` there; it is named where this
+    user may see addresses.
+    """
+    rows = list(ebpf.disassemble(code, translated=True))
+    calls = any(insn.opcode == _CALL and insn.src == 0 for _, insn, _ in rows)
+    base = (ebpf.host.kernel_address("__bpf_call_base") or 0) if calls else 0
+    for slot, insn, text in rows:
+        if base and insn.opcode == _CALL and insn.src == 0:
+            function = ebpf.host.kernel_symbol(base + insn.imm)
+            if function is not None and function[1] == 0:
+                text = f"call {function[0]}"
+        yield f"{slot:5}: {text}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli._build import open_object
+from ebpf.cli._kinds import translated_lines
 from ebpf.cli.output import colors
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.what.isdigit() and (args.what.endswith(".o") or os.sep in args.what) and not os.path.exists(args.what):
         raise FileNotFoundError(2, os.strerror(2), args.what)
     with ebpf.inventory.program(args.what) as program:
-        for slot, _, text in ebpf.disassemble(program.xlated(), translated=True):
-            print(f"{slot:5}: {text}")
+        for line in translated_lines(program.xlated()):
+            print(line)
     return 0
 
 

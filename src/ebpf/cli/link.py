@@ -24,15 +24,16 @@ def run(args: argparse.Namespace) -> int:
             info = link.info()
             infos = [info] if info is not None else []
     if args.json:
-        print_json([i._asdict() for i in infos] if args.action == "list" else infos[0]._asdict())
+        rows = [{**i._asdict(), "target": ebpf.inventory.link_target(i)} for i in infos]
+        print_json(rows if args.action == "list" else rows[0])
         return 0
-    holders, programs = ebpf.inventory.holders(), {}
+    holders, programs = ebpf.inventory.holders(but_us=True), {}
     try:
         programs = {p.id: p.name for p in ebpf.inventory.programs()}
     except ebpf.PrivilegeError:  # the names are a courtesy
         pass
-    print_table(("id", "type", "program", "details", "held by"), (
+    print_table(("id", "type", "program", "attached to", "held by"), (
         (i.id, i.type, f"{i.prog_id} {programs.get(i.prog_id, '')}".rstrip(),
-         " ".join(f"{k}={v}" for k, v in i.details.items()), holders_text(holders, "link", i.id)) for i in infos),
+         ebpf.inventory.link_target(i), holders_text(holders, "link", i.id)) for i in infos),
         "there are no links")
     return 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli._kinds import add_actions, holders_text, need_which
-from ebpf.cli.output import print_json, print_table, show
+from ebpf.cli.output import print_json, print_table, progress, show
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 def _show(map: ebpf.Map, as_json: bool) -> int:
     info = map.kernel.info()
     fields = {**info._asdict(), "type": map.type.name.lower(),
-              "held_by": [f"{c}({p})" for p, c in ebpf.inventory.holders().get(("map", info.id), ())]}
+              "held_by": [f"{c}({p})" for p, c in ebpf.inventory.holders(but_us=True).get(("map", info.id), ())]}
     if as_json:
         print_json(fields)
     else:
@@ -45,7 +45,7 @@ def _dump(map: ebpf.Map, as_json: bool) -> int:
         return 0
     for key, value in entries:
         print(f"{show(key)}: {show(value)}")
-    print(f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}")
+    progress(f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}")
     return 0
 
 
@@ -55,7 +55,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print_json([{**i._asdict(), "type": names[i.id]} for i in infos])
         return 0
-    holders = ebpf.inventory.holders()
+    holders = ebpf.inventory.holders(but_us=True)
     print_table(("id", "type", "name", "key", "value", "max entries", "held by"), (
         (i.id, names[i.id], i.name, i.key_size, i.value_size, i.max_entries, holders_text(holders, "map", i.id))
         for i in infos), "there are no maps")

@@ -42,6 +42,13 @@ def print_json(value: object) -> None:
     print(json.dumps(plain(value), indent=2))
 
 
+def json_line(value: object) -> str:
+    """The same on one line."""
+    import json
+
+    return json.dumps(plain(value))
+
+
 def plain(value: object) -> object:
     """The value out of what JSON has."""
     if isinstance(value, bool) or value is None or isinstance(value, (float, str)):
@@ -49,7 +56,7 @@ def plain(value: object) -> object:
     if isinstance(value, int):
         return int(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return show(value)
+        return show(value) if value else ""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     fields = getattr(value, "_fields", None)
@@ -64,10 +71,11 @@ def show(value: object) -> str:
     """A key or value as one line of text."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         raw = bytes(value)
-        text = raw.rstrip(b"\0")
-        if text and all(32 <= b < 127 for b in text):
-            return text.decode()
-        return raw.hex(" ") if raw else '""'
+        try:
+            text = raw.rstrip(b"\0").decode()
+        except UnicodeDecodeError:
+            text = ""
+        return text if text and text.isprintable() else raw.hex(" ") if raw else '""'
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return "[" + ", ".join(map(show, value)) + "]"
     return str(value)

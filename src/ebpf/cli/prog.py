@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ebpf
-from ebpf.cli._kinds import add_actions, holders_text, need_which
+from ebpf.cli._kinds import add_actions, holders_text, need_which, translated_lines
 from ebpf.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ def run(args: argparse.Namespace) -> int:
             if not code:
                 raise ebpf.PrivilegeError("bpf(BPF_OBJ_GET_INFO_BY_FD)", needs=("CAP_SYS_ADMIN",),
                                           message="the kernel hides the instructions from this user")
-            for slot, _, text in ebpf.disassemble(code, translated=True):
-                print(f"{slot:5}: {text}")
+            for line in translated_lines(code):
+                print(line)
             return 0
+        held_by = ebpf.inventory.holders(but_us=True).get(("program", info.id), ())
         fields = {**info._asdict(), "type": info.type_name, "run_time_ns": info.run_time_ns,
-                  "held_by": [f"{c}({p})" for p, c in ebpf.inventory.holders().get(("program", info.id), ())]}
+                  "held_by": [f"{command}({pid})" for pid, command in held_by]}
         if args.json:
             print_json(fields)
         else:
@@ -45,7 +46,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print_json([{**i._asdict(), "type": i.type_name} for i in infos])
         return 0
-    holders = ebpf.inventory.holders()
+    holders = ebpf.inventory.holders(but_us=True)
     print_table(("id", "type", "name", "tag", "insns", "maps", "held by"), (
         (i.id, i.type_name, i.name, i.tag, i.xlated_bytes // 8, ",".join(map(str, i.map_ids)),
          holders_text(holders, "program", i.id)) for i in infos), "no programs are loaded")

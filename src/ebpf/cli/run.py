@@ -2,20 +2,21 @@
 
 Programs of C and object files are attached where their sections say. What they print (bpf_printk) and send (ring
 buffers, perf event arrays) goes to standard output as it comes; programs that do neither show their maps at the end.
+What concerns the run itself goes to standard error.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli import _build
-from ebpf.cli.output import progress, show
+from ebpf.cli.output import json_line, progress, show
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
 _PRINTK_HELPERS = (6, 177)  # bpf_trace_printk, bpf_trace_vprintk
@@ -28,15 +29,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.usage = "ebpf run [OPTION...] FILE [ARG...]"
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that time")
+    parser.add_argument("-p", "--pid", type=int, metavar="PID",
+                        help="uprobes, tracepoints: in this process only")
     parser.add_argument("--device", metavar="NAME", help="attach XDP programs to this network device")
     parser.add_argument("--cgroup", metavar="PATH", help="attach cgroup programs to this control group")
     parser.add_argument("--maps", action="store_true", help="show the maps at the end in any case")
+    parser.add_argument("--json", action="store_true", help="events and maps as JSON, one object a line")
     parser.add_argument("--log", action="store_true", help="the verifier's log whole, where it refuses a program")
     _build.add_options(parser)
-    import argparse
-
     parser.add_argument("file", metavar="FILE", help="prog.c, prog.o or script.py")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="a script's own arguments")
+    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
         from ebpf.cli._script import run_script
 
         return run_script(args.file, args.args)
-    if args.args:
-        raise ebpf.UsageError(f"{args.file} takes no arguments (options stand before the file)")
+    if args.args:  # options may stand behind what takes no arguments
+        path = args.file
+        args = args.parser.parse_args([*args.args, path], argparse.Namespace(**{**vars(args), "args": []}))
+        if args.file != path or args.args:
+            raise ebpf.UsageError(f"{path} takes no arguments")
     if kind == "object":
         obj = _build.open_object(args.file)
     else:
@@ -76,7 +82,7 @@ def _kind(path: str) -> str:
 def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
     with ebpf.load(obj) as session:
         # Readers first: what the first event says must not be lost.
-        sources = _readers(session)
+        sources = _readers(session, args.json)
         _attach(session, args)
         for link in session.links:
             progress(f"attached: {link.program} ({link.kind}) to {link.target}")
@@ -89,7 +95,7 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
             if sys.stdout.isatty():
                 print()
         if args.maps or not sources:
-            _print_maps(session)
+            _print_maps(session, args.json)
         if session.lost:
             progress(f"lost: {session.lost} events came faster than they were read")
     return 0
@@ -107,29 +113,52 @@ def _attach(session: ebpf.Session, args: argparse.Namespace) -> None:
         elif program.type.name.startswith("CGROUP"):
             raise ebpf.UsageError(f"program {program.name!r} wants a control group",
                                   helps=("--cgroup /sys/fs/cgroup/NAME",))
+        elif args.pid is not None and _attach_to_process(program, args.pid):
+            continue
         else:
-            by_section.append(program.name)
-    if by_section:
-        session.attach()
+            by_section.append(program)
+    for program in by_section:
+        if program.spec is not None and program.spec.info is not None and program.spec.info.auto_attach:
+            program.attach()
+    if by_section and not session.links:
+        session.attach()  # says why there is none to attach
 
 
-def _readers(session: ebpf.Session) -> dict[int, Callable[[], None]]:
+def _attach_to_process(program: ebpf.Program, pid: int) -> bool:
+    """Attach it to that process alone, if it is of a kind that can be."""
+    kind, _, target = program.section.partition("/")
+    if kind.split(".")[0] in ("uprobe", "uretprobe") and ":" in target:
+        binary, _, symbol = target.rpartition(":")
+        attach = program.attach_uretprobe if kind.startswith("uret") else program.attach_uprobe
+        symbol, _, offset = symbol.partition("+")
+        attach(binary, symbol, offset=int(offset, 0) if offset else 0, pid=pid)
+    elif kind in ("tracepoint", "tp") and "/" in target:
+        program.attach_tracepoint(*target.split("/", 1), pid=pid)
+    else:
+        return False
+    return True
+
+
+def _readers(session: ebpf.Session, as_json: bool) -> dict[int, Callable[[], None]]:
     """What to watch: descriptor → what to do when it is readable."""
     readers: dict[int, Callable[[], None]] = {}
-    for map in session.maps.values():
-        if map.type.name in _EVENT_MAPS:
-            stream = map.events()
+    maps = [map for map in session.maps.values() if map.type.name in _EVENT_MAPS]
+    for map in maps:
+        stream = map.events()
+        name = map.name if as_json or len(maps) > 1 else ""
 
-            def take(stream: ebpf.EventStream = stream) -> None:
-                stream.consume(lambda event: print(show(event)))
+        def take(stream: ebpf.EventStream = stream, name: str = name) -> None:
+            stream.consume(lambda event: print(json_line({"map": name, "event": event}) if as_json else
+                                               f"{name}: {show(event)}" if name else show(event)))
 
-            readers[stream.fileno()] = take
+        readers[stream.fileno()] = take
     if any(_prints(spec.code) for spec in (*session.obj.programs.values(), *session.obj.functions.values())):
         pipe = session.trace_pipe()
 
         def copy() -> None:
             while (line := pipe.read_line(0)) is not None:
-                print(line.decode(errors="replace"))
+                text = line.decode(errors="replace")
+                print(json_line({"printk": text}) if as_json else text)
 
         readers[pipe.fileno()] = copy
     return readers
@@ -155,11 +184,31 @@ def _pump(readers: dict[int, Callable[[], None]], end: float | None) -> None:
         sys.stdout.flush()
 
 
-def _print_maps(session: ebpf.Session) -> None:
+def _print_maps(session: ebpf.Session, as_json: bool) -> None:
     for map in session.maps.values():
         if map.type.name in _UNREADABLE_MAPS or (map.spec is not None and map.spec.is_data):
             continue
-        entries = map.items()
+        entries = _sorted(map.items())
+        if as_json:
+            print(json_line({"map": map.name, "entries": [{"key": key, "value": value} for key, value in entries]}))
+            continue
         print(f"{map.name}: {len(entries)} {'entry' if len(entries) == 1 else 'entries'}")
-        for key, value in entries:
+        # An array has every index from the start: those that nobody wrote to say nothing.
+        shown = [(k, v) for k, v in entries if "ARRAY" not in map.type.name or not _is_zero(v)]
+        for key, value in shown:
             print(f"  {show(key)}: {show(value)}")
+        if len(shown) < len(entries):
+            print(f"  {'all' if not shown else f'the other {len(entries) - len(shown)}'} zero")
+
+
+def _sorted(entries: list[tuple[object, object]]) -> list[tuple[object, object]]:
+    try:
+        return sorted(entries, key=lambda entry: entry[0])  # type: ignore[arg-type, return-value]
+    except TypeError:
+        return entries
+
+
+def _is_zero(value: object) -> bool:
+    if isinstance(value, (bytes, bytearray)):
+        return not any(value)
+    return all(map(_is_zero, value)) if isinstance(value, tuple) else not value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from bisect import bisect_right
 from functools import lru_cache
@@ -12,7 +13,7 @@ from ebpf.diagnostics import did_you_mean
 from ebpf.errors import ElfError, TargetNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence, Set
 
 # What kernels put before the name of a system call's function, newest x86 form first. BCC finds the running kernel's by
 # looking up "<prefix>bpf"; so do we.
@@ -99,10 +100,25 @@ class KernelSymbols:
             if len(fields) >= 3 and fields[1] in (b"t", b"T", b"w", b"W"):
                 yield fields[2].decode(errors="replace")
 
+    def other_names(self, known: Set[bytes], wanted: Callable[[bytes], object]) -> list[bytes]:
+        """Functions not in ``known`` that ``wanted`` is true for and that are where one of ``known`` is.
+
+        A system call without arguments is ``__do_sys_getppid`` and ``__x64_sys_getppid`` at once. None if the kernel
+        hides addresses.
+        """
+        rows = _FUNCTION.findall(self._text)
+        candidates = [(place, name) for place, name in rows if wanted(name) and name not in known and place.strip(b"0")]
+        places = {place for place, _ in candidates}
+        shared = {place for place, name in rows if place in places and name in known} if places else set()
+        return [name for place, name in candidates if place in shared]
+
     def _parse(self, start: int) -> KernelSymbol:
         end = self._text.find(b"\n", start)
         fields = self._text[start:end if end >= 0 else None].decode(errors="replace").split()
         return KernelSymbol(int(fields[0], 16), fields[1], fields[2], fields[3].strip("[]") if len(fields) > 3 else "")
+
+
+_FUNCTION = re.compile(rb"^([0-9a-f]+) [tTwW] (\S+)", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)

@@ -85,6 +85,25 @@ class Inventory:
         except EbpfError:  # a map without its types is still a map
             return None
 
+    def link_target(self, info: LinkInfo) -> str:
+        """What a link is attached to, in words; "" where the kernel does not tell."""
+        if info.type != "tracing":
+            return info.target
+        from ebpf.abi.programs import AttachType
+        from ebpf.session.host import host
+
+        attach_type, object_id, id = (info.details[k] for k in ("attach_type", "target_obj_id", "target_btf_id"))
+        try:
+            how = AttachType(attach_type).name.lower().removeprefix("trace_")
+        except ValueError:
+            how = f"attach type {attach_type}"
+        types = host.btf() if object_id <= 1 else self.types(object_id)  # the kernel's own are the first that it makes
+        try:
+            name = types.type(id).name if types is not None and id else ""
+        except EbpfError:
+            name = ""
+        return f"{how} {name.removeprefix('btf_trace_')}".rstrip()
+
     def map_type_name(self, type: int) -> str:
         """The kernel's name of a map type, in small letters: ``"percpu_hash"``."""
         from ebpf.abi.maps import MapType
@@ -94,11 +113,17 @@ class Inventory:
         except ValueError:
             return f"type {type}"
 
-    def holders(self) -> dict[tuple[str, int], list[tuple[int, str]]]:
-        """Which processes hold what, as far as this user may see: (kind, id) → [(pid, command)]."""
+    def holders(self, *, but_us: bool = False) -> dict[tuple[str, int], list[tuple[int, str]]]:
+        """Which processes hold what, as far as this user may see: (kind, id) → [(pid, command)].
+
+        ``but_us`` leaves this process out: to look at something is to hold it.
+        """
         found: dict[tuple[str, int], list[tuple[int, str]]] = {}
         tags = {"prog_id": "program", "map_id": "map", "link_id": "link"}
+        own = str(os.getpid()) if but_us else ""
         for pid in filter(str.isdigit, os.listdir("/proc")):
+            if pid == own:
+                continue
             try:
                 held = [fd for fd in os.listdir(f"/proc/{pid}/fd") if _target(f"/proc/{pid}/fd/{fd}") in _KINDS]
                 if not held:

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.abi.sections import SectionInfo, parse_section
-from ebpf.errors import AttachError, UsageError
+from ebpf.errors import AttachError, EbpfError, KernelError, NotSupported, PrivilegeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ebpf.kernel.attach import KernelLink
+    from ebpf.kernel.attach.link import LinkGroup
     from ebpf.kernel.programs import KernelProgram, ProgramInfo, TestRun
     from ebpf.object import ProgramSpec
     from ebpf.session.session import Session
+
+_MANY = 4  # functions at which attaching to all at once pays
 
 
 class Program:
@@ -100,18 +103,45 @@ class Program:
 
         return self._own(kprobe.attach(self.kernel, function, retprobe=True))
 
-    def attach_kprobes(self, functions: Sequence[str], *, retprobe: bool = False) -> KernelLink:
+    def attach_kprobes(self, functions: Sequence[str], *, retprobe: bool = False, partly: bool = False) -> LinkGroup:
         """Run at every one of the functions, all or none; `ebpf.host.functions` finds them by a regular expression.
 
-        A program of section ``kprobe.multi`` gets one link for all (Linux 5.18), any other a probe for each.
+        ``partly``: functions that cannot be probed are passed over, unless none can; ``link.functions`` are the others.
+        Where the kernel can (kprobe.multi, Linux 5.18), a copy of the program is attached to all of them at once;
+        else each takes some 20 ms.
         """
-        if self.kernel.expected_attach_type == AttachType.TRACE_KPROBE_MULTI and self.type == ProgType.KPROBE:
-            from ebpf.kernel.attach import kprobe_multi
+        from ebpf.kernel.attach import kprobe, kprobe_multi
 
-            return self._own(kprobe_multi.attach(self.kernel, functions, retprobe=retprobe))
-        from ebpf.kernel.attach import kprobe
+        functions = list(dict.fromkeys(functions))
+        copy = self._for_kprobe_multi(len(functions))
+        group: LinkGroup | None = None
+        if copy is not None:
+            try:
+                group = kprobe_multi.attach_many(copy, functions, retprobe=retprobe, partly=partly)
+            except (NotSupported, KernelError) as error:
+                if copy is self.kernel or isinstance(error, PrivilegeError):
+                    raise
+            finally:
+                if copy is not self.kernel:
+                    copy.close()  # the link holds on to it
+        if group is None:
+            group = kprobe.attach_many(self.kernel, functions, retprobe=retprobe, partly=partly)
+        self._own(group)
+        return group
 
-        return self._own(kprobe.attach_many(self.kernel, functions, retprobe=retprobe))
+    def _for_kprobe_multi(self, functions: int) -> KernelProgram | None:
+        """The program loaded for so many functions at once; None where that cannot be had, or does not pay."""
+        from ebpf.kernel.features import have
+
+        if self.type == ProgType.KPROBE and self.kernel.expected_attach_type == AttachType.TRACE_KPROBE_MULTI:
+            return self.kernel
+        if functions < _MANY or self.type != ProgType.KPROBE or not have("kprobe_multi"):
+            return None
+        try:
+            return self._session._loaded.load_program(self.name, type=ProgType.KPROBE, again=True,
+                                                      expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
+        except EbpfError:  # uses what only single kprobes may (bpf_override_return)
+            return None
 
     def attach_tracepoint(self, category: str, name: str | None = None, *, pid: int | None = None) -> KernelLink:
         """Run at a tracepoint: ``attach_tracepoint("sched", "sched_switch")`` or ``("sched:sched_switch")``.
@@ -250,7 +280,8 @@ def _kprobe_multi(program: Program, info: SectionInfo) -> KernelLink:
 
     pattern = "".join(".*" if c == "*" else "." if c == "?" else c for c in info.attach_to)
     functions = kprobe.functions_matching(f"^{pattern}$")
-    return program._own(kprobe_multi.attach(program.kernel, functions, retprobe=info.kind.startswith("kret")))
+    return program._own(kprobe_multi.attach_many(program.kernel, functions, retprobe=info.kind.startswith("kret"),
+                                                 partly=True))
 
 
 def _syscall(program: Program, info: SectionInfo) -> KernelLink:

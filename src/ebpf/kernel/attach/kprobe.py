@@ -12,7 +12,15 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound, UsageError
+from ebpf.errors import (
+    AttachError,
+    EbpfError,
+    KernelError,
+    NotSupported,
+    PrivilegeError,
+    TargetNotFound,
+    UsageError,
+)
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import LinkGroup, refused
 from ebpf.kernel.attach.perf import dynamic_pmu, open_event, set_program
@@ -59,7 +67,7 @@ def attach(program: KernelProgram, function: str, *, offset: int = 0, retprobe: 
     result = once(function)
     if isinstance(result, int) and result in (-_errno.ENOENT, -_errno.EINVAL, -_errno.ESRCH):
         # Only now look at the kernel's 150,000 symbols.
-        translated = _translate(function)
+        translated = translate(function)
         if translated != function:
             function = translated
             result = once(translated)
@@ -78,7 +86,8 @@ def unavailable() -> NotSupported | None:
         "user program's function (SEC(\"uprobe/file:function\")), or run it on a distribution's kernel"))
 
 
-def _translate(function: str) -> str:
+def translate(function: str) -> str:
+    """A system call's function by this kernel's name; any other name as it is."""
     if not function.startswith(SYSCALL_PREFIXES):
         return function
     try:
@@ -108,43 +117,60 @@ def _failure(program: KernelProgram, function: str, offset: int, kind: str, errn
     return refused(program, kind, function, errno, needs=("CAP_PERFMON",))
 
 
-def attach_many(program: KernelProgram, functions: Sequence[str], *, retprobe: bool = False) -> LinkGroup:
-    """Attach to many functions, one event each; those that cannot be probed make it fail as a whole, none stays.
+def attach_many(program: KernelProgram, functions: Sequence[str], *, retprobe: bool = False,
+                partly: bool = False) -> LinkGroup:
+    """Attach to many functions, one event each: 20 to 50 ms for each, and as long for detaching.
 
-    Programs loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` go to `kprobe_multi.attach` instead: one
+    If one cannot be probed all are detached again; with `partly` it is passed over, unless none can.
+    Programs loaded with ``expected_attach_type=BPF_TRACE_KPROBE_MULTI`` go to `kprobe_multi.attach_many` instead: one
     system call.
     """
     links: list[KernelLink] = []
-    kind = "kretprobe" if retprobe else "kprobe"
+    done: list[str] = []
+    problem: EbpfError | None = None
     try:
         for function in functions:
-            links.append(attach(program, function, retprobe=retprobe))
+            try:
+                links.append(attach(program, function, retprobe=retprobe))
+                done.append(function)
+            except PrivilegeError:
+                raise
+            except (AttachError, KernelError) as error:
+                if not partly:
+                    raise
+                problem = error
+        if problem is not None and not links:
+            raise problem
     except BaseException:
         for link in links:
             link.detach()
         raise
-    return LinkGroup(links, kind=kind, target=f"{len(links)} functions", program=program.name)
+    return LinkGroup(links, kind="kretprobe" if retprobe else "kprobe", target=f"{len(links)} functions",
+                     program=program.name, functions=done)
 
 
 def functions_matching(pattern: str | bytes) -> list[str]:
     """Kernel functions whose whole name matches the regular expression `pattern` and that can be probed, sorted.
 
-    From tracefs' ``available_filter_functions`` (what ftrace can trace); where that is missing, all functions of
-    kallsyms but those on the kprobes blacklist.
+    From tracefs' ``available_filter_functions`` (what ftrace can trace, each by one of its names) and, where addresses
+    are to be seen, the other names that kallsyms has for those; where tracefs is missing, all functions of kallsyms.
+    Without those on the kprobes blacklist.
     """
-    text = pattern.decode() if isinstance(pattern, bytes) else pattern
+    text = pattern if isinstance(pattern, bytes) else pattern.encode()
     try:
-        matches = re.compile(f"(?:{text})\\Z").match
+        matches = re.compile(b"(?:" + text + b")\\Z").match
     except re.error as error:
-        raise UsageError(f"{text!r} is not a regular expression: {error}") from None
-    blacklist = blacklisted()
-    names: Iterable[str]
+        raise UsageError(f"{text.decode(errors='replace')!r} is not a regular expression: {error}") from None
+    names: Iterable[bytes]
     try:
-        with open(f"{tracefs()}/available_filter_functions") as file:
-            names = [line.split(None, 1)[0] for line in file if line.strip()]
+        with open(f"{tracefs()}/available_filter_functions", "rb") as file:
+            # Where a weak function was not linked in, its call to ftrace is left over (Linux 6.0).
+            known = {line.split(None, 1)[0] for line in file
+                     if line.strip() and not line.startswith(b"__ftrace_invalid_address__")}
+        names = [*filter(matches, known), *kernel_symbols().other_names(known, matches)]
     except (OSError, EbpfError):
-        names = kernel_symbols().functions()
-    return sorted({name for name in names if matches(name)} - blacklist)
+        names = filter(matches, (name.encode() for name in kernel_symbols().functions()))
+    return sorted({name.decode(errors="replace") for name in names} - blacklisted())
 
 
 def blacklisted() -> set[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ebpf.abi.programs import AttachType
 from ebpf.errors import EbpfError, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import sys
-from ebpf.kernel.attach.link import create
+from ebpf.kernel.attach.kprobe import translate
+from ebpf.kernel.attach.link import LinkGroup, create
 from ebpf.kernel.symbols import function_not_found, kernel_symbols
 
 if TYPE_CHECKING:
@@ -56,3 +57,42 @@ def attach(program: KernelProgram, functions: Sequence[str], *, retprobe: bool =
     return create(program, target_fd=0, attach_type=AttachType.TRACE_KPROBE_SESSION if session
                   else AttachType.TRACE_KPROBE_MULTI, extra=extra, target=target, explain=explain,
                   kind="kretprobe.multi" if retprobe else "kprobe.multi")
+
+
+_MOST_ATTEMPTS = 200
+
+
+def attach_many(program: KernelProgram, functions: Sequence[str], *, retprobe: bool = False,
+                partly: bool = False) -> LinkGroup:
+    """The same for names that a system call may have on other kernels (``sys_clone``), and that may be there twice.
+
+    With `partly` functions that cannot be probed are passed over, unless none can: the kernel refuses the whole list
+    for the sake of one, without saying which, so that the list is halved until it is found.
+    """
+    names = list(dict.fromkeys(translate(f) if f.startswith("sys_") else f for f in functions))
+    links: list[KernelLink] = []
+    done: list[str] = []
+    problem: TargetNotFound | None = None
+    attempts = 0
+    todo = [names]
+    try:
+        while todo:
+            some = todo.pop()
+            attempts += 1
+            try:
+                links.append(attach(program, some, retprobe=retprobe))
+                done += some
+            except TargetNotFound as error:
+                if not partly or attempts > _MOST_ATTEMPTS:
+                    raise
+                problem = error
+                if len(some) > 1:
+                    todo += [some[len(some) // 2:], some[:len(some) // 2]]
+        if problem is not None and not links:
+            raise problem
+    except BaseException:
+        for link in links:
+            link.detach()
+        raise
+    return LinkGroup(links, kind="kretprobe.multi" if retprobe else "kprobe.multi", target=f"{len(done)} functions",
+                     program=program.name, functions=done)

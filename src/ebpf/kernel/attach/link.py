@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ebpf.errors import AttachError, EbpfError, KernelError, NotSupported
 from ebpf.kernel import maps, sys
+from ebpf.kernel.attach.link_info import LinkInfo as LinkInfo, link_info as link_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,13 +87,18 @@ class KernelLink:
 
 
 class LinkGroup(KernelLink):
-    """Several links that come and go together (one program on many functions or CPUs)."""
+    """Several links that come and go together (one program on many functions or CPUs).
 
-    __slots__ = ("links",)
+    `functions` names those that it is attached to, where they are functions.
+    """
 
-    def __init__(self, links: Iterable[KernelLink], *, kind: str, target: str, program: str) -> None:
+    __slots__ = ("functions", "links")
+
+    def __init__(self, links: Iterable[KernelLink], *, kind: str, target: str, program: str,
+                 functions: Iterable[str] = ()) -> None:
         super().__init__((), kind=kind, target=target, program=program, is_bpf_link=False)
         self.links = tuple(links)
+        self.functions = tuple(functions)
 
     @property
     def attached(self) -> bool:
@@ -113,43 +118,6 @@ class LinkGroup(KernelLink):
 
     def __enter__(self) -> LinkGroup:
         return self
-
-
-# enum bpf_link_type
-LINK_TYPES = ("unspec", "raw_tracepoint", "tracing", "cgroup", "iter", "netns", "xdp", "perf_event", "kprobe_multi",
-              "struct_ops", "netfilter", "tcx", "uprobe_multi", "netkit", "sockmap")
-
-
-class LinkInfo(NamedTuple):
-    """What the kernel tells about a BPF link (``struct bpf_link_info``)."""
-
-    id: int
-    type: str
-    prog_id: int
-    details: dict[str, int]
-
-
-_LINK_INFO = struct.Struct("@III")
-
-
-def link_info(fd: int) -> LinkInfo:
-    """Id, type and program of the link behind `fd`, and what its type adds."""
-    data = maps.object_info(fd, 128)
-    type, id, prog = _LINK_INFO.unpack_from(data)
-    details: dict[str, int] = {}
-    name = LINK_TYPES[type] if type < len(LINK_TYPES) else f"type {type}"
-    if name == "tracing":
-        attach_type, object_id, btf_id = struct.unpack_from("@III", data, 16)
-        details = {"attach_type": attach_type, "target_obj_id": object_id, "target_btf_id": btf_id}
-    elif name == "cgroup":
-        cgroup, attach_type = struct.unpack_from("@QI", data, 16)
-        details = {"cgroup_id": cgroup, "attach_type": attach_type}
-    elif name == "xdp":
-        details = {"ifindex": struct.unpack_from("@I", data, 16)[0]}
-    elif name in ("tcx", "netkit"):
-        ifindex, attach_type = struct.unpack_from("@II", data, 16)
-        details = {"ifindex": ifindex, "attach_type": attach_type}
-    return LinkInfo(id, name, prog, details)
 
 
 def iter_links() -> Iterator[LinkInfo]:
@@ -177,7 +145,8 @@ def open_pinned_link(path: str) -> KernelLink:
 
 def _opened(fd: int, target: str) -> KernelLink:
     info = link_info(fd)
-    return KernelLink((fd,), kind=info.type, target=target, program=f"program {info.prog_id}", is_bpf_link=True)
+    return KernelLink((fd,), kind=info.type, target=info.target or target, program=f"program {info.prog_id}",
+                      is_bpf_link=True)
 
 
 def create(program: KernelProgram, *, target_fd: int, attach_type: int, kind: str, target: str, flags: int = 0,
