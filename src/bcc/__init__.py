@@ -51,6 +51,8 @@ _excepthook.install()
 
 def __getattr__(name: str) -> object:
     home = _LATE.get(name)
+    if name in ("lib", "libbcc"):
+        home = "bcc.libbcc"  # says why there is none
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -305,6 +305,7 @@ class BPF(Attaching):
         import time
 
         if self._perf_poller is None:
+            assert self.session is not None  # raises if it is gone
             if timeout < 0:
                 raise ebpf.UsageError("no perf buffer is open: there would be nothing to wait for",
                                       helps=('open one: b["events"].open_perf_buffer(callback)',))
@@ -348,6 +349,7 @@ class BPF(Attaching):
 
     def _rings(self) -> list[Callable[[], int]]:
         if not self._ring_handlers:
+            assert self.session is not None  # raises if it is gone
             raise ebpf.UsageError("No ring buffers to poll",
                                   helps=('open one: b["events"].open_ring_buffer(callback)',))
         return list(self._ring_handlers.values())

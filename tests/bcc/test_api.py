@@ -240,6 +240,31 @@ def test_cleanup_is_final_and_repeatable(b: BPF) -> None:
         b["counts"]
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("kind", ["ring", "perf"])
+def test_a_callback_that_cleans_up(b: BPF, kind: str) -> None:
+    send = b.load_func(f"to_{kind}", BPF.XDP)
+    calls: list[int] = []
+
+    def callback(ctx: object, data: int, size: int) -> None:
+        calls.append(size)
+        b.cleanup()
+
+    (b["ring"].open_ring_buffer if kind == "ring" else b["perf"].open_perf_buffer)(callback)
+    send.program.test_run(PACKET, repeat=3)
+    poll = b.ring_buffer_poll if kind == "ring" else b.perf_buffer_poll
+    poll(1000)
+    assert len(calls) == 1
+    with pytest.raises(ebpf.UsageError, match="cleaned up"):
+        poll(10)
+
+
+@pytest.mark.parametrize("statement", ["import bcc.libbcc", "from bcc import lib", "from bcc.libbcc import bcc_symbol"])
+def test_the_c_library_that_is_not_there(statement: str) -> None:
+    with pytest.raises(ImportError, match="none beneath it: use the methods of BPF"):
+        exec(statement)
+
+
 def test_strings_and_bytes() -> None:
     from bcc.utils import to_bytes, to_str
 
