@@ -69,7 +69,7 @@ KERNEL_CONSTANTS: dict[str, int | str] = {
     "TCP_NEW_SYN_RECV": 12, "CHECKSUM_NONE": 0, "CHECKSUM_UNNECESSARY": 1, "CHECKSUM_COMPLETE": 2,
     "CHECKSUM_PARTIAL": 3,
     # libbpf's words
-    "LIBBPF_PIN_NONE": 0, "LIBBPF_PIN_BY_NAME": 1,
+    "LIBBPF_PIN_NONE": 0, "LIBBPF_PIN_BY_NAME": 1, "TRI_NO": 0, "TRI_YES": 1, "TRI_MODULE": 2,
     # memory allocation (the bits below have not moved since 4.19)
     "__GFP_DMA": 0x1, "__GFP_HIGHMEM": 0x2, "__GFP_DMA32": 0x4, "__GFP_MOVABLE": 0x8, "__GFP_RECLAIMABLE": 0x10,
     "__GFP_HIGH": 0x20, "__GFP_IO": 0x40, "__GFP_FS": 0x80, "__GFP_ZERO": 0x100, "__GFP_DIRECT_RECLAIM": 0x400,

@@ -16,7 +16,7 @@ from ebpf.compiler.c.conversions import POISON
 from ebpf.compiler.c.kernel_types import KernelTypes
 from ebpf.compiler.c.scopes import Scope
 from ebpf.compiler.c.source import Diagnostics
-from ebpf.compiler.c.types import INT, LONG, ULLONG, ULONG, CType, Pointer, Record, format_ctype
+from ebpf.compiler.c.types import INT, LONG, ULLONG, ULONG, CType, Enum, Pointer, Record, format_ctype
 from ebpf.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class CheckerBase:
         self.preserve = 0  # depth of __builtin_preserve_access_index
         self.kernel = KernelTypes(facts, self.own_tag)
         self.own_tags: dict[tuple[str, str], ast.RecordType | ast.EnumType] = {}
+        self.anonymous: dict[int, Record | Enum] = {}  # by id of the node that defines it
         self.hidden_names = 0
         self.sent: list[Sent] = []  # calls that send records to Python
 

@@ -433,6 +433,8 @@ class OperatorChecker(TypeChecker):
             raise Refused
         self.modifiable(target, node)
         t = unqualified(target.type)
+        if self.bcc is not None and self.bcc.is_packet(target):
+            return self.bcc.packet_write(self, target, self.value(node.value), node.op[:-1], node)
         if node.op == "=":
             value = self.fit(self.value(node.value), t, node.value, "assigned to")
             if self.bcc is not None:

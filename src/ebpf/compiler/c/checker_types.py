@@ -128,6 +128,8 @@ class TypeChecker(CheckerBase):
         record = self._record_shell(node)
         if node.members is None:
             return record
+        if record.complete and record.loc == node.loc:
+            return record  # of one definition, `struct s { … } a, b;`, the second declarator
         if record.complete and not record.from_btf:
             self.refuse(
                 "C0304",
@@ -156,7 +158,11 @@ class TypeChecker(CheckerBase):
 
     def _record_shell(self, node: ast.RecordType) -> C.Record:
         if node.tag is None:
-            return C.Record(node.kind, None, loc=node.loc)
+            # By identity: a macro may write two structs at one place.
+            known = self.anonymous.get(id(node))
+            if not isinstance(known, C.Record):
+                known = self.anonymous[id(node)] = C.Record(node.kind, None, loc=node.loc)
+            return known
         defines = node.members is not None
         known = self.scope.tags.get(node.tag) if defines else self.scope.find_tag(node.tag)
         if known is not None:
@@ -242,7 +248,11 @@ class TypeChecker(CheckerBase):
             self.file_scope.tags[node.tag] = found
             return found
         known = self.scope.tags.get(node.tag) if node.tag is not None else None
-        if known is not None and (not isinstance(known, C.Enum) or (known.complete and not known.from_btf)):
+        if node.tag is None:
+            known = self.anonymous.setdefault(id(node), C.Enum(None, C.UINT, loc=node.loc))
+        elif isinstance(known, C.Enum) and known.complete and known.loc == node.loc:
+            return known  # of one definition, `enum e { … } a, b;`, the second declarator
+        elif known is not None and (not isinstance(known, C.Enum) or (known.complete and not known.from_btf)):
             self.refuse(
                 "C0304", node, f"`enum {node.tag}` is defined twice", related=[(known.loc, 0, "first defined here")]
             )
@@ -269,6 +279,12 @@ class TypeChecker(CheckerBase):
             enum.underlying = C.INT if low >= -(1 << 31) and high < 1 << 31 else C.LONG
         else:
             enum.underlying = C.UINT if high < 1 << 32 else C.ULONG
+        if any(a.name == "packed" for a in node.attributes):
+            enum.underlying = next(
+                t
+                for t in ((C.SCHAR, C.SHORT, enum.underlying) if low < 0 else (C.UCHAR, C.USHORT, enum.underlying))
+                if high < 1 << (8 * t.size - (low < 0)) and low >= -(1 << (8 * t.size - 1))
+            )
         enum.complete = True
         for constant in constants:
             if not -(1 << 31) <= constant.value < 1 << 31:

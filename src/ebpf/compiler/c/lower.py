@@ -21,7 +21,7 @@ from ebpf.compiler.c.lower_function import FunctionLowering, signature
 from ebpf.compiler.c.lower_init import constant_initializer
 from ebpf.compiler.c.lower_place import is_context_target
 from ebpf.compiler.c.lower_types import in_memory, ir_type, is_const
-from ebpf.compiler.c.types import Array, Pointer, Record, align_of, strip
+from ebpf.compiler.c.types import Array, Pointer, Record, Void, align_of, strip
 from ebpf.compiler.llvm.debuginfo import DebugInfo
 from ebpf.compiler.llvm.ir import FunctionWriter, Module, quote, stand_in, symbol
 
@@ -62,7 +62,7 @@ class UnitLowering:
             how: self.module.attributes(f"{how} {attributes}".strip()) for how in ("", "noinline", "alwaysinline")
         }
         self._heads: list[FunctionWriter] = []
-        self._names = {thing.name for thing in (*unit.functions, *unit.globals)}
+        self._names = {*(f.name for f in unit.functions), *(v.name for v in unit.globals)}
 
     def lower(self) -> str:
         for v in self.unit.globals:
@@ -202,8 +202,9 @@ class UnitLowering:
         align = max(v.align, align_of(v.type))
         if not definition:
             weak = "extern_weak" if v.weak else "external"
+            kind = "i8" if isinstance(strip(v.type), Void) else ir_type(v.type)
             self.module.add_global(
-                f"{address} = {weak} dso_local global {ir_type(v.type)}{section}, align {align}, !dbg {node}"
+                f"{address} = {weak} dso_local global {kind}{section}, align {align}, !dbg {node}"
             )
             return
         kind, value = constant_initializer(self, v.type, v.init)

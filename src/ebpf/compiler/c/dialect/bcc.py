@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ebpf.compiler.c.builtins import Handler
     from ebpf.compiler.c.checker import Checker
+    from ebpf.compiler.c.checker_base import CheckerBase
     from ebpf.compiler.c.checker_expr import ExprChecker
     from ebpf.compiler.c.dialect import Marks
     from ebpf.compiler.c.dialect.maps import BccMap
@@ -87,6 +88,23 @@ class BccDialect(Externals):
         """Members that kernel headers give a second name by a macro."""
         path = MEMBER_ALIASES.get(name)
         return path if path is not None and record.find(path[0]) is not None else None
+
+    # --------------------------------------------------------------------------------------------------- packets
+
+    def is_packet(self, place: tree.Expr) -> bool:
+        """Whether the lvalue is a member of one of proto.h's headers."""
+        from ebpf.compiler.c.dialect.packets import is_packet_place
+
+        return is_packet_place(place)
+
+    def packet_write(
+        self, checker: CheckerBase, place: tree.Expr, value: tree.Expr, op: str, node: ast.Node
+    ) -> tree.Expr:
+        from ebpf.compiler.c.checker import Checker
+        from ebpf.compiler.c.dialect.packets import packet_write
+
+        assert isinstance(place, tree.Member) and isinstance(checker, Checker)
+        return packet_write(checker, place, value, op, node)
 
     # ------------------------------------------------------------------------------------------------------ maps
 

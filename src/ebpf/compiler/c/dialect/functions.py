@@ -67,6 +67,29 @@ def _load_dword(c: ExprChecker, node: ast.Call) -> tree.Expr:
     return load_bits(c, c.fit(c.value(node.args[1]), C.ULLONG, node.args[1], "passed as"), 0, 64, node)
 
 
+def _checksum(layer: int) -> Handler:
+    """``incr_cksum_l3(&ip->hchecksum, before, after)``; of layer 4 also whether a pseudo header is part of it."""
+
+    def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
+        from ebpf.compiler.c.conversions import cast, to_int
+        from ebpf.compiler.c.dialect.library import library_function
+        from ebpf.compiler.c.dialect.packets import packet_context
+
+        written = take(c, node, layer)
+        place, before, after = (c.value(a) for a in written[:3])
+        flags: tree.Expr = c.int_const(node, C.size_of(after.type) or 4, C.ULLONG)
+        if layer == 4:
+            pseudo = to_int(c.value(written[3]), C.ULLONG)
+            one = tree.Binary(C.ULLONG, node.loc, node.end, "&", pseudo, c.int_const(node, 1, C.ULLONG))
+            high = tree.Binary(C.ULLONG, node.loc, node.end, "<<", one, c.int_const(node, 4))
+            flags = tree.Binary(C.ULLONG, node.loc, node.end, "|", high, flags)
+        values = [to_int(v, C.ULLONG) for v in (before, after)]
+        args = [packet_context(c, node), cast(place, C.ULLONG), *values, flags]
+        return tree.CallFunction(C.INT, node.loc, node.end, library_function(c, f"bpf_l{layer}_csum_replace_"), args)
+
+    return handle
+
+
 def _usdt(c: ExprChecker, node: ast.Call) -> tree.Expr:
     c.refuse(
         "C0408",
@@ -108,6 +131,8 @@ FUNCTIONS: dict[str, Handler] = {
     "load_half": _load("load_half", C.USHORT),
     "load_word": _load("load_word", C.UINT),
     "load_dword": _load_dword,
+    "incr_cksum_l3": _checksum(3),
+    "incr_cksum_l4": _checksum(4),
     "bpf_usdt_readarg": _usdt,
     "bpf_usdt_readarg_p": _usdt,
     "log2l": _library("bpf_log2l"),

@@ -28,13 +28,37 @@ LIBRARY: dict[str, str] = {
     unsigned int high = v >> 32;
     return high ? bpf_log2(high) + 33 : bpf_log2(v) + 1;
 }""",
-    "incr_cksum_l3": """static inline int incr_cksum_l3(void *skb, u64 offset, u64 before, u64 after)
+    # Checksums of a packet, with old and new value as numbers of this machine; their size is in the low bits of flags.
+    **{
+        f"bpf_l{layer}_csum_replace_": f"""static inline int
+bpf_l{layer}_csum_replace_(void *skb, u64 offset, u64 before, u64 after, u64 flags)
+{{
+    switch (flags & 15) {{
+    case 2: before = __builtin_bswap16(before); after = __builtin_bswap16(after); break;
+    case 4: before = __builtin_bswap32(before); after = __builtin_bswap32(after); break;
+    case 8: before = __builtin_bswap64(before); after = __builtin_bswap64(after);
+    }}
+    return bpf_l{layer}_csum_replace(skb, offset, before, after, flags);
+}}"""
+        for layer in (3, 4)
+    },
+    # `bits` bits from bit `first` after byte `offset`, most significant first; all but `value` are constants.
+    "bpf_dins_pkt": """static inline void bpf_dins_pkt(void *skb, u64 offset, u64 first, u64 bits, u64 value)
 {
-    return bpf_l3_csum_replace(skb, offset, before, after, 2);
-}""",
-    "incr_cksum_l4": """static inline int incr_cksum_l4(void *skb, u64 offset, u64 before, u64 after, u64 flags)
-{
-    return bpf_l4_csum_replace(skb, offset, before, after, flags & 0x10 ? flags : flags | 4);
+    u64 past = first + bits, width = past <= 8 ? 8 : past <= 16 ? 16 : past <= 32 ? 32 : 64, word = value;
+    if (bits == 48 && first == 0) {
+        u16 high = __builtin_bswap16(value >> 32);
+        bpf_skb_store_bytes(skb, offset, &high, 2, 0);
+        offset += 2;
+        width = 32;
+    } else if (bits != width) {
+        u64 mask = ((1ULL << bits) - 1) << (width - past);
+        word = width == 8 ? load_byte(skb, offset) : width == 16 ? load_half(skb, offset)
+            : width == 32 ? load_word(skb, offset) : load_dword(skb, offset);
+        word = (word & ~mask) | (value << (width - past) & mask);
+    }
+    word = __builtin_bswap64(word << (64 - width));
+    bpf_skb_store_bytes(skb, offset, &word, width / 8, 0);
 }""",
     # include/linux/tcp.h and its relatives: a struct that begins with the one that is given.
     **{

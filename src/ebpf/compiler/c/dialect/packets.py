@@ -131,6 +131,33 @@ def packet_read(c: ExprChecker, e: tree.Member) -> tree.Expr:
     return to_int(load_bits(c, offset, e.field.bit_offset, bits, node), e.field.type)
 
 
+def packet_write(c: ExprChecker, target: tree.Member, value: tree.Expr, op: str, node: ast.Node) -> tree.Expr:
+    """``target = value``, or ``target op= value``: the packet is written by a helper; the value is the one given."""
+    from ebpf.compiler.c.dialect.library import library_function
+
+    if op:
+        value = c.combine(op, packet_read(c, target), value, node)
+    assert isinstance(target.base, tree.Deref)
+    kept = tree.Temporary(target.field.type, node.loc, node.end, cast(value, target.field.type))
+    bits = target.field.bit_size or 8 * (C.size_of(target.field.type) or 0)
+    byte, first = divmod(target.field.bit_offset, 8)
+    offset: tree.Expr = cast(target.base.pointer, C.ULLONG)
+    if byte:
+        offset = tree.Binary(C.ULLONG, node.loc, node.end, "+", offset, c.int_const(node, byte, C.ULLONG))
+    numbers = [c.int_const(node, n, C.ULLONG) for n in (first, bits)]
+    args = [packet_context(c, node), offset, *numbers, cast(kept, C.ULLONG)]
+    call = tree.CallFunction(C.VOID, node.loc, node.end, library_function(c, "bpf_dins_pkt"), args)
+    return tree.Comma(target.field.type, node.loc, node.end, call, kept)
+
+
+def packet_context(c: ExprChecker, node: ast.Node) -> tree.Expr:
+    """The packet that a cursor runs over: the function's first parameter."""
+    decl = c.function.decl if c.function is not None else None
+    if decl is None or not decl.parameters:
+        c.refuse("C0505", node, "a packet access needs the program's context, and this function has no parameter")
+    return cast(c.load_of(decl.parameters[0], node), C.Pointer(C.VOID))
+
+
 _LOADS = ((8, "load_byte"), (16, "load_half"), (32, "load_word"))
 
 
