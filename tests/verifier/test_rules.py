@@ -10,7 +10,7 @@ import pytest
 
 from ebpf.abi.programs import ProgType
 from ebpf.isa import assemble
-from ebpf.verifier import verify_program
+from ebpf.verifier import Options, verify_program
 from ebpf.verifier.program import MapInfo, Program, Reference
 from ebpf.verifier.refuse import Refuse
 
@@ -55,7 +55,7 @@ def prepare(case: Case) -> Program:
 @pytest.mark.parametrize("case", read_cases(), ids=lambda c: f"{c.file}: {c.name}")
 def test_rule(case: Case) -> None:
     try:
-        verify_program(prepare(case))
+        verify_program(prepare(case), Options(max_insns=50_000))
         found = "accept"
     except Refuse as refusal:
         found = f"refuse {refusal.code}: {refusal.words}"
@@ -69,3 +69,20 @@ def test_every_rule_has_both_verdicts() -> None:
     for case in read_cases():
         by_file.setdefault(case.file, set()).add(case.expected.split()[0])
     assert all(v == {"accept", "refuse"} for v in by_file.values()), by_file
+
+
+def test_a_kernel_s_budget_is_a_separate_word() -> None:
+    cases = {c.name: c for c in read_cases()}
+    long = verify_program(prepare(cases["ten million rounds with a counter are not followed"]))
+    short = verify_program(prepare(cases["counted rounds end"]))
+    assert long.kernel_budget_exceeded and not short.kernel_budget_exceeded
+    assert long.insns_visited < 10_000
+
+
+def test_work_is_linear_in_length() -> None:
+    def work(length: int) -> int:
+        body = "r2 = *(u32 *)(r1 +12)\nif r2 > 0x5 goto pc+1\nr6 += 1\nr6 &= 255\n" * (length // 4)
+        found = verify_program(Program(assemble(f"r6 = 0\n{body}r0 = 2\nexit"), type=int(ProgType.XDP)))
+        return found.insns_visited + found.states
+
+    assert work(8000) < 8.5 * work(1000)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.abi.context_layouts import context_layout
-from ebpf.verifier import arithmetic, atomics, btf_access, calls, helpers, jumps, kfuncs, memory
+from ebpf.verifier import arithmetic, atomics, btf_access, calls, helpers, jumps, kfuncs, loops, memory
 from ebpf.verifier.equivalence import COVERED, EQUAL, WITHIN, states_equal
 from ebpf.verifier.program import (
     ADDR_SPACE_CAST,
@@ -96,7 +96,11 @@ class Explorer:
             if op[0] == MAY_GOTO or (op[0] == CALL_KFUNC and kfuncs.is_iterator_step(program, at))
         }
         self.track_bases = False
+        self.invariants: dict[int, loops.Invariant] = {}
+        self.rounds: dict[int, int] = {}  # visits of each loop head
+        self.extra_insns = 0  # what a kernel would look at beyond what was (rounds that were not followed)
         self._ids = 0
+        self._skip_join = -1
         # figures
         self.insns = 0
         self.states = 0
@@ -219,7 +223,13 @@ class Explorer:
         self.main = sub
         self.explored, self.active = {}, {}
         self.pending = []
-        self._start(sub.start, calls.initial_state(self, sub))
+        self.invariants, self.rounds = {}, {}
+        self.follow_all(sub.start, calls.initial_state(self, sub))
+
+    def follow_all(self, slot: int, state: State) -> None:
+        """Follow the path from ``slot`` and all ways that are put aside from then on."""
+        self._start(slot, state)
+        self._skip_join = slot
         while True:
             self._follow(self.slot)
             self.paths += 1
@@ -440,6 +450,13 @@ class Explorer:
     def _visit_join(self, slot: int, since: int, jumped: int) -> int:
         """-1: an earlier state covers this one; 1: this state was kept for comparison; 0: neither."""
         state, program = self.state, self.program
+        invariant = self.invariants.get(slot)
+        if invariant is not None and loops.same_frames(invariant.state, state):
+            if self._skip_join != slot:
+                loops.arrive(self, invariant, state)
+                return -1
+            self._skip_join = -1
+            return 1
         repeats = slot in self.converge or self._at_callback_entry(slot)
         in_loop = repeats
         active = self.active.get(slot)
@@ -464,6 +481,10 @@ class Explorer:
                             row="endless",
                             at_insn=slot,
                         )
+                rounds = self.rounds[slot] = self.rounds.get(slot, 0) + 1
+                if rounds >= loops.FIRST_ATTEMPT and not rounds & (rounds - 1) and not self.options.unroll:
+                    if loops.attempt(self, slot, active[-1].state):
+                        return -1
         found = self.explored.get(slot)
         if found:
             drop: list[Checkpoint] = []

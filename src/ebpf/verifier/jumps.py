@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.verifier.branches import JEQ, JGE, JGT, JLE, JLT, JNE, decide, refine
-from ebpf.verifier.ranges import Range
+from ebpf.verifier.ranges import Range, add, const
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.state import Slot, State
 from ebpf.verifier.values import (
@@ -112,10 +112,27 @@ def _learn(state: State, a: Scalar, b: Scalar | None, found: tuple[Range, Range]
         fresh = Scalar(new_a, (a,) if b is None else (a, b))
         fresh.base, fresh.delta = a.base, a.delta
         state.replace_everywhere(a, fresh)
+        if fresh.base:
+            _learn_offsets(state, fresh)
     if b is not None and new_b is not b.range:
         fresh = Scalar(new_b, (b, a))
         fresh.base, fresh.delta = b.base, b.delta
         state.replace_everywhere(b, fresh)
+        if fresh.base:
+            _learn_offsets(state, fresh)
+
+
+def _learn_offsets(state: State, known: Scalar) -> None:
+    """Numbers that are this one plus a constant (nothing wrapped on the way, see `arithmetic`) are bounded with it."""
+    frame = state.frames[-1]
+    for value in {id(v): v for v in [*frame.regs, *(s.value for s in frame.stack.values())] if v is not None}.values():
+        if isinstance(value, Scalar) and value is not known and value.base == known.base:
+            moved = add(known.range, const(value.delta - known.delta))
+            both = refine(JEQ, value.range, moved, False, True)
+            if both is not None and both[0] is not value.range:
+                fresh = Scalar(both[0], (value, known))
+                fresh.base, fresh.delta = value.base, value.delta
+                state.replace_everywhere(value, fresh)
 
 
 def settle(state: State, pointer: Pointer, is_null: bool) -> None:

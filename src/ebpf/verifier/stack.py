@@ -79,6 +79,8 @@ def load(x: Explorer, pointer: Pointer, at: int, size: int) -> Value:
                 return value
             if isinstance(value, Scalar):
                 if at == base and types[:size] == SPILL8[:size]:
+                    if value.range.umax < 1 << size * 8:
+                        return value  # nothing is cut off: the very number
                     return Scalar(truncate(value.range, size), (value,))
                 if all(types[at - base + i] != INVALID for i in range(size)):
                     return Scalar(BY_SIZE[size])
@@ -215,7 +217,8 @@ def write_bytes(x: Explorer, frame: Frame, at: int, size: int, value: Scalar | N
             types = bytearray(MISC if t == SPILL else t for t in types)
         if value is not None and not zero and low == 0 and at == base and size in (1, 2, 4):
             types[:size] = SPILL8[:size]
-            frame.stack[base] = Slot(bytes(types), Scalar(truncate(value.range, size), (value,)))
+            fits = value.range.umax < 1 << size * 8
+            frame.stack[base] = Slot(bytes(types), value if fits else Scalar(truncate(value.range, size), (value,)))
             continue
         types[low:high] = bytes([ZERO if zero else MISC]) * (high - low)
         frame.stack[base] = Slot(bytes(types))

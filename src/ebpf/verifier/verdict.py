@@ -87,7 +87,7 @@ def _explore(x: Explorer, started: float) -> Verified:
         x.insns,
         stack,
         time.perf_counter() - started,
-        x.insns > KERNEL_BUDGET,
+        x.insns + x.extra_insns > KERNEL_BUDGET,
         tuple(x.kinds),
         maps,
         bytes(x.outcomes),
