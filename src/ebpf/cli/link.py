@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
     print_table(("id", "type", "program", "attached to", "held by"), (
         (i.id, i.type, f"{i.prog_id} {programs.get(i.prog_id, '')}".rstrip(),
          ebpf.inventory.link_target(i), holders_text(holders, "link", i.id)) for i in infos),
-        "there are no links")
+        "there are no links (tc filters have none, nor before Linux 5.15 kprobes, uprobes and tracepoints)")
     return 0
