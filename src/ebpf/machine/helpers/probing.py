@@ -1,12 +1,12 @@
 """Reads through pointers that nobody vouches for: the machine's own memory, or the traced process's.
 
 As in the kernel (on x86-64): ``_kernel`` reads no user memory, ``_user`` reads nothing else, the old ones without suffix read both. A
-failed read clears the destination and returns -EFAULT.
+failed read clears the destination and returns -EFAULT (-ERANGE where ``_kernel`` is given an address that no kernel memory can have).
 """
 
 from __future__ import annotations
 
-from errno import EFAULT, EINVAL, EPERM
+from errno import EFAULT, EINVAL, EPERM, ERANGE
 from typing import TYPE_CHECKING
 
 from ebpf.machine.helpers.table import helper, u32
@@ -56,8 +56,15 @@ def probe_string(env: Environment, address: int, limit: int, *, user: bool = Tru
 def _read(env: Environment, dst: int, size: int, address: int, *, user: bool, kernel: bool) -> int:
     size = u32(size)
     data = probe(env, address, size, user=user, kernel=kernel) if size else b""
-    env.space.write(dst, bytes(size) if data is None else data)
-    return -EFAULT if data is None else 0
+    if data is not None:
+        env.space.write(dst, data)
+        return 0
+    env.space.write(dst, bytes(size))
+    return _error(address, user)
+
+
+def _error(address: int, user: bool) -> int:
+    return -ERANGE if not user and address < USER_END + PAGE_BYTES else -EFAULT
 
 
 def _read_string(env: Environment, dst: int, size: int, address: int, *, user: bool, kernel: bool) -> int:
@@ -67,7 +74,7 @@ def _read_string(env: Environment, dst: int, size: int, address: int, *, user: b
     text = probe_string(env, address, size, user=user, kernel=kernel)
     if text is None:
         env.space.write(dst, bytes(size))
-        return -EFAULT
+        return _error(address, user)
     text = text[:size - 1] + b"\0"
     env.space.write(dst, text)
     return len(text)
