@@ -10,6 +10,8 @@ from ebpf.kernel import cpus, features, symbols, sys
 from ebpf.kernel.tracepipe import tracefs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ebpf.btf import Btf, IndexStore
 
 _BTF = "/sys/kernel/btf"
@@ -87,7 +89,11 @@ class SystemFacts:
     def kconfig(self, name: str) -> str | None:
         if self._config is None:
             self._config = read_kconfig()
-        return self._config.get(name if name.startswith("CONFIG_") else f"CONFIG_{name}")
+        if not name.startswith("CONFIG_"):
+            name = f"CONFIG_{name}"
+        if not self._config and name in _SEEN_OTHERWISE:
+            return "y" if _SEEN_OTHERWISE[name](self) else None
+        return self._config.get(name)
 
     def syscall_prefix(self) -> str:
         # With its index at hand BTF answers in a millisecond; to build that would cost more than kallsyms (60 ms).
@@ -106,6 +112,18 @@ class SystemFacts:
                 return file.read(_MAX_INCLUDE)
         except (OSError, ValueError):
             return None
+
+
+# What scripts ask of the configuration and what shows elsewhere too: for kernels whose configuration nobody kept.
+_SEEN_OTHERWISE: dict[str, Callable[[SystemFacts], bool]] = {
+    "CONFIG_64BIT": lambda facts: os.uname().machine.endswith("64") or os.uname().machine in ("s390x", "ppc64le"),
+    "CONFIG_X86_64": lambda facts: os.uname().machine == "x86_64",
+    "CONFIG_ARM64": lambda facts: os.uname().machine == "aarch64",
+    "CONFIG_ARCH_HAS_SYSCALL_WRAPPER": lambda facts: facts.syscall_prefix().startswith("__"),
+    "CONFIG_NET_NS": lambda facts: os.path.exists("/proc/self/ns/net"),
+    "CONFIG_NUMA": lambda facts: os.path.exists("/sys/devices/system/node/node0"),
+    "CONFIG_BPF_SYSCALL": lambda facts: True,
+}
 
 
 def kernel_btf(store: IndexStore | None = None, identity: str | None = None) -> Btf | None:
