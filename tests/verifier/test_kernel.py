@@ -43,7 +43,6 @@ def test_verdict(name: str, code: str) -> None:
         assert error.diagnostics[0].span is not None and error.diagnostics[0].span.text
         return
     assert code == "", f"accepted: {found.insns_visited} instructions"
-    assert found.seconds / found.program.length < 0.005
 
 
 @pytest.mark.skipif(CLANG is None, reason="no clang")

@@ -103,6 +103,8 @@ class Explorer:
         self._skip_join = -1
         # figures
         self.insns = 0
+        self.jumps = 0
+        self._kept_at = (0, 0)
         self.states = 0
         self.paths = 0
         self.stack_used = [0] * len(program.subprogs)
@@ -248,20 +250,15 @@ class Explorer:
         program, options = self.program, self.options
         ops, joins, converge, entries = program.ops, program.joins, self.converge, self.callback_entries
         visited, limit = self.visited, options.max_insns
-        since, jumped = 0, 0  # instructions and jumps since the last checkpoint
         count = self.insns
         try:
             while True:
                 self.slot = slot
                 if slot in joins or slot in converge or (slot in entries and self._at_callback_entry(slot)):
                     self.insns = count
-                    fresh = self._visit_join(slot, since, jumped)
-                    if fresh < 0:
+                    if self._visit_join(slot) < 0:
                         break
-                    if fresh:
-                        since = jumped = 0
                 count += 1
-                since += 1
                 if count > limit:
                     raise Refuse("V0401", f"gave up after {limit} instructions", row="too-many", processed=limit)
                 visited[slot] = 1
@@ -281,7 +278,7 @@ class Explorer:
                     regs[dst] = arithmetic.combine(self, dst, src, off, extra)
                 elif kind == JUMP_IF:
                     op, is32, constant = extra
-                    jumped += 1
+                    self.jumps += 1
                     self.insns = count
                     way, taken = jumps.jump_if(self, dst, src, op, is32, constant)
                     if way == 0:
@@ -320,7 +317,7 @@ class Explorer:
                     slot = after if after == slot + 1 else self._jump(slot, after)
                     continue
                 elif kind == JUMP:
-                    jumped += 1
+                    self.jumps += 1
                     slot = program.successors[slot][0]
                     self.state.trail = Trail(self.slot, slot, self.state.trail)
                     continue
@@ -447,7 +444,7 @@ class Explorer:
             trail = trail.earlier
         return out[::-1]
 
-    def _visit_join(self, slot: int, since: int, jumped: int) -> int:
+    def _visit_join(self, slot: int) -> int:
         """-1: an earlier state covers this one; 1: this state was kept for comparison; 0: neither."""
         state, program = self.state, self.program
         invariant = self.invariants.get(slot)
@@ -498,12 +495,15 @@ class Explorer:
                     drop.append(checkpoint)
             for checkpoint in drop:
                 found.remove(checkpoint)
+        # How much was done since a state was kept, on whatever path: many short paths must not go without one.
+        since, jumped = self.insns - self._kept_at[0], self.jumps - self._kept_at[1]
         if not repeats and (found or active) and (since < 8 or jumped < 2) and since < 30:
             return 0
         if in_loop and not repeats and since < 100 and jumped < 20:
             return 0
         self.active.setdefault(slot, []).append(make_checkpoint(slot, state))
         self.states += 1
+        self._kept_at = (self.insns, self.jumps)
         return 1
 
     def _widen(self, old: State) -> None:

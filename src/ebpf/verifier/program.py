@@ -366,6 +366,22 @@ class Program:
             uses[at], defs[at] = _registers(self.ops[at], insn)
             if self.ops[at][0] == CALL_LOCAL:
                 calls[at] = at + insn.imm + 1
+        # A function's result is read at its exit only if some caller reads it; that of callbacks, of the program and of
+        # global functions always is.
+        returns: dict[int, list[int]] = {}
+        for at, target in calls.items():
+            returns.setdefault(target, []).append(at + 1)
+        named = {
+            at + 1 + r.signed32(i.imm & r.M32)
+            for at, i in self.insns.items()
+            if i.opcode == OP_LDDW and i.src == PSEUDO_FUNC
+        }
+        exits: dict[int, list[int]] = {}
+        for sub in self.subprogs:
+            if sub.start and not sub.is_global and sub.start not in named:
+                for at in range(sub.start, sub.end):
+                    if self.ops[at][0] == EXIT and at in self.insns:
+                        exits[at] = returns.get(sub.start, [])
         live = [0] * (self.length + 1)
         order = sorted(self.insns, reverse=True)
         changed = True
@@ -376,6 +392,8 @@ class Program:
                 for target in self.successors[at]:
                     out |= live[target]
                 used = uses[at]
+                if at in exits:
+                    used = 1 if any(live[after] & 1 for after in exits[at]) else 0
                 if at in calls:
                     used |= live[calls[at]] & 0b111110
                 new = used | (out & ~defs[at])
