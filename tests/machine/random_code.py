@@ -9,7 +9,25 @@ from __future__ import annotations
 import random
 
 from ebpf.isa import Insn, encode
-from ebpf.isa.insn import ALU, ALU64, DW, JMP, JMP32, LDX, MODE_ATOMIC, MODE_MEM, MODE_MEMSX, OP_CALL, OP_EXIT, ST, STX, B, H, W, X
+from ebpf.isa.insn import (
+    ALU,
+    ALU64,
+    DW,
+    JMP,
+    JMP32,
+    LDX,
+    MODE_ATOMIC,
+    MODE_MEM,
+    MODE_MEMSX,
+    OP_CALL,
+    OP_EXIT,
+    ST,
+    STX,
+    B,
+    H,
+    W,
+    X,
+)
 
 CONTEXT_BYTES = 256
 STACK_WORDS = 8

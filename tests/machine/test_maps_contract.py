@@ -316,16 +316,16 @@ def test_stack_traces_are_read_and_deleted_only(make: Any) -> None:
 
 
 BAD_SHAPES = [
-    ("no entries", dict(type=T.HASH, max_entries=0)),
-    ("no key", dict(type=T.HASH, key_size=0)),
-    ("no value", dict(type=T.HASH, value_size=0)),
-    ("array with a long key", dict(type=T.ARRAY, key_size=8)),
-    ("queue with a key", dict(type=T.QUEUE)),
-    ("trie without its flag", dict(type=T.LPM_TRIE, key_size=8)),
-    ("trie with a short key", dict(type=T.LPM_TRIE, key_size=4, flags=BPF_F_NO_PREALLOC)),
-    ("ring of no power of two", dict(type=T.RINGBUF, key_size=0, value_size=0, max_entries=4096 * 3)),
-    ("ring of half a page", dict(type=T.RINGBUF, key_size=0, value_size=0, max_entries=2048)),
-    ("crooked stacks", dict(type=T.STACK_TRACE, value_size=63)),
+    ("no entries", {"type": T.HASH, "max_entries": 0}),
+    ("no key", {"type": T.HASH, "key_size": 0}),
+    ("no value", {"type": T.HASH, "value_size": 0}),
+    ("array with a long key", {"type": T.ARRAY, "key_size": 8}),
+    ("queue with a key", {"type": T.QUEUE}),
+    ("trie without its flag", {"type": T.LPM_TRIE, "key_size": 8}),
+    ("trie with a short key", {"type": T.LPM_TRIE, "key_size": 4, "flags": BPF_F_NO_PREALLOC}),
+    ("ring of no power of two", {"type": T.RINGBUF, "key_size": 0, "value_size": 0, "max_entries": 4096 * 3}),
+    ("ring of half a page", {"type": T.RINGBUF, "key_size": 0, "value_size": 0, "max_entries": 2048}),
+    ("crooked stacks", {"type": T.STACK_TRACE, "value_size": 63}),
 ]
 
 

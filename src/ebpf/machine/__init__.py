@@ -19,8 +19,22 @@ if TYPE_CHECKING:
     from ebpf.machine.raw import RawProgram, run_raw
     from ebpf.machine.stepper import Stepper
 
-__all__ = ["Clock", "Environment", "Machine", "MachineMap", "MapShape", "Program", "RawProgram", "Redirect", "Run", "Stepper",
-           "Task", "TracedMemory", "create_map", "run_raw"]
+__all__ = [
+    "Clock",
+    "Environment",
+    "Machine",
+    "MachineMap",
+    "MapShape",
+    "Program",
+    "RawProgram",
+    "Redirect",
+    "Run",
+    "Stepper",
+    "Task",
+    "TracedMemory",
+    "create_map",
+    "run_raw",
+]
 
 _PLACES = {"Machine": "machine", "Run": "machine", "MachineMap": "maps", "MapShape": "maps", "create_map": "maps",
            "RawProgram": "raw", "run_raw": "raw", "Stepper": "stepper", "Program": "interpreter"}

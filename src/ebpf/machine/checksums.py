@@ -1,4 +1,4 @@
-"""The Internet checksum's arithmetic, as the kernel's helpers do it (include/net/checksum.h). All sums are little-endian words."""
+"""The Internet checksum's arithmetic, as include/net/checksum.h does it; sums are of little-endian words."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a running program sees of the world: address space, stack frames, maps, the traced task, clock, random numbers, output.
+"""What a running program sees of the world: memory, stack frames, maps, the traced task, clock, random numbers, output.
 
-One `Environment` belongs to a machine. Helpers take it as their first argument; tests replace its parts (clock, random, task, memory).
+One `Environment` belongs to a machine. Helpers take it as their first argument; tests replace its parts (clock, random,
+task, memory).
 """
 
 from __future__ import annotations
@@ -78,8 +79,15 @@ class Redirect(NamedTuple):
 class Environment:
     """See the module's text."""
 
-    def __init__(self, *, cpus: int = 1, task: Task | None = None, clock: Clock | None = None, memory: TracedMemory | None = None,
-                 seed: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        cpus: int = 1,
+        task: Task | None = None,
+        clock: Clock | None = None,
+        memory: TracedMemory | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.space = AddressSpace()
         self.cpus = cpus
         self.cpu = 0
@@ -196,7 +204,7 @@ class Environment:
         return found
 
     def load_packet(self, offset: int, size: int) -> int | None:
-        """A legacy packet load: big-endian, from the packet (or its headers, by negative offsets); None if it is too short."""
+        """A legacy packet load: big-endian, from the packet or (negative offsets) its headers; None: too short."""
         packet = self.packet
         if packet is None:
             raise MachineFault("packet load in a program that has no packet", access="read", size=size)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class Image:
     """Finished instructions. ``wide`` gives the value of wide loads that are no plain constants, by slot.
 
-    ``window`` is where its code has addresses: function pointers are ``window << 24 | slot * 8``; nothing can be read there.
-    ``starts`` are the slots at which functions begin, ascending. Raises `InsnError` for bytes that are no instructions, and
-    for jumps and calls that lead nowhere: everything else is a matter of the verifier, or faults when it is reached.
+    ``window`` is where its code has addresses: function pointers are ``window << 24 | slot * 8``; nothing can be read
+    there. ``starts`` are the slots at which functions begin, ascending. Raises `InsnError` for bytes that are no
+    instructions, and for jumps and calls that lead nowhere: everything else is a matter of the verifier, or faults when
+    it is reached.
     """
 
     __slots__ = ("insns", "lines", "name", "names", "ops", "size", "starts", "wide", "window")
@@ -50,7 +51,9 @@ class Image:
             for target in self.jump_targets(slot, insn):
                 self._checked(slot, target, "jump")
                 if self.function_start(target) != self.function_start(slot):
-                    raise InsnError(f"the jump at slot {slot} goes to slot {target}, into another function", offset=slot * 8)
+                    raise InsnError(
+                        f"the jump at slot {slot} goes to slot {target}, into another function", offset=slot * 8
+                    )
 
     def _checked(self, slot: int, target: int, what: str) -> int:
         if target not in self.insns:
@@ -92,8 +95,10 @@ class Image:
         if insn.src == PSEUDO_FUNC:
             return self.address_of(self.function_target(slot))
         if insn.src:
-            raise InsnError(f"the wide load at slot {slot} refers to something (kind {insn.src}) that nobody has filled in",
-                            offset=slot * 8)
+            raise InsnError(
+                f"the wide load at slot {slot} refers to something (kind {insn.src}) that nobody has filled in",
+                offset=slot * 8,
+            )
         return insn.imm
 
     def line_of(self, slot: int) -> LineInfo | None:

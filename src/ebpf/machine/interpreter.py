@@ -12,7 +12,7 @@ from ebpf.errors import MachineFault, NotSupported
 from ebpf.isa import format_insn
 from ebpf.machine.environment import MAX_FRAMES
 from ebpf.machine.semantics import M64, SIZES
-from ebpf.machine.translator import PROLOGUE, Translated, check_size, file_name, translate
+from ebpf.machine.translator import PROLOGUE, Translated, file_name, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,9 @@ _ACCESS_ERRORS = (KeyError, IndexError, struct.error)
 class Program:
     """A program that the machine can run. It becomes Python when it runs first."""
 
-    def __init__(self, image: Image, environment: Environment, *, type: int = 0, id: int = 0, metered: bool = False) -> None:
+    def __init__(
+        self, image: Image, environment: Environment, *, type: int = 0, id: int = 0, metered: bool = False
+    ) -> None:
         self.image = image
         self.environment = environment
         self.name = image.name
@@ -137,6 +139,3 @@ def _with_place(error: NotSupported, environment: Environment) -> NotSupported:
         if slot != PROLOGUE:
             error.notes = (*error.notes, where(translated.image, slot))
     return error
-
-
-__all__ = ["Program", "check_size"]

@@ -1,8 +1,8 @@
 """`Machine`: an object's maps and programs in this process; events are fired at its programs, one at a time.
 
-Differences to a kernel are stated where they are made; the main ones: programs run one after the other (no two CPUs at once, so atomic operations
-and locks cannot be contended), `cpus` and the current CPU are what the caller says, maps' insides (hash order, LRU batches, Bloom
-bits) are our own, there is no kernel memory to look at.
+Differences to a kernel are stated where they are made; the main ones: programs run one after the other (no two CPUs at
+once, so atomic operations and locks cannot be contended), `cpus` and the current CPU are what the caller says, maps'
+insides (hash order, LRU batches, Bloom bits) are our own, there is no kernel memory to look at.
 """
 
 from __future__ import annotations
@@ -65,17 +65,25 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
 
     names = list(known)
     similar = did_you_mean(name, names)
-    return UnknownName(f"no {what} called {name!r}", name=name, similar=similar, helps=(
-        f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"it has {', '.join(names) or f'no {what}s at all'}",))
+    return UnknownName(
+        f"no {what} called {name!r}",
+        name=name,
+        similar=similar,
+        helps=(
+            f"did you mean {' or '.join(map(repr, similar))}?"
+            if similar
+            else f"it has {', '.join(names) or f'no {what}s at all'}",
+        ),
+    )
 
 
 class Machine:
     """See the module's text. ``maps`` by name are there at once; programs are prepared when they are first used.
 
-    ``btf``: the types that CO-RE relocations are answered from (the kernel's, or a dump of another one's); without it programs
-    keep the layout that they were compiled with. ``ksyms``: addresses of kernel symbols; ``kconfig``: values of ``__kconfig``
-    externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many jumps backwards a run may
-    take (``None``: any number).
+    ``btf``: the types that CO-RE relocations are answered from (the kernel's, or a dump of another one's); without it
+    programs keep the layout that they were compiled with. ``ksyms``: addresses of kernel symbols; ``kconfig``: values
+    of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many
+    jumps backwards a run may take (``None``: any number).
     """
 
     def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
@@ -97,7 +105,7 @@ class Machine:
         self._types = types or {}
         self._programs: dict[str, Program] = {}
         self._context_window = self.environment.space.reserve("the context")
-        for given, what in ((max_entries, "max_entries"), (data, "data")):
+        for given in (max_entries, data):
             for name in given or ():
                 if name not in obj.maps:
                     raise _unknown("map", name, obj.maps)
@@ -108,7 +116,8 @@ class Machine:
             self._fill(spec)
 
     def __repr__(self) -> str:
-        return f"<Machine {self.obj.name}: programs {', '.join(self.obj.programs) or 'none'}; maps {', '.join(self.maps) or 'none'}>"
+        programs, maps = (", ".join(names) or "none" for names in (self.obj.programs, self.maps))
+        return f"<Machine {self.obj.name}: programs {programs}; maps {maps}>"
 
     # ---- maps ----
 
@@ -140,8 +149,11 @@ class Machine:
         inner = None
         if spec.type in _OF_MAPS:
             if spec.inner is None:
-                raise MapError(f"map of maps {spec.name!r} does not say what its inner maps are like", map_name=spec.name,
-                               helps=("declare one: __array(values, struct inner_map)",))
+                raise MapError(
+                    f"map of maps {spec.name!r} does not say what its inner maps are like",
+                    map_name=spec.name,
+                    helps=("declare one: __array(values, struct inner_map)",),
+                )
             inner = self._shape(spec.inner)
         return MapShape(spec.name, spec.type, key_size, value_size, entries, flags, spec.map_extra, inner)
 
@@ -191,9 +203,17 @@ class Machine:
         linked = link(self.obj, spec.name)
         code = self._relocate_core(spec, linked)
         wide = self._relocate(spec, linked)
-        image = Image(code, name=spec.name, window=self.environment.space.reserve(f"the code of {spec.name}"), wide=wide,
-                      names=linked.functions, lines=linked.line_info)
-        return Program(image, self.environment, type=int(type), id=len(self._programs) + 1, metered=self.loops is not None)
+        image = Image(
+            code,
+            name=spec.name,
+            window=self.environment.space.reserve(f"the code of {spec.name}"),
+            wide=wide,
+            names=linked.functions,
+            lines=linked.line_info,
+        )
+        return Program(
+            image, self.environment, type=int(type), id=len(self._programs) + 1, metered=self.loops is not None
+        )
 
     def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
         if not linked.core_relos or self._btf is None or self.obj.btf is None:
@@ -233,13 +253,23 @@ class Machine:
 
     # ---- events ----
 
-    def run(self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0,
-            attach_cookie: int = 0, func_ip: int = 0, arguments: Sequence[int] = (), return_value: int | None = None) -> Run:
+    def run(
+        self,
+        program: str,
+        data: bytes | None = None,
+        *,
+        ctx: bytes | Sequence[int] | None = None,
+        cpu: int = 0,
+        attach_cookie: int = 0,
+        func_ip: int = 0,
+        arguments: Sequence[int] = (),
+        return_value: int | None = None,
+    ) -> Run:
         """Run ``program`` for one event.
 
-        ``data``: the packet, from its Ethernet header on, for programs that have one; ``ctx``: the context's bytes (absent ones are 0),
-        or 64-bit words for raw tracepoints and tracing programs. The rest is what the helpers of the same names tell.
-        Raises `MachineFault` where the program does what no verified program would.
+        ``data``: the packet, from its Ethernet header on, for programs that have one; ``ctx``: the context's bytes
+        (absent ones are 0), or 64-bit words for raw tracepoints and tracing programs. The rest is what the helpers of
+        the same names tell. Raises `MachineFault` where the program does what no verified program would.
         """
         found = self.program(program)
         address, packet, context = self._event(found, data, ctx, cpu)
@@ -252,10 +282,20 @@ class Machine:
         finally:
             if packet is not None:
                 packet.remove()
-        return Run(r0 & 0xFFFFFFFF, r0, packet.result() if packet is not None else b"", bytes(context), environment.redirect,
-                   tuple(environment.clones), environment.return_value, environment.override)
+        return Run(
+            r0 & 0xFFFFFFFF,
+            r0,
+            packet.result() if packet is not None else b"",
+            bytes(context),
+            environment.redirect,
+            tuple(environment.clones),
+            environment.return_value,
+            environment.override,
+        )
 
-    def step(self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0) -> Stepper:
+    def step(
+        self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0
+    ) -> Stepper:
         """The same, standing before the first instruction."""
         found = self.program(program)
         address, _, _ = self._event(found, data, ctx, cpu)
@@ -279,7 +319,9 @@ class Machine:
             context = packet.context
         else:
             if data is not None:
-                raise UsageError(f"{program.name!r} ({ProgType(program.type).name.lower()}) has no packet, only a context (ctx=…)")
+                raise UsageError(
+                    f"{program.name!r} ({ProgType(program.type).name.lower()}) has no packet, only a context (ctx=…)"
+                )
             size = layout.size if layout is not None and program.type not in _AS_GIVEN else len(given)
             context = bytearray(given.ljust(size, b"\0"))
         writable = layout is None or any(field.writes != "-" for field in layout.fields)
@@ -296,7 +338,7 @@ class Machine:
         return self.environment.printed
 
     def expire_timers(self, now_ns: int | None = None) -> int:
-        """Run the callbacks of timers that are due at ``now_ns`` (the machine's clock says, if it is not given); how many."""
+        """Run the callbacks of timers that are due at ``now_ns`` (default: by the machine's clock); how many."""
         from ebpf.machine.timers import expire
 
         return expire(self.environment, self.environment.clock.monotonic_ns() if now_ns is None else now_ns)

@@ -9,8 +9,8 @@ begins), so that a step past either end of a stack frame, a map's value or a pac
 - everything else lies in the upper half, where no user process has memory, so that probe reads can tell them apart
 
 A buffer of more than 16 MiB takes several windows, each showing the rest of it. Windows are read through `readable` and
-written through `writable`; a read-only buffer is missing in the second. Memory that a program may still hold pointers to
-(a deleted map entry, as under RCU in the kernel) is *retired*: it goes when the running program has ended.
+written through `writable`; a read-only buffer is missing in the second. Memory that a program may still hold pointers
+to (a deleted map entry, as under RCU in the kernel) is *retired*: it goes when the running program has ended.
 """
 
 from __future__ import annotations
@@ -144,6 +144,15 @@ class AddressSpace:
         if buffer is None or at + size > len(buffer):
             raise self.fault(address, size, "write")
         buffer[at:at + size] = data
+
+    def clear(self, address: int, size: int) -> None:
+        """Store ``size`` zeros; checked before they are made, since a size may be anything."""
+        if size:
+            buffer = self.writable.get(address >> SHIFT)
+            at = address & OFFSET_MASK
+            if buffer is None or at + size > len(buffer):
+                raise self.fault(address, size, "write")
+            buffer[at:at + size] = bytes(size)
 
     def rest(self, address: int, limit: int) -> bytes | None:
         """Up to ``limit`` readable bytes from ``address``; ``None`` if there is not even one."""

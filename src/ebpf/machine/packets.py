@@ -1,8 +1,9 @@
 """A packet that a program works on: its bytes between headroom and tailroom, and the context that describes it.
 
-The packet lies below 4 GiB, because contexts give its address in 32 bits (``ctx->data``). What a program can reach is exactly
-``data_meta`` to ``data_end``; when a helper moves or resizes the packet it gets another address, and pointers from before lead nowhere.
-A packet is laid out as BPF_PROG_TEST_RUN does it: 256 bytes of headroom, a page in all where it fits.
+The packet lies below 4 GiB, because contexts give its address in 32 bits (``ctx->data``). What a program can reach is
+exactly ``data_meta`` to ``data_end``; when a helper moves or resizes the packet it gets another address, and pointers
+from before lead nowhere. A packet is laid out as BPF_PROG_TEST_RUN does it: 256 bytes of headroom, a page in all where
+it fits.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Packet:
         self.place()
 
     def _describe(self, data: bytes, given: bool) -> None:
-        """The fields of ``struct __sk_buff`` that follow from the packet, as eth_type_trans fills them in for ``lo``."""
+        """The fields of ``struct __sk_buff`` that follow from the packet, as eth_type_trans fills them in for ``lo``.
+        """
         destination = data[:6]
         kind = 1 if destination == b"\xff" * 6 else 2 if destination[0] & 1 else 0 if destination == bytes(6) else 3
         self.set("pkt_type", kind)
@@ -109,7 +111,9 @@ class Packet:
         return bytes(self.buffer[self.start:self.end])
 
     def result(self) -> bytes:
-        """The packet after the run, from the Ethernet header on (zeros, as in the kernel, where the program did not see it)."""
+        """The packet after the run, from the Ethernet header on (zeros, as in the kernel, where the program did not
+        see it).
+        """
         return self.data() if self.with_ethernet else bytes(ETHERNET_BYTES) + self.data()
 
     def read(self, offset: int, size: int) -> bytes | None:
@@ -154,11 +158,6 @@ class Packet:
         self.start, self.end = start, end
         self.meta = min(self.meta, start)
         self.place()
-
-
-def address_of_context(environment: Environment, window: int, context: bytearray | memoryview) -> int:
-    """Show a context to the program; its address."""
-    return environment.space.show(window, context)
 
 
 assert MAX_BYTES + PAGE_BYTES < 1 << SHIFT

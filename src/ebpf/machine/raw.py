@@ -19,7 +19,9 @@ class RawProgram:
     likes). Raises `InsnError` for bytes that are no program.
     """
 
-    def __init__(self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None) -> None:
+    def __init__(
+        self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None
+    ) -> None:
         check_size(code)
         self.environment = environment or Environment()
         self.loops = loops
@@ -52,9 +54,11 @@ class RawProgram:
 
 def run_raw(code: bytes, memory: bytes | bytearray | memoryview = b"", engine: str = "interpreter", *,
             loops: int | None = DEFAULT_LOOPS) -> int:
-    """Run instruction bytes once with r1 = the memory block (0 if it is empty) and r2 = its length; r0, unsigned 64 bits.
+    """Run instruction bytes once with r1 = the memory block (0 if it is empty) and r2 = its length; r0, unsigned 64
+    bits.
 
-    ``engine``: ``"interpreter"``; the JIT is not there yet (`NotSupported`). See `RawProgram`, which is faster for many runs.
+    ``engine``: ``"interpreter"``; the JIT is not there yet (`NotSupported`). See `RawProgram`, which is faster for many
+    runs.
     """
     if engine == "jit":
         raise NotSupported("the JIT", instead='engine="interpreter"', who="the userspace machine")

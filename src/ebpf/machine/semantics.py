@@ -1,15 +1,16 @@
 """What each instruction means: one row an operation, as Python source over the names of registers.
 
 This is the machine's definition of eBPF (RFC 9669 and what Linux added). Registers are integers from 0 to 2**64-1. The
-translator puts the statements of a whole function behind each other (registers are local variables then), the stepper runs
-them one at a time (``r[3]``): one text for both, so that both mean the same.
+translator puts the statements of a whole function behind each other (registers are local variables then), the stepper
+runs them one at a time (``r[3]``): one text for both, so that both mean the same.
 
-Placeholders: ``{d}`` and ``{s}`` destination and source register, ``{b}`` the second operand (register, or the immediate as
-unsigned 64 or 32 bits), ``{i}`` the immediate as it stands, ``{off}`` the signed offset. Names that the text uses beyond those are those
-of `NAMESPACE`, of the address space (``rd``, ``wr``) and, for control flow, of the translator and the stepper.
+Placeholders: ``{d}`` and ``{s}`` destination and source register, ``{b}`` the second operand (register, or the
+immediate as unsigned 64 or 32 bits), ``{i}`` the immediate as it stands, ``{off}`` the signed offset. Names that the
+text uses beyond those are those of `NAMESPACE`, of the address space (``rd``, ``wr``) and, for control flow, of the
+translator and the stepper.
 
-Memory is an access through a window (see `ebpf.machine.memory`): ``rd[a >> 24]`` raises KeyError where there is no window, the buffer's own
-bounds raise IndexError or struct.error; who runs the text turns these into `MachineFault`.
+Memory is an access through a window (see `ebpf.machine.memory`): ``rd[a >> 24]`` raises KeyError where there is no
+window, the buffer's own bounds raise IndexError or struct.error; who runs the text turns these into `MachineFault`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.errors import MachineFault, NotSupported
 from ebpf.isa import form_of
-from ebpf.isa.insn import ALU, ALU64, JMP32, LD, LDX, MODE_IND, STX, X
+from ebpf.isa.insn import ALU, ALU64, JMP32, LDX, MODE_IND, STX, X
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,8 +109,12 @@ def swap(value: int, size: int) -> int:
 
 def misaligned(address: int, size: int, access: str) -> None:
     """Refuse an access that the kernel demands to be aligned."""
-    raise MachineFault(f"{access} access of {size} bytes at {address & M64:#x}: the address is not a multiple of {size}",
-                       address=address & M64, access=access, size=size)
+    raise MachineFault(
+        f"{access} access of {size} bytes at {address & M64:#x}: the address is not a multiple of {size}",
+        address=address & M64,
+        access=access,
+        size=size,
+    )
 
 
 NAMESPACE: dict[str, object] = {
@@ -118,9 +123,6 @@ NAMESPACE: dict[str, object] = {
     **{f"P{n}": Struct(f"<{c}").pack_into for n, c in ((2, "H"), (4, "I"), (8, "Q"))},
 }
 
-# Operations that change the course of the program; who runs the text handles them.
-CONTROL = frozenset({"ja", "gotox", "may_goto", "call", "call_local", "call_kfunc", "callx", "exit", "lddw", "ld_abs", "ld_ind",
-                     *JUMPS})
 
 
 def _masks(text: str) -> str:
@@ -177,8 +179,13 @@ def _arithmetic(insn: Insn, op: str, registers: Sequence[str]) -> str:
     elif op in ("add", "sub", "lsh", "rsh", "arsh"):
         b = f"({insn.imm})" if insn.imm < 0 else str(insn.imm)
         if op in ("lsh", "rsh", "arsh"):
-            return table[op].replace("({b} & 63)", str(insn.imm & 63)).replace("({b} & 31)", str(insn.imm & 31)).replace(
-                "{b} & 63", str(insn.imm & 63)).format(d=d)
+            return (
+                table[op]
+                .replace("({b} & 63)", str(insn.imm & 63))
+                .replace("({b} & 31)", str(insn.imm & 31))
+                .replace("{b} & 63", str(insn.imm & 63))
+                .format(d=d)
+            )
     else:
         b = f"{insn.imm & (M64 if wide else M32):#x}"
         if op in ("div", "mod"):  # by a constant: no test for zero
@@ -245,7 +252,7 @@ def _memory(insn: Insn, op: str, registers: Sequence[str]) -> list[str]:
 
 
 def packet_load(insn: Insn, registers: Sequence[str]) -> str:
-    """The expression for a legacy packet load: the value, or None if the packet is too short (the program ends with 0)."""
+    """The expression for a legacy packet load: None if the packet is too short (the program then ends with 0)."""
     size = SIZES[insn.opcode & 0x18]
     at = str(insn.imm)
     if insn.opcode & 0xE0 == MODE_IND:
@@ -257,7 +264,3 @@ def operation(insn: Insn) -> str:
     """The instruction's operation, by the names of `ebpf.isa.forms`."""
     name: str = form_of(insn).op
     return name
-
-
-def is_packet_load(insn: Insn) -> bool:
-    return insn.opcode & 7 == LD and operation(insn) in ("ld_abs", "ld_ind")

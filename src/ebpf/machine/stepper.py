@@ -1,7 +1,7 @@
 """One instruction at a time, with everything to look at: for debuggers and for tests.
 
-The statements are those that the translator puts together (`ebpf.machine.semantics`). A helper is one step; callbacks that it calls run
-whole.
+The statements are those that the translator puts together (`ebpf.machine.semantics`). A helper is one step; callbacks
+that it calls run whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _NAMES = tuple(f"r[{n}]" for n in range(11))
 class Stepper:
     """A program that stands before its next instruction, `slot`.
 
-    ``registers`` are r0 to r10 (you may change them), ``stack`` the 512 bytes of the current frame, ``result`` r0 once it has `finished`.
+    ``registers`` are r0 to r10 (you may change them), ``stack`` the 512 bytes of the current frame, ``result`` r0 once
+    it has `finished`.
     """
 
     def __init__(self, program: Program, r1: int = 0, r2: int = 0) -> None:

@@ -1,9 +1,10 @@
 """Instructions → Python functions, one for each function of the program.
 
-Python has no goto, so a function becomes one loop around a tree of tests that finds the block to run next. Blocks with a
-single way in are nested into the block that leads to them, and a block that jumps back to itself becomes a loop of its own: most
-programs hardly ever pass the tree. Every line of the text belongs to one instruction (`Translated.slots`), and registers are local
-variables: when an access faults, the traceback says which instruction it was and what the registers held, at no cost before.
+Python has no goto, so a function becomes one loop around a tree of tests that finds the block to run next. Blocks with
+a single way in are nested into the block that leads to them, and a block that jumps back to itself becomes a loop of
+its own: most programs hardly ever pass the tree. Every line of the text belongs to one instruction
+(`Translated.slots`), and registers are local variables: when an access faults, the traceback says which instruction it
+was and what the registers held, at no cost before.
 
 Measured (2-core Zen 5, CPython 3.11): 25 to 110 ns per instruction.
 """
@@ -45,7 +46,8 @@ class Translated:
 def translate(image: Image, environment: Environment, *, metered: bool = False) -> Translated:
     """The program as Python functions that work on ``environment``.
 
-    ``metered``: every jump backwards takes one from ``environment.fuel``; the program stops with a fault when none is left.
+    ``metered``: every jump backwards takes one from ``environment.fuel``; the program stops with a fault when none is
+    left.
     """
     lines: list[str] = []
     slots: list[int] = [PROLOGUE]
@@ -106,7 +108,11 @@ class _Function:
         out: list[tuple[str, int]] = [(f"def f{self.start}(depth, r1, r2=0, r3=0, r4=0, r5=0):", PROLOGUE),
                                       (" r0 = r6 = r7 = r8 = r9 = 0", PROLOGUE)]
         if self.uses_stack:
-            out += [(" stack = frames[depth]", PROLOGUE), (" stack[:] = ZEROS", PROLOGUE), (" r10 = tops[depth]", PROLOGUE)]
+            out += [
+                (" stack = frames[depth]", PROLOGUE),
+                (" stack[:] = ZEROS", PROLOGUE),
+                (" r10 = tops[depth]", PROLOGUE),
+            ]
         else:
             out += [(" r10 = tops[depth]", PROLOGUE)]
         if self.uses_may_goto:
@@ -203,7 +209,12 @@ class _Function:
             else:
                 for text in statements(insn, op, REGISTERS):
                     self._line(indent, text, slot)
-            if after in self.image.insns and after < self.end and self.ways_in.get(after) == 1 and after not in self.heads:
+            if (
+                after in self.image.insns
+                and after < self.end
+                and self.ways_in.get(after) == 1
+                and after not in self.heads
+            ):
                 slot = after
                 continue
             self._go(slot, after, indent)

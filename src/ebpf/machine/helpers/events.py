@@ -104,11 +104,11 @@ def bpf_get_stack(env: Environment, ctx: int, buf: int, size: int, flags: int) -
     """Return addresses into ``buf``; how many bytes. The rest is cleared."""
     length = u32(size)
     if flags & ~(SKIP_FIELD_MASK | USER_STACK) or length % 8:
-        env.space.write(buf, bytes(length))
+        env.space.clear(buf, length)
         return -EINVAL
+    env.space.clear(buf, length)
     stack = _stack(env, flags)[flags & SKIP_FIELD_MASK:][:length // 8]
     if not stack:
-        env.space.write(buf, bytes(length))
         return -EFAULT
-    env.space.write(buf, pack(f"<{len(stack)}Q", *stack).ljust(length, b"\0"))
+    env.space.write(buf, pack(f"<{len(stack)}Q", *stack))
     return len(stack) * 8

@@ -53,7 +53,7 @@ def bpf_map_peek_elem(env: Environment, map: int, value: int) -> int:
 
 def _give(env: Environment, address: int, found: bytes | int, size: int) -> int:
     if isinstance(found, int):
-        env.space.write(address, bytes(size))  # the kernel clears it
+        env.space.clear(address, size)  # the kernel clears it
         return found
     env.space.write(address, found)
     return 0

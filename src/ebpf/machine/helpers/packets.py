@@ -31,8 +31,11 @@ def _packet(env: Environment) -> Packet:
 
 
 def _load(env: Environment, to: int, size: int, data: bytes | None) -> int:
-    env.space.write(to, bytes(size) if data is None else data)
-    return -EFAULT if data is None else 0
+    if data is None:
+        env.space.clear(to, size)
+        return -EFAULT
+    env.space.write(to, data)
+    return 0
 
 
 @helper

@@ -1,7 +1,7 @@
-"""bpf_trace_printk and its like: the kernel's format strings, its subset and its mistakes (kernel/bpf/helpers.c, lib/vsprintf.c).
+"""bpf_trace_printk and its like: the kernel's subset of format strings (kernel/bpf/helpers.c, lib/vsprintf.c).
 
-Where the kernel differs: ``%p`` and ``%pK`` print the pointer itself, which the kernel hashes; ``%ps``, ``%pS``, ``%pB`` print a number, since no
-address here has a symbol.
+Where the kernel differs: ``%p`` and ``%pK`` print the pointer itself, which the kernel hashes; ``%ps``, ``%pS``,
+``%pB`` print a number, since no address here has a symbol.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_PRINTK_ARGS = 3
 MAX_VARARGS = 12
+MAX_WIDTH_DIGITS = 6
 _ENDS = b" \t\n\v\f\r!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"  # isspace or ispunct
 _STRING_MAX = 512
 
@@ -50,6 +51,8 @@ def format_text(env: Environment, format: bytes, arguments: Sequence[int]) -> by
         while at < size and format[at] in b"0123456789":
             at += 1
         spec = format[start:at].decode()
+        if len(spec) > MAX_WIDTH_DIGITS:
+            return -EINVAL  # the kernel cuts such lines to 1024 bytes; nobody means them
         rest = format[at:at + 3]
         end = 1  # characters of the conversion
         if rest[:1] == b"p":

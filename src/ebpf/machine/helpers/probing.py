@@ -1,7 +1,8 @@
 """Reads through pointers that nobody vouches for: the machine's own memory, or the traced process's.
 
-As in the kernel (on x86-64): ``_kernel`` reads no user memory, ``_user`` reads nothing else, the old ones without suffix read both. A
-failed read clears the destination and returns -EFAULT (-ERANGE where ``_kernel`` is given an address that no kernel memory can have).
+As in the kernel (on x86-64): ``_kernel`` reads no user memory, ``_user`` reads nothing else, the old ones without
+suffix read both. A failed read clears the destination and returns -EFAULT (-ERANGE where ``_kernel`` is given an
+address that no kernel memory can have).
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def probe_string(env: Environment, address: int, limit: int, *, user: bool = Tru
 
 def _read(env: Environment, dst: int, size: int, address: int, *, user: bool, kernel: bool) -> int:
     size = u32(size)
+    env.space.clear(dst, size)
     data = probe(env, address, size, user=user, kernel=kernel) if size else b""
-    if data is not None:
-        env.space.write(dst, data)
-        return 0
-    env.space.write(dst, bytes(size))
-    return _error(address, user)
+    if data is None:
+        return _error(address, user)
+    env.space.write(dst, data)
+    return 0
 
 
 def _error(address: int, user: bool) -> int:
@@ -71,9 +72,10 @@ def _read_string(env: Environment, dst: int, size: int, address: int, *, user: b
     size = u32(size)
     if not size:
         return 0
+    env.space.read(dst, size)  # room for all of it, before anything is read
     text = probe_string(env, address, size, user=user, kernel=kernel)
     if text is None:
-        env.space.write(dst, bytes(size))
+        env.space.clear(dst, size)
         return _error(address, user)
     text = text[:size - 1] + b"\0"
     env.space.write(dst, text)

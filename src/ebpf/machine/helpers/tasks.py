@@ -71,7 +71,8 @@ def bpf_get_current_uid_gid(env: Environment) -> int:
 @helper
 def bpf_get_current_comm(env: Environment, buf: int, size_of_buf: int) -> int:
     size = u32(size_of_buf)
-    env.space.write(buf, env.task.comm[:min(size, COMM_BYTES) - 1].ljust(size, b"\0"))
+    env.space.clear(buf, size)
+    env.space.write(buf, env.task.comm[:max(min(size, COMM_BYTES) - 1, 0)])
     return 0
 
 

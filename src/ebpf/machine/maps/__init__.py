@@ -1,6 +1,7 @@
 """Maps of the machine: the kernel's semantics over windows of the machine's memory.
 
-`create_map` checks what the kernel would check (sizes, flags, max_entries) and makes a map of the right class; `MAPS` is the table.
+`create_map` checks what the kernel would check (sizes, flags, max_entries) and makes a map of the right class; `MAPS`
+is the table.
 """
 
 from __future__ import annotations
@@ -27,19 +28,34 @@ if TYPE_CHECKING:
 __all__ = ["MAPS", "Bulk", "MachineMap", "MapShape", "Sample", "create_map"]
 
 _T = MapType
-MAPS: Mapping[int, type[MachineMap]] = {int(type): made for type, made in (
-    (_T.HASH, Hash), (_T.ARRAY, Array), (_T.PROG_ARRAY, ProgramArray), (_T.PERF_EVENT_ARRAY, PerfEventArray),
-    (_T.PERCPU_HASH, PerCpuHash), (_T.PERCPU_ARRAY, PerCpuArray), (_T.STACK_TRACE, StackTraces), (_T.LRU_HASH, LruHash),
-    (_T.LRU_PERCPU_HASH, LruPerCpuHash), (_T.LPM_TRIE, LpmTrie), (_T.ARRAY_OF_MAPS, ArrayOfMaps), (_T.HASH_OF_MAPS, HashOfMaps),
-    (_T.QUEUE, Queue), (_T.STACK, Stack), (_T.RINGBUF, RingBuffer), (_T.BLOOM_FILTER, BloomFilter),
-)}
+MAPS: Mapping[int, type[MachineMap]] = {
+    int(type): made
+    for type, made in (
+        (_T.HASH, Hash),
+        (_T.ARRAY, Array),
+        (_T.PROG_ARRAY, ProgramArray),
+        (_T.PERF_EVENT_ARRAY, PerfEventArray),
+        (_T.PERCPU_HASH, PerCpuHash),
+        (_T.PERCPU_ARRAY, PerCpuArray),
+        (_T.STACK_TRACE, StackTraces),
+        (_T.LRU_HASH, LruHash),
+        (_T.LRU_PERCPU_HASH, LruPerCpuHash),
+        (_T.LPM_TRIE, LpmTrie),
+        (_T.ARRAY_OF_MAPS, ArrayOfMaps),
+        (_T.HASH_OF_MAPS, HashOfMaps),
+        (_T.QUEUE, Queue),
+        (_T.STACK, Stack),
+        (_T.RINGBUF, RingBuffer),
+        (_T.BLOOM_FILTER, BloomFilter),
+    )
+}
 
 _PAGE_BYTES = 4096
 _VALUE_MAX = 1 << 30
 
 
 def create_map(environment: Environment, shape: MapShape) -> MachineMap:
-    """A new map. `MapError` for sizes, flags or a number of entries that the kernel would refuse, `NotSupported` for other types."""
+    """A new map. `MapError` for sizes, flags or max_entries that a kernel refuses, `NotSupported` for other types."""
     made = MAPS.get(shape.type)
     row = MAP_TYPES.get(shape.type)
     if made is None or row is None:

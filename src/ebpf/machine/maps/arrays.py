@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST
 from ebpf.errors import MapError
-from ebpf.machine.memory import SHIFT, WINDOW_BYTES
 from ebpf.machine.maps.base import MachineMap, MapShape, round_up
+from ebpf.machine.memory import SHIFT, WINDOW_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,9 @@ class Array(MachineMap):
 
     def delete(self, key: bytes) -> bool:
         self._checked(key, self.key_size, "key")
-        raise MapError(f"entries of array {self.name!r} cannot be deleted", map_name=self.name, helps=("write zeros instead",))
+        raise MapError(
+            f"entries of array {self.name!r} cannot be deleted", map_name=self.name, helps=("write zeros instead",)
+        )
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
         index = -1 if key is None else int.from_bytes(key, "little")

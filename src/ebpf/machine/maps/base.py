@@ -1,11 +1,12 @@
 """What every map of the machine has: two faces over the same memory.
 
-Programs see addresses and negative error numbers (`lookup_elem`, `update_elem`, …: the kernel's map operations, with its return
-codes). The user sees bytes and exceptions, by the same names and with the same errors as maps of the kernel (`lookup`, `update`,
-`delete`, `next_key`, …: `ebpf.kernel.maps.KernelMap`). A type implements the first face and, where the user's differs (per-CPU
-values, for one), the ``user_…`` methods beneath the second.
+Programs see addresses and negative error numbers (`lookup_elem`, `update_elem`, …: the kernel's map operations, with
+its return codes). The user sees bytes and exceptions, by the same names and with the same errors as maps of the kernel
+(`lookup`, `update`, `delete`, `next_key`, …: `ebpf.kernel.maps.KernelMap`). A type implements the first face and, where
+the user's differs (per-CPU values, for one), the ``user_…`` methods beneath the second.
 
-Memory: a value lives in a window of the address space of its own, so that a pointer to it leads to that value and no further.
+Memory: a value lives in a window of the address space of its own, so that a pointer to it leads to that value and no
+further.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ class MachineMap:
         if isinstance(found, bytes):
             return found
         if found in (-ENOTSUPP, -EOPNOTSUPP):
-            raise NotSupported(f"taking single entries out of map {self.name!r} in one step", who="the userspace machine")
+            raise NotSupported(
+                f"taking single entries out of map {self.name!r} in one step", who="the userspace machine"
+            )
         self._absent(found, "take")
         return None
 
@@ -159,7 +162,9 @@ class MachineMap:
         self._checked(key, self.key_size, "key")
         self._checked(value, self.value_stride, "value")
         if self.frozen:
-            raise MapError(f"map {self.name!r} is frozen: its values are constants of the loaded programs", map_name=self.name)
+            raise MapError(
+                f"map {self.name!r} is frozen: its values are constants of the loaded programs", map_name=self.name
+            )
         result = self.user_update(key, value, flags)
         if result:
             raise self._update_failure(result, flags)
@@ -173,7 +178,7 @@ class MachineMap:
         return False
 
     def next_key(self, key: bytes | None = None) -> bytes | None:
-        """The key after ``key`` (the first one for None, or when ``key`` is not there any more); None after the last."""
+        """The key after ``key`` (the first for None, or if ``key`` is not there any more); None after the last."""
         found = self.user_next_key(None if key is None else self._checked(key, self.key_size, "key"))
         if isinstance(found, bytes):
             return found
@@ -224,8 +229,11 @@ class MachineMap:
 
     def _failure(self, result: int, doing: str) -> EbpfError:
         if result in (-ENOTSUPP, -EOPNOTSUPP):
-            return MapError(f"cannot {doing} entries of map {self.name!r}: its type ({self.type.name.lower()}) has no such "
-                            "operation", map_name=self.name)
+            return MapError(
+                f"cannot {doing} entries of map {self.name!r}: its type ({self.type.name.lower()}) has no such "
+                "operation",
+                map_name=self.name,
+            )
         if result == -EINVAL:
             return MapError(f"cannot {doing} that entry of map {self.name!r}: key, flags or type do not allow it",
                             map_name=self.name)
@@ -237,7 +245,9 @@ class MachineMap:
 
     def _update_failure(self, result: int, flags: int) -> EbpfError:
         if result == -E2BIG and self.full_by_index:
-            return MapError(f"index out of range: array {self.name!r} has {self.max_entries} entries", map_name=self.name)
+            return MapError(
+                f"index out of range: array {self.name!r} has {self.max_entries} entries", map_name=self.name
+            )
         if result in (-E2BIG, -ENOSPC, -ENOMEM):
             return MapFull(f"map {self.name!r} is full: it holds max_entries = {self.max_entries} entries",
                            map_name=self.name, helps=("declare it larger, delete entries, or use an LRU hash",))

@@ -7,8 +7,8 @@ from errno import E2BIG, EAGAIN, EINVAL, ENOENT, ENOSPC
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.errors import MachineFault
-from ebpf.machine.memory import SHIFT
 from ebpf.machine.maps.base import ENOTSUPP, MachineMap, MapShape, Windows, round_up
+from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,9 @@ class _Record:
 class RingBuffer(MachineMap):
     """``ringbuf``: records in the order in which they were reserved; a busy one holds back those behind it.
 
-    Positions count bytes as the kernel does: 8 for the header, then the record rounded up to 8. It is full when a record would reach past
-    ``max_entries`` bytes. Records are zero when they are reserved (the kernel leaves old bytes there).
+    Positions count bytes as the kernel does: 8 for the header, then the record rounded up to 8. It is full when a
+    record would reach past ``max_entries`` bytes. Records are zero when they are reserved (the kernel leaves old bytes
+    there).
     """
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
@@ -63,7 +64,9 @@ class RingBuffer(MachineMap):
     def _finish(self, address: int, state: int) -> None:
         record = self._by_window.pop(address >> SHIFT, None)
         if record is None or address & ((1 << SHIFT) - 1):
-            raise MachineFault(f"{address:#x} is no record that was reserved in {self.name!r} and is still open", address=address)
+            raise MachineFault(
+                f"{address:#x} is no record that was reserved in {self.name!r} and is still open", address=address
+            )
         record.state = state
         self._windows.give_back(record.window)
 

@@ -1,7 +1,7 @@
 """Hash tables: plain, per CPU, and with eviction of what was not used for longest (kernel/bpf/hashtab.c).
 
-An update of an existing key makes a new element, as in the kernel: a pointer from an earlier look-up goes on showing the old
-value. (With BPF_F_LOCK, and in per-CPU tables, the element is written in place.)
+An update of an existing key makes a new element, as in the kernel: a pointer from an earlier look-up goes on showing
+the old value. (With BPF_F_LOCK, and in per-CPU tables, the element is written in place.)
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from errno import E2BIG, ENOENT
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_F_LOCK
-from ebpf.machine.memory import SHIFT
 from ebpf.machine.maps.base import MachineMap, MapShape, Windows, check_flags, round_up
+from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +116,8 @@ class Hash(MachineMap):
 class LruHash(Hash):
     """``lru_hash``: when it is full, the element that was not used for longest makes room.
 
-    The kernel's order is an approximation, per CPU and in batches: it may evict earlier than ours does. Only a program's
-    look-ups and everybody's updates count as use, as in the kernel.
+    The kernel's order is an approximation, per CPU and in batches: it may evict earlier than ours does. Only a
+    program's look-ups and everybody's updates count as use, as in the kernel.
     """
 
     def lookup_elem(self, key: bytes) -> int:
@@ -138,7 +138,7 @@ class LruHash(Hash):
 
 
 class PerCpuHash(MachineMap):
-    """``percpu_hash``: a value for each CPU under every key; a program writes its own CPU's, new ones are zero elsewhere."""
+    """``percpu_hash``: a value for each CPU under every key; programs write their own CPU's (others: 0)."""
 
     can_iterate = True
 

@@ -1,4 +1,4 @@
-"""Maps of maps: a program's look-up gives a map. A value is an inner map's id in its machine (the kernel's: a descriptor)."""
+"""Maps of maps: a program's look-up gives a map. A value is an inner map's id (the kernel's: a descriptor)."""
 
 from __future__ import annotations
 

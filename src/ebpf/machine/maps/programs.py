@@ -1,4 +1,4 @@
-"""``prog_array``: programs to go on with by tail calls. A value is a program's id in its machine (the kernel's: a descriptor)."""
+"""``prog_array``: programs to go on with by tail calls. A value is a program's id (the kernel's: a descriptor)."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Stack(Queue):
 
 
 class BloomFilter(MachineMap):
-    """``bloom_filter``: tells for certain that a value was never pushed. ``map_extra`` is the number of hash functions (5)."""
+    """``bloom_filter``: tells for certain that a value was never pushed. ``map_extra``: hash functions (5)."""
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)
@@ -80,7 +80,9 @@ class BloomFilter(MachineMap):
         self._bits = bytearray((self._mask + 1) // 8)
 
     def _places(self, value: bytes) -> list[int]:
-        return [crc32(value, 0x9E3779B9 * (n + 1) & 0xFFFFFFFF) * 0x9E3779B1 >> 7 & self._mask for n in range(self._hashes)]
+        return [
+            crc32(value, 0x9E3779B9 * (n + 1) & 0xFFFFFFFF) * 0x9E3779B1 >> 7 & self._mask for n in range(self._hashes)
+        ]
 
     def push_elem(self, value: bytes, flags: int) -> int:
         if flags != BPF_ANY:

@@ -19,7 +19,7 @@ USER_STACK, FAST_STACK_CMP, REUSE_STACKID = 1 << 8, 1 << 9, 1 << 10
 
 
 class StackTraces(MachineMap):
-    """See the module's text. A value holds ``value_size / 8`` return addresses, innermost first, zero behind the last."""
+    """A value holds ``value_size / 8`` return addresses, innermost first, zero behind the last."""
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)

@@ -1,7 +1,7 @@
 """``lpm_trie``: the longest prefix that matches (kernel/bpf/lpm_trie.c).
 
-A key is a prefix length in bits (u32) and the address, most significant bit first. One dictionary per length, tried from
-the longest: at most 33 for IPv4 and 129 for IPv6, and only those lengths that are in use.
+A key is a prefix length in bits (u32) and the address, most significant bit first. One dictionary per length, tried
+from the longest: at most 33 for IPv4 and 129 for IPv6, and only those lengths that are in use.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from errno import EINVAL, ENOENT, ENOSPC
 from typing import TYPE_CHECKING
 
-from ebpf.machine.memory import SHIFT
 from ebpf.machine.maps.base import MachineMap, MapShape, Windows, check_flags
+from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
