@@ -11,11 +11,17 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ebpf.verifier.options import Options
-    from ebpf.verifier.verdict import Verified, verify, verify_program
+    from ebpf.verifier.verdict import Verified, verify, verify_program, verify_raw
 
-__all__ = ["Options", "Verified", "verify", "verify_program"]
+__all__ = ["Options", "Verified", "verify", "verify_program", "verify_raw"]
 
-_LATE = {"Options": "options", "Verified": "verdict", "verify": "verdict", "verify_program": "verdict"}
+_LATE = {
+    "Options": "options",
+    "Verified": "verdict",
+    "verify": "verdict",
+    "verify_program": "verdict",
+    "verify_raw": "verdict",
+}
 
 
 def __getattr__(name: str) -> object:

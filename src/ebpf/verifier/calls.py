@@ -16,6 +16,7 @@ from ebpf.verifier.values import (
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
+    MEM,
     SCALAR,
     STACK,
     Pointer,
@@ -24,6 +25,7 @@ from ebpf.verifier.values import (
     anything,
     describe,
     mark_precise,
+    number,
 )
 
 if TYPE_CHECKING:
@@ -245,6 +247,8 @@ def _end(x: Explorer, frame: Frame, result: Value | None) -> None:
         return
     if x.main.void:
         return
+    if not x.main.index:
+        x.note_result(result)
     if result is None:
         raise Refuse("V0206", "the program ends without a return value on this path", row="r0", register=0)
     if x.main.index:
@@ -288,7 +292,11 @@ def initial_state(x: Explorer, sub: Subprog) -> State:
     """How the program, or a global function, starts."""
     regs: list[Value | None] = [None] * 11
     regs[10] = Pointer(STACK)
-    if sub.index == 0 and not sub.params:
+    block = x.program.memory_bytes
+    if sub.index == 0 and block is not None:
+        regs[1] = Pointer(MEM, bound=block) if block else number(0)
+        regs[2] = number(block)
+    elif sub.index == 0 and not sub.params:
         regs[1] = Pointer(CTX)
     for index, (kind, size) in enumerate(sub.params):
         if kind == "number":
@@ -296,7 +304,5 @@ def initial_state(x: Explorer, sub: Subprog) -> State:
         elif kind == "ctx":
             regs[index + 1] = Pointer(CTX)
         else:
-            from ebpf.verifier.values import MEM
-
             regs[index + 1] = Pointer(MEM, nullable=True, id=x.new_id(), bound=size)
     return State([Frame(sub.index, -1, regs, {})])

@@ -44,7 +44,7 @@ from ebpf.verifier.program import (
     Program,
     Subprog,
 )
-from ebpf.verifier.ranges import M32, U32, UNKNOWN, bswap, const, sext, signed32, sub, truncate, zext32
+from ebpf.verifier.ranges import M32, U32, UNKNOWN, Range, bswap, const, sext, signed32, sub, truncate, union, zext32
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.state import INVALID8, Checkpoint, Frame, Slot, State, Trail, make_checkpoint
 from ebpf.verifier.values import (
@@ -98,9 +98,11 @@ class Explorer:
         self.track_bases = False
         self.invariants: dict[int, loops.Invariant] = {}
         self.rounds: dict[int, int] = {}  # visits of each loop head
+        self.loop_failures: dict[int, int] = {}
         self.extra_insns = 0  # what a kernel would look at beyond what was (rounds that were not followed)
         self._ids = 0
         self._skip_join = -1
+        self.result: Range | None = None
         # figures
         self.insns = 0
         self.jumps = 0
@@ -163,6 +165,15 @@ class Explorer:
 
     def note_tail_call(self) -> None:
         self.tail_callers.add(self.state.frames[-1].subprog)
+
+    def note_result(self, result: Value | None) -> None:
+        """What the program returns on this path joins what it returns on others."""
+        if not self.options.track_result:
+            return
+        if isinstance(result, Scalar):
+            mark_precise(result)  # or a path with another result would be taken as covered
+        span = result.range if isinstance(result, Scalar) else UNKNOWN
+        self.result = span if self.result is None else union(self.result, span)
 
     def forget_packet(self) -> None:
         """The packet may have moved: pointers into it are numbers now."""

@@ -23,7 +23,7 @@ from ebpf.verifier.equivalence import EQUAL, WITHIN, states_equal
 from ebpf.verifier.program import JUMP_IF
 from ebpf.verifier.ranges import M64, S64_MAX, S64_MIN, UNKNOWN, Range
 from ebpf.verifier.refuse import Refuse
-from ebpf.verifier.state import Slot, State
+from ebpf.verifier.state import Checkpoint, Slot, State
 from ebpf.verifier.values import Scalar, mark_precise
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FIRST_ATTEMPT = 64  # rounds that are followed one by one before anything is guessed
 MAX_ROUNDS = 1 << 32
 _GROWTHS = 24
+_ATTEMPTS = 2  # of one loop that fail: each costs as much as following some rounds
 
 # A place that may hold a number: frame, and register (>= 0) or stack offset (< 0).
 Place = tuple[int, int]
@@ -87,6 +88,9 @@ def attempt(x: Explorer, slot: int, earlier: State) -> bool:
     thresholds = _thresholds(x, slot)
     saved = (x.pending, x.explored, x.active, x.state, x.regs, x.slot, x.track_bases, dict(x.invariants))
     outside = x.extra_insns
+    x.loop_failures[slot] = x.loop_failures.get(slot, 0) + 1
+    if x.loop_failures[slot] > _ATTEMPTS:
+        return False
     try:
         for _ in range(_GROWTHS):
             invariant = Invariant(slot, guess)
@@ -109,6 +113,12 @@ def attempt(x: Explorer, slot: int, earlier: State) -> bool:
                 return False
             x.extra_insns += rounds * max(x.insns - before, 1)
             _rely_on(state, guess)
+            # Everything from the guess on was examined: later paths that it contains need not come here again.
+            _rely_on(guess, guess)
+            done = Checkpoint(slot, guess, None)
+            done.branches = 0
+            saved[1].setdefault(slot, []).append(done)
+            x.loop_failures[slot] -= 1
             return True
     except Refuse:
         pass

@@ -17,7 +17,8 @@ class Options(NamedTuple):
     reading stack that was
     never written gives some number (privileged programs, kernels since 6.3 and 6.1's updates) instead of a refusal.
     ``unroll``: follow every loop round
-    by round, as a kernel does. The rest are details that test vectors vary.
+    by round, as a kernel does. ``track_result``: say what the program can return (states are then told
+    apart by it, which costs time). The rest are details that test vectors vary.
     """
 
     kernel_btf: Btf | None = None
@@ -31,3 +32,4 @@ class Options(NamedTuple):
     variable_writes_initialise: bool = True
     typed_raw: bool = False
     max_pending: int = 8192
+    track_result: bool = False

@@ -230,6 +230,7 @@ class Program:
         self.kernel_btf = kernel_btf
         self.references = dict(references or {})
         self.kfuncs = dict(kfuncs or {})
+        self.memory_bytes: int | None = None  # of a bare program: r1 is a block of so many bytes, r2 their number
         self.insns: dict[int, Insn] = {}
         slot = 0
         for insn in insns:

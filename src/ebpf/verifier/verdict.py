@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ebpf.object import Object
     from ebpf.verifier.program import MapInfo, Program
+    from ebpf.verifier.ranges import Range
 
 KERNEL_BUDGET = 1_000_000  # instructions that a kernel looks at before it gives up
 # Accesses through these are rewritten by kernels: one instruction cannot serve one of them and anything else.
@@ -27,12 +28,11 @@ class Verified(NamedTuple):
     """A program proven safe, and what was found on the way.
 
     ``paths``, ``states`` (kept for comparison) and ``insns_visited`` count the work, ``stack_bytes`` is the deepest
-    stack of any chain of
-    calls, ``seconds`` the time it took. ``kernel_budget_exceeded``: a kernel would look at more than a million
-    instructions and give up.
-    Facts by slot: ``pointer_kinds`` (bits, `ebpf.verifier.values`) that an access goes through, ``maps`` where it is
-    always the same
-    map, ``outcomes`` of conditional jumps (1: never taken, 2: always, 3: both, 0: never reached), ``reached``.
+    stack of any chain of calls, ``seconds`` the time it took. ``kernel_budget_exceeded``: a kernel would look at more
+    than a million instructions and give up. Facts by slot: ``pointer_kinds`` (bits, `ebpf.verifier.values`) that an
+    access goes through, ``maps`` where it is always the same map, ``outcomes`` of conditional jumps (1: never taken, 2:
+    always, 3: both, 0: never reached), ``reached``. ``result`` contains every value that the program can return (with
+    `Options.track_result`).
     """
 
     program: Program
@@ -46,6 +46,7 @@ class Verified(NamedTuple):
     maps: Mapping[int, MapInfo]
     outcomes: bytes
     reached: bytes
+    result: Range | None
 
 
 def verify_program(program: Program, options: Options | None = None) -> Verified:
@@ -92,7 +93,27 @@ def _explore(x: Explorer, started: float) -> Verified:
         maps,
         bytes(x.outcomes),
         bytes(x.visited),
+        x.result,
     )
+
+
+def verify_raw(code: bytes, memory_bytes: int, *, options: Options | None = None) -> Verified:
+    """Verify bare instructions, run with r1 = a block of ``memory_bytes`` bytes (0: no block) and r2 = its length.
+
+    Raises `VerifierError`; `ebpf.errors.InsnError` for bytes that are no program.
+    """
+    from ebpf.isa import decode
+    from ebpf.verifier.program import Program
+    from ebpf.verifier.report import explain_program
+
+    program = None
+    try:
+        program = Program(decode(code), type=0, name="code")
+        program.memory_bytes = memory_bytes
+        return verify_program(program, options)
+    except Refuse as refusal:
+        error: VerifierError = explain_program("code", program, refusal)
+    raise error
 
 
 def verify(obj: Object, program: str, *, options: Options | None = None) -> Verified:
