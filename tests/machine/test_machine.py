@@ -220,3 +220,33 @@ def test_importing_the_machine_is_cheap() -> None:
     probe = ("import sys, ebpf.machine.machine, ebpf.machine.raw; "
              "print([m for m in ('ctypes', 'numpy', 'llvmlite', 'ebpf.kernel', 'ebpf.compiler', 'dataclasses') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_co_re_answers_come_from_the_types_that_were_given() -> None:
+    from ebpf.btf import Btf
+    from ebpf.compiler import Options, compile_c
+    from ebpf.kernel.facts import SystemFacts
+
+    text = """
+    #include <linux/bpf.h>
+    #include <bpf/bpf_helpers.h>
+    #include <bpf/bpf_core_read.h>
+    struct thing { int first; long second; } __attribute__((preserve_access_index));
+    SEC("xdp") int size(struct xdp_md *ctx) { return bpf_core_type_size(struct thing) + 100 * bpf_core_field_exists(struct thing, second); }
+    char LICENSE[] SEC("license") = "GPL";
+    """
+
+    def made(source: str) -> Object:
+        return read_object(compile_c(source, filename="core.c", facts=SystemFacts(), options=Options(dialect="libbpf")), "core")
+
+    obj = made(text)
+    other = made("""
+    struct thing { char pad[60]; int first; };
+    struct thing things __attribute__((section(".data.things"))) = {};
+    char LICENSE[] __attribute__((section("license"))) = "GPL";
+    """)
+    assert isinstance(other.btf, Btf)
+    assert Machine(obj).run("size", PACKET).result == 116  # as it was compiled
+    machine = Machine(obj, btf=other.btf)
+    assert machine.run("size", PACKET).result == 64
+    assert {result.new for result in machine.core_results["size"]} == {64, 0}

@@ -8,6 +8,7 @@ it fits.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ebpf.abi.context_layouts import context_layout
@@ -33,6 +34,13 @@ PACKET_TYPES = frozenset(int(t) for t in (
     ProgType.LWT_OUT, ProgType.LWT_XMIT, ProgType.SK_SKB))
 
 
+@cache
+def _offsets(type: int) -> dict[str, int]:
+    """Where each field of the context is."""
+    layout = context_layout(type)
+    return {field.name: field.offset for field in layout.fields} if layout is not None else {}
+
+
 class Packet:
     """``data`` as it arrives (from the Ethernet header on), for a program of that type, with its context."""
 
@@ -55,7 +63,7 @@ class Packet:
         self.buffer[HEADROOM_BYTES:self.end] = data
         self.network = HEADROOM_BYTES + ETHERNET_BYTES
         self.context = bytearray(context[:layout.size].ljust(layout.size, b"\0"))
-        self.offsets = {field.name: field.offset for field in layout.fields}
+        self.offsets = _offsets(type)
         self.window = 0
         if not self.is_xdp:
             self._describe(data, bool(context))
