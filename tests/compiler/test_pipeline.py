@@ -144,3 +144,35 @@ def test_warnings_come_along() -> None:
 def test_several_mistakes_in_one_run() -> None:
     errors = refused('SEC("socket") int f(void *c) { return one; }\nSEC("socket") int g(void *c) { return two(); }\n')
     assert [line for _, line, _ in errors] == [1, 2]
+
+
+def test_calls_through_pointers_that_stay_unknown() -> None:
+    """An instruction for them exists, but the kernel takes it of nobody; those that the optimiser resolves are fine."""
+    text = """\
+static __noinline int one(int x) { return x + 1; }
+static __noinline int two(int x) { return x + 2; }
+static int (*const table[])(int) = { one, two };
+SEC("socket") int f(struct __sk_buff *skb)
+{
+    int (*chosen)(int) = skb->len ? one : two;
+    int sum = table[0](1) + table[1](2);
+    return sum + chosen(3);
+}
+"""
+    assert [(code, line) for code, line, _ in refused(text)] == [("C0613", 8)]
+    assert read_object(build(text.replace("skb->len", "1"))).programs.keys() == {"f"}
+
+
+@pytest.mark.parametrize("attribute, relocated", [("", 0), ("__attribute__((preserve_access_index))", 1)])
+def test_a_context_is_read_at_its_members_offset(attribute: str, relocated: int) -> None:
+    """Relocatable or not: LLVM's pass for constant offsets into contexts would fold the relocatable one wrongly."""
+    text = f"""
+struct entry {{ u64 flags; u64 id; u64 args[6]; }} {attribute};
+SEC("tracepoint/raw_syscalls/sys_enter") int f(struct entry *ctx) {{ return ctx->args[1]; }}
+"""
+    program = read_object(build(text)).programs["f"]
+    from ebpf.isa import decode
+
+    loads = [(i.src, i.off) for i in decode(program.code) if i.opcode & 7 == 1]
+    assert loads == [(1, 24)]
+    assert len(program.core_relos) == relocated

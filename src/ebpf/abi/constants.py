@@ -1,8 +1,8 @@
 """Constants of the kernel that its BTF does not have, because they are macros.
 
 Enumerators (``BPF_ANY``, ``IPPROTO_TCP``, ``XDP_PASS``…) that programs need where no BTF is at hand are here too.
-`lookup_constant` answers an ``int``, or C text for a constant that is an expression; `lookup_macro` answers
-function-like macros.
+`lookup_constant` answers an ``int``, or C text for a constant that is an expression. Function-like macros are the C
+front end's (`ebpf.compiler.c.macros`).
 """
 
 from __future__ import annotations
@@ -106,45 +106,6 @@ CHANGED_CONSTANTS: dict[str, tuple[tuple[tuple[int, int], int], ...]] = {
     "MAX_TAIL_CALL_CNT": (((0, 0), 32), ((5, 17), 33)),
 }
 
-# Function-like macros: name → (parameters, body).
-MACROS: dict[str, tuple[tuple[str, ...], str]] = {
-    "S_ISLNK": (("m",), "(((m) & S_IFMT) == S_IFLNK)"),
-    "S_ISREG": (("m",), "(((m) & S_IFMT) == S_IFREG)"),
-    "S_ISDIR": (("m",), "(((m) & S_IFMT) == S_IFDIR)"),
-    "S_ISCHR": (("m",), "(((m) & S_IFMT) == S_IFCHR)"),
-    "S_ISBLK": (("m",), "(((m) & S_IFMT) == S_IFBLK)"),
-    "S_ISFIFO": (("m",), "(((m) & S_IFMT) == S_IFIFO)"),
-    "S_ISSOCK": (("m",), "(((m) & S_IFMT) == S_IFSOCK)"),
-    "MAJOR": (("dev",), "((unsigned int)((dev) >> MINORBITS))"),
-    "MINOR": (("dev",), "((unsigned int)((dev) & MINORMASK))"),
-    "MKDEV": (("ma", "mi"), "(((ma) << MINORBITS) | (mi))"),
-    "KERNEL_VERSION": (("a", "b", "c"), "(((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))"),
-    "BIT": (("nr",), "(1UL << (nr))"),
-    "BIT_ULL": (("nr",), "(1ULL << (nr))"),
-    "GENMASK": (("h", "l"), "(((~0UL) << (l)) & (~0UL >> (63 - (h))))"),
-    "ARRAY_SIZE": (("arr",), "(sizeof(arr) / sizeof((arr)[0]))"),
-    "sizeof_field": (("type", "member"), "sizeof(((type *)0)->member)"),
-    "DIV_ROUND_UP": (("n", "d"), "(((n) + (d) - 1) / (d))"),
-    "DIV_ROUND_CLOSEST": (("x", "divisor"), "(((x) + ((divisor) / 2)) / (divisor))"),
-    "ALIGN": (("x", "a"), "(((x) + ((__typeof__(x))(a) - 1)) & ~((__typeof__(x))(a) - 1))"),
-    "roundup": (("x", "y"), "((((x) + ((y) - 1)) / (y)) * (y))"),
-    "min_t": (("type", "x", "y"), "({ type _min_a = (x); type _min_b = (y); _min_a < _min_b ? _min_a : _min_b; })"),
-    "max_t": (("type", "x", "y"), "({ type _max_a = (x); type _max_b = (y); _max_a > _max_b ? _max_a : _max_b; })"),
-    "upper_32_bits": (("n",), "((u32)(((n) >> 16) >> 16))"),
-    "lower_32_bits": (("n",), "((u32)((n) & 0xffffffff))"),
-    "IS_ERR_VALUE": (("x",), "((unsigned long)(void *)(x) >= (unsigned long)-MAX_ERRNO)"),
-    "IS_ERR": (("ptr",), "((unsigned long)(ptr) >= (unsigned long)-MAX_ERRNO)"),
-    "IS_ERR_OR_NULL": (("ptr",), "(!(ptr) || (unsigned long)(ptr) >= (unsigned long)-MAX_ERRNO)"),
-    "PTR_ERR": (("ptr",), "((long)(ptr))"),
-    "div_u64": (("dividend", "divisor"), "((u64)(dividend) / (u32)(divisor))"),
-    "div64_u64": (("dividend", "divisor"), "((u64)(dividend) / (u64)(divisor))"),
-    "do_div": (("n", "base"), "({ u32 _rem = (u64)(n) % (u32)(base); (n) = (u64)(n) / (u32)(base); _rem; })"),
-    "TC_H_MAJ": (("h",), "((h) & TC_H_MAJ_MASK)"),
-    "TC_H_MIN": (("h",), "((h) & TC_H_MIN_MASK)"),
-    "TC_H_MAKE": (("maj", "min"), "(((maj) & TC_H_MAJ_MASK) | ((min) & TC_H_MIN_MASK))"),
-    "skb_shinfo": (("skb",), "((struct skb_shared_info *)((skb)->head + (skb)->end))"),
-}
-
 
 def lookup_constant(name: str, *, arch: str = "x86_64", kernel: tuple[int, int] = (6, 1)) -> int | str | None:
     """The constant called ``name`` on that architecture (``platform.machine()``'s name) and kernel release.
@@ -160,11 +121,6 @@ def lookup_constant(name: str, *, arch: str = "x86_64", kernel: tuple[int, int] 
     if found is None:
         found = UAPI_CONSTANTS.get(name)
     return found
-
-
-def lookup_macro(name: str) -> tuple[tuple[str, ...], str] | None:
-    """The function-like macro called ``name``: its parameters and its body; ``None`` if it is not in the table."""
-    return MACROS.get(name)
 
 
 def constant_names() -> set[str]:

@@ -49,8 +49,12 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
                 ) from None
             functions = {f.name: sources.span(f.loc, f.end) for f in unit.functions if f.body is not None}
             raise _failed([*found, *explain(error, sources, filename, options.mcpu, functions)], filename) from None
-    from ebpf.compiler.llvm.output import finish
+    from ebpf.compiler.llvm.output import finish, iter_pointer_calls
 
+    if calls := sorted(set(iter_pointer_calls(raw))):
+        from ebpf.compiler.llvm.explain import pointer_call
+
+        raise _failed([*found, *(pointer_call(sources, *place) for place in calls)], filename)
     elf = finish(raw, events=unit.events, types=unit.types)
     return Compiled(elf, tuple(found))
 
@@ -160,7 +164,6 @@ def _predefined(facts: Facts, options: Options) -> dict[str, str | int]:
         "__KERNEL__": 1,
         f"__TARGET_ARCH_{arch}": 1,
         "LINUX_VERSION_CODE": facts.kernel_version,
-        "KERNEL_VERSION": "(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))",
     }
 
 

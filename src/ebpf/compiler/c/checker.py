@@ -64,6 +64,7 @@ class Checker(StmtChecker):
 
     def run(self, unit: ast.TranslationUnit) -> None:
         self._collect_tags(unit)
+        self.defined = {i.name for i in unit.items if isinstance(i, ast.FunctionDef)}
         if self.bcc is not None:
             self.bcc.begin(unit)
         for item in unit.items:
@@ -76,8 +77,29 @@ class Checker(StmtChecker):
         for v in self.unit.globals:
             self._complete(v)
         self._drop_helper_pointers()
+        self._undefined_functions()
         if self.bcc is not None:
             self.bcc.finish()
+
+    def _undefined_functions(self) -> None:
+        """Report each function that is used, declared and defined nowhere: no linker adds it later."""
+        reported: set[int] = set()
+        for node, decl in self.references:
+            if decl.body is not None or decl.section == ".ksyms" or id(decl) in reported:
+                continue
+            reported.add(id(decl))
+            bodies = [f.name for f in self.unit.functions if f.body is not None]
+            helps = self.suggest(decl.name, bodies)
+            if self.kernel.btf is not None and self.kernel.function(decl.name) is not None and self.bcc is None:
+                written = C.format_ctype(decl.type, decl.name)
+                helps.append(f"if it is a kfunc, declare it as one: `extern {written} __ksym;`")
+            self.error(
+                "C0319",
+                node,
+                f"`{decl.name}` is declared, but nothing defines it",
+                helps=helps or ["define it: an object has to contain all that its programs call"],
+                related=[(decl.loc, decl.end, "declared here")],
+            )
 
     # ------------------------------------------------------------------------------------------------- own types
 
@@ -306,6 +328,8 @@ class Checker(StmtChecker):
         t = C.strip(self.type_of(node.type))
         if t is POISON:
             raise Refused
+        if not self.file_scope.names.get(node.name) and self._known_elsewhere(node):
+            return
         assert isinstance(t, C.Function)
         self._declare_function(
             node.name,
@@ -317,6 +341,14 @@ class Checker(StmtChecker):
             defines=False,
             parameters=node.type.parameters if isinstance(node.type, ast.FunctionOf) else None,
         )
+
+    def _known_elsewhere(self, node: ast.VarDecl) -> bool:
+        """Whether ``node`` declares again, as if from a header, what is there without: a helper, ``memcpy``."""
+        from ebpf.compiler.c.builtins import find_builtin
+
+        if node.name in self.defined or any(a.name == "section" for a in node.attributes):
+            return False
+        return find_builtin(node.name) is not None or self.helper_type(node.name) is not None
 
     def _declare_function(
         self,

@@ -77,6 +77,7 @@ class CheckerBase:
         self.own_tags: dict[tuple[str, str], ast.RecordType | ast.EnumType] = {}
         self.anonymous: dict[int, Record | Enum] = {}  # by id of the node that defines it
         self.hidden_names = 0
+        self.references: list[tuple[ast.Node, tree.FunctionDecl]] = []  # uses of functions that had no body yet
         self.sent: list[Sent] = []  # calls that send records to Python
 
     # ------------------------------------------------------------------------------------------------ messages

@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "C0316": "a static assertion that fails",
     "C0317": "an attribute with a wrong argument",
     "C0318": "a case value used twice",
+    "C0319": "a function that is declared and used but not defined",
     # warnings
     "C0330": "pointers to different types",
     "C0331": "a function that may end without its value",

@@ -170,6 +170,8 @@ class ExprChecker(AccessChecker):
                 f"`{decl.name}` is a program of its own and cannot be called",
                 helps=["put what both need into a `static` function"],
             )
+        if decl.body is None:
+            self.references.append((node.function, decl))
         if self.bcc is not None:
             self.bcc.passes(decl, args)
         return tree.CallFunction(unqualified(decl.type.result), node.loc, node.end, decl, args)

@@ -140,6 +140,8 @@ class OperatorChecker(TypeChecker):
                 self.function.used.add(id(symbol))
             return tree.VarRef(symbol.type, node.loc, node.end, symbol)
         if type(symbol) is tree.FunctionDecl:
+            if symbol.body is None:
+                self.references.append((node, symbol))
             return tree.FunctionRef(symbol.type, node.loc, node.end, symbol)
         if type(symbol) is EnumConstant:
             return tree.IntConst(symbol.type, node.loc, node.end, symbol.value)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import FunctionState, Refused, SwitchState
 from ebpf.compiler.c.constexpr import evaluate, reduce
-from ebpf.compiler.c.conversions import POISON, is_integer, is_lvalue, is_void, promote, qualifiers, unqualified
+from ebpf.compiler.c.conversions import (
+    POISON,
+    is_integer,
+    is_lvalue,
+    is_record,
+    is_void,
+    promote,
+    qualified,
+    qualifiers,
+    unqualified,
+)
 from ebpf.compiler.c.initializers import InitChecker
 from ebpf.compiler.c.scopes import Scope
 from ebpf.diagnostics import did_you_mean
@@ -301,7 +311,8 @@ class StmtChecker(InitChecker):
         if node.storage == "static":
             self.global_variable(node, local=True)
             return []
-        t = self.type_of(node.type)
+        guessed = self._deduced(node)
+        t = guessed.type if guessed is not None else self.type_of(node.type)
         if t is POISON:
             raise Refused
         self.redeclared(node)
@@ -316,8 +327,8 @@ class StmtChecker(InitChecker):
         if "aligned" in attributes:
             variable.align = self.alignment(attributes["aligned"])
         self.scope.names[node.name] = variable  # in scope of its own initialiser
-        init = None
-        if node.init is not None:
+        init = guessed
+        if node.init is not None and init is None:
             try:
                 init = self.initializer(t, node.init, constant=False)
                 variable.type = init.type
@@ -336,6 +347,29 @@ class StmtChecker(InitChecker):
         if self.bcc is not None and init is not None:
             self.bcc.initialises(variable, init)
         return [tree.Declare(node.loc, node.end, variable, init)]
+
+    def _deduced(self, node: ast.VarDecl) -> tree.Initializer | None:
+        """The initial value of an ``__auto_type`` variable (C23's ``auto``), whose type is that of the variable; None
+        where a type is written.
+        """
+        written = node.type.type if isinstance(node.type, ast.Qualified) else node.type
+        if not isinstance(written, ast.BuiltinType) or written.name != "__auto_type":
+            return None
+        if node.init is None or isinstance(node.init, ast.InitList):
+            self.refuse(
+                "C0314",
+                node,
+                f"the type of `{node.name}` comes from an initial value",
+                helps=["give it one, or write its type"],
+            )
+        value = self.value(node.init)
+        if value.type is POISON:
+            raise Refused
+        if is_void(value.type):
+            self.refuse("C0314", node, f"`{node.name}` cannot have type `void`")
+        words = node.type.qualifiers if isinstance(node.type, ast.Qualified) else ()
+        t = qualified(unqualified(value.type), "const" in words, "volatile" in words)
+        return tree.Initializer(t, [tree.InitPart(0, value)], is_record(t))
 
     def redeclared(self, node: ast.VarDecl) -> None:
         known = self.scope.names.get(node.name)

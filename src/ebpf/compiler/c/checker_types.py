@@ -26,6 +26,13 @@ class TypeChecker(CheckerBase):
 
     def builtin_type(self, node: ast.BuiltinType) -> CType:
         found = C.BUILTIN.get(node.name)
+        if node.name == "__auto_type":
+            self.refuse(
+                "C0314",
+                node,
+                "a type may be left to the initial value only where a local variable gets one",
+                helps=["write the type, or `typeof(value)`"],
+            )
         if found is None:
             self.refuse("C0302", node, f"there is no type `{node.name}`")
         return found

@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     "C0610": "a code generator that does not start, or does not finish",
     "C0611": "an operation that would need a library",
     "C0612": "something that LLVM cannot make BPF code of",
+    "C0613": "a call through a pointer that stays unknown",
     "C0701": "a message of clang's",
     "C0702": "a clang that failed without a message",
 }

@@ -231,6 +231,32 @@ class StatementParser(TypeParser):
         self.brace_missing = True
         raise Unwind
 
+    def _closes_everything(self) -> bool:
+        """Whether the rest of the text closes every block that is open here: then no ``}`` is missing above."""
+        depth = len(self.openers)
+        for kind in self.kinds[self.pos :]:
+            if kind == "{":
+                depth += 1
+            elif kind == "}":
+                depth -= 1
+        return depth == 0
+
+    def nested_function(self, specifiers: Specifiers, base: ast.TypeExpr, declarator: Declarator) -> ast.VarDecl:
+        """Refuse a function within another one, and read past it."""
+        name = declarator.name or ""
+        self.diagnostics.error(
+            "C0211",
+            f"function `{name}` stands inside of another one, and BPF C has no nested functions",
+            declarator.name_loc,
+            declarator.name_end,
+            helps=["move it in front of that function, as `static`, and pass what it uses as arguments"],
+        )
+        self.declare(name)
+        self.block()
+        return ast.VarDecl(
+            declarator.name_loc, declarator.name_end, name, declarator.apply(base), None, specifiers.storage, [], False
+        )
+
     def attributed(self) -> ast.Stmt:
         """``__attribute__((…))`` at a statement's start: ``fallthrough``, or a declaration."""
         start = self.pos
@@ -262,7 +288,12 @@ class StatementParser(TypeParser):
         while True:
             declarator = self.declarator()
             if self.kinds[self.pos] == "{" and isinstance(declarator.apply(base), ast.FunctionOf):
-                self.missing_brace(start, f"function `{declarator.name}`", (declarator.name_loc, declarator.name_end))
+                if not self._closes_everything():
+                    self.missing_brace(
+                        start, f"function `{declarator.name}`", (declarator.name_loc, declarator.name_end)
+                    )
+                out.append(self.nested_function(specifiers, base, declarator))
+                return out
             out.append(self.init_declarator(specifiers, base, declarator))
             if self.kinds[self.pos] != ",":
                 break

@@ -148,6 +148,21 @@ def explain(error: CodeGenerationError, sources: SourceMap, filename: str, mcpu:
     return [_one(words, function, functions.get(function) or Span(filename, 1), mcpu, how=error.how)]
 
 
+def pointer_call(sources: SourceMap, file: str, line: int, column: int) -> Diagnostic:
+    """The message about a call whose target the optimiser could not find out either."""
+    return Diagnostic(
+        "error",
+        "C0613",
+        "this calls through a pointer that is not known before the program runs",
+        _span(sources, file, line, column),
+        notes=("the kernel has no instruction that calls through a register",),
+        helps=(
+            "choose by `if` or `switch` and call the functions by name; a table of functions has to be `const`, "
+            "its index a constant or that of an unrolled loop; programs are chosen by `bpf_tail_call`",
+        ),
+    )
+
+
 def _one(words: str, function: str, span: Span | None, mcpu: str, how: str = "") -> Diagnostic:
     for part, code, message, notes, helps in _MEANINGS:
         if part.lower() in words.lower():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ebpf.btf.ext import BtfExt
 from ebpf.btf.reader import Btf
 from ebpf.btf.types import Kind, Member, Struct, Union
 from ebpf.btf.writer import Builder
@@ -28,8 +29,9 @@ from ebpf.compiler.llvm.ir import STAND_IN
 from ebpf.object.elf import ElfImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+_CALLX, _WIDE_LOAD = 0x8D, 0x18
 _DROPPED = (".debug_*", ".eh_frame", ".llvm_addrsig")
 
 
@@ -51,6 +53,25 @@ def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = 
         if ids:
             image.add_events(ids)
     return image.emit()
+
+
+def iter_pointer_calls(elf: bytes) -> Iterator[tuple[str, int, int]]:
+    """(file, line, column) of each call through a register, which no kernel executes for a program of its own."""
+    if _CALLX not in elf[::8]:  # instructions are aligned, so that nearly every object ends here
+        return
+    image = ElfImage.parse(elf)
+    section, ext = image.get(".BTF"), image.get(".BTF.ext")
+    lines = BtfExt.parse(bytes(ext.data), Btf.parse(bytes(section.data))).line_info if section and ext else {}
+    for code in image.sections:
+        if not code.executable:
+            continue
+        data = bytes(code.data)
+        at = 0
+        while at < len(data):
+            if data[at] == _CALLX:
+                known = [line for line in lines.get(code.name, ()) if line.insn_off <= at]
+                yield (known[-1].file, known[-1].line, known[-1].column) if known else ("", 0, 0)
+            at += 16 if data[at] == _WIDE_LOAD else 8
 
 
 def _restore_names(image: ElfImage) -> None:

@@ -19,6 +19,7 @@ from ebpf.compiler.c.conversions import (
     promoted,
     target_of,
     to_int,
+    unqualified,
 )
 from ebpf.compiler.c.dialect.externals import variable_key
 
@@ -156,17 +157,15 @@ def _lookup_or(returns: bool) -> Callable[[MethodCall], tree.Expr]:
 
 
 def leave(c: ExprChecker, node: ast.Node) -> tree.Stmt:
-    """``return 0;`` from the function that is being checked."""
+    """``return 0;`` from the function that is being checked; a record of zeroes where it returns one."""
     assert c.function is not None
     result = c.function.result
     if is_void(result):
         return tree.Return(node.loc, node.end, None)
     if isinstance(C.strip(result), C.Record):
-        c.refuse(
-            "C0403",
-            node,
-            "`lookup_or_init` returns 0 from its function if the map is full, and this function returns a struct",
-            helps=["use `lookup_or_try_init` and test its result"],
+        nothing = c.new_local("", unqualified(result), node)
+        return c.block(
+            node, [c.declare(nothing, None), tree.Return(node.loc, node.end, c.load_of(nothing, node))]
         )
     return tree.Return(node.loc, node.end, c.int_const(node, 0, result))
 
