@@ -26,7 +26,7 @@ def fold(total: int) -> int:
 
 def partial(data: bytes, seed: int) -> int:
     """The 32-bit sum of ``data`` (a multiple of 4 bytes) and ``seed``."""
-    total = (seed & M32) + sum(unpack(f"<{len(data) // 4}I", data))
+    total: int = (seed & M32) + sum(unpack(f"<{len(data) // 4}I", data))
     while total >> 32:
         total = (total & M32) + (total >> 32)
     return total

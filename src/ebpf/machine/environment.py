@@ -68,7 +68,7 @@ class Clock:
 
 
 class Redirect(NamedTuple):
-    """Where a program wants its packet to go: an interface, or an entry of a map."""
+    """Where a program wants its packet to go: ``ifindex``, or (``map`` says which) the value of a map's entry."""
 
     ifindex: int
     flags: int = 0

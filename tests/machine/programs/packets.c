@@ -155,6 +155,19 @@ SEC("socket") int filter(struct __sk_buff *skb)
     return skb->len ^ skb->protocol << 4 ^ skb->pkt_type << 20 ^ relative[0] ^ relative[1] << 8 ^ relative[2] << 16 ^ a ^ b << 1 ^ c << 2;
 }
 
+struct { __uint(type, BPF_MAP_TYPE_DEVMAP); __uint(max_entries, 4); __type(key, __u32); __type(value, __u32); } devices SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_DEVMAP_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, __u32); } by_number SEC(".maps");
+
+SEC("xdp") int to_device(struct xdp_md *ctx)
+{
+    __u8 bytes[4] = {};
+    bpf_xdp_load_bytes(ctx, 6, bytes, 4);
+    __u32 *found = bpf_map_lookup_elem(&devices, &(__u32) { bytes[0] & 7 });
+    if (bytes[3] & 1)
+        return bpf_redirect_map(&devices, bytes[0] & 7, bytes[1] & 7) | (found ? *found << 4 : 0);
+    return bpf_redirect_map(&by_number, bytes[0] & 7, bytes[1] & 11) | (found ? *found << 8 : 0);
+}
+
 SEC("xdp") int tail_first(struct xdp_md *ctx)
 {
     count(0);

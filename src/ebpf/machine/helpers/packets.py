@@ -9,6 +9,7 @@ from ebpf.errors import MachineFault
 from ebpf.machine import checksums
 from ebpf.machine.environment import Redirect
 from ebpf.machine.helpers.table import helper, s32, u32
+from ebpf.machine.maps.targets import BROADCAST, DevMapHash, Targets
 from ebpf.machine.packets import ETHERNET_BYTES, XDP_FRAME_BYTES, Packet
 
 if TYPE_CHECKING:
@@ -295,6 +296,24 @@ def bpf_redirect(env: Environment, ifindex: int, flags: int) -> int:
         return TC_ACT_SHOT
     env.redirect = Redirect(u32(ifindex), flags)
     return TC_ACT_REDIRECT
+
+
+@helper
+def bpf_redirect_map(env: Environment, map: int, key: int, flags: int) -> int:
+    """Noted in `Run.redirect` with the map's name; ``flags & 3`` is the verdict where there is no such entry."""
+    targets = env.map(map)
+    if not isinstance(targets, (Targets, DevMapHash)):
+        raise MachineFault(f"bpf_redirect_map through {targets.name!r}, which holds no targets", access="call")
+    if flags & ~(3 | targets.redirect_flags):
+        return XDP_ABORTED
+    index = u32(key).to_bytes(4, "little")
+    found = targets.user_lookup(index)
+    if isinstance(found, int):
+        if not flags & BROADCAST:
+            return flags & 3
+        found = bytes(4)
+    env.redirect = Redirect(int.from_bytes(found[:4], "little"), flags, map=targets.name)
+    return XDP_REDIRECT
 
 
 @helper

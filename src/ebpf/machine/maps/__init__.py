@@ -18,6 +18,7 @@ from ebpf.machine.maps.of_maps import ArrayOfMaps, HashOfMaps
 from ebpf.machine.maps.programs import ProgramArray
 from ebpf.machine.maps.queues import BloomFilter, Queue, Stack
 from ebpf.machine.maps.stacks import StackTraces
+from ebpf.machine.maps.targets import DevMap, DevMapHash, Targets
 from ebpf.machine.maps.tries import LpmTrie
 
 if TYPE_CHECKING:
@@ -47,9 +48,14 @@ MAPS: Mapping[int, type[MachineMap]] = {
         (_T.STACK, Stack),
         (_T.RINGBUF, RingBuffer),
         (_T.BLOOM_FILTER, BloomFilter),
+        (_T.DEVMAP, DevMap),
+        (_T.DEVMAP_HASH, DevMapHash),
+        (_T.CPUMAP, Targets),
+        (_T.XSKMAP, Targets),
     )
 }
 
+_TARGET_SIZES = {_T.DEVMAP: (4, 8), _T.DEVMAP_HASH: (4, 8), _T.CPUMAP: (4, 8)}
 _PAGE_BYTES = 4096
 _VALUE_MAX = 1 << 30
 
@@ -84,6 +90,9 @@ def _problem(shape: MapShape) -> str:
         return f"max_entries must be a power of two and at least {_PAGE_BYTES}, not {shape.max_entries}"
     if type == MapType.LPM_TRIE and (not shape.flags & BPF_F_NO_PREALLOC or not 5 <= shape.key_size <= 260):
         return "an LPM trie needs BPF_F_NO_PREALLOC and keys of 5 to 260 bytes"
+    sizes = _TARGET_SIZES.get(type)
+    if sizes is not None and shape.value_size not in sizes:
+        return f"values have {' or '.join(map(str, sizes))} bytes, not {shape.value_size}"
     if type == MapType.STACK_TRACE and (shape.value_size % 8 or shape.value_size > 127 * 8):
         return "values are return addresses of 8 bytes, at most 127"
     return ""

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from ebpf.machine.environment import Environment
 
 
+def index_after(key: bytes | None, max_entries: int) -> bytes | int:
+    """The index after ``key`` (the first, if that is none of this map), as arrays of all kinds are walked."""
+    index = -1 if key is None else int.from_bytes(key, "little")
+    if index >= max_entries:
+        index = -1
+    return (index + 1).to_bytes(4, "little") if index + 1 < max_entries else -ENOENT
+
+
 class Array(MachineMap):
     """``array``: one run of memory, each element in a window of its own that appears with the first pointer to it."""
 
@@ -83,10 +91,7 @@ class Array(MachineMap):
         )
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
-        index = -1 if key is None else int.from_bytes(key, "little")
-        if index >= self.max_entries:
-            index = -1
-        return (index + 1).to_bytes(4, "little") if index + 1 < self.max_entries else -ENOENT
+        return index_after(key, self.max_entries)
 
     def take_all(self) -> None:  # type: ignore[override]
         raise MapError(f"entries of array {self.name!r} cannot be deleted", map_name=self.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import E2BIG, EINVAL, ENOENT
 from typing import TYPE_CHECKING
 
+from ebpf.machine.maps.arrays import index_after
 from ebpf.machine.maps.base import MachineMap, MapShape
 
 if TYPE_CHECKING:
@@ -46,6 +47,4 @@ class ProgramArray(MachineMap):
         return -ENOENT if self.programs.pop(index, None) is None else 0
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
-        index = -1 if key is None else int.from_bytes(key, "little")
-        index = -1 if index >= self.max_entries else index
-        return (index + 1).to_bytes(4, "little") if index + 1 < self.max_entries else -ENOENT
+        return index_after(key, self.max_entries)
