@@ -60,6 +60,7 @@ _KERNEL_SOCKETS = frozenset(
     "sock_common sock tcp_sock udp_sock tcp6_sock udp6_sock inet_sock unix_sock mptcp_sock request_sock "
     "tcp_request_sock tcp_timewait_sock inet_timewait_sock inet_connection_sock".split()
 )
+_POISON = 0xBAD2310  # what CO-RE puts where a relocation could not be resolved
 _UNDER_LOCK = frozenset(("bpf_spin_unlock",))
 
 
@@ -92,6 +93,13 @@ def check_call(x: Explorer, slot: int, id: int) -> int:
     """The helper call at ``slot``; returns the slot to go on with (a callback's, or the next), -1 if the path ends."""
     helper = HELPERS_BY_ID.get(id)
     program = x.program
+    if id == _POISON:
+        raise Refuse(
+            "V0101",
+            "this line needs a field or type that the kernel's types do not have",
+            notes=("its CO-RE relocation found nothing, so the instruction was replaced by a call of nothing",),
+            helps=("test for it with `bpf_core_field_exists(…)` or `bpf_core_type_exists(…)` first",),
+        )
     if helper is None:
         raise Refuse("V0101", f"there is no helper number {id}", row="no-helper", called=f"#{id}")
     name = helper.name
