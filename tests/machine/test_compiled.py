@@ -138,7 +138,7 @@ def test_redirects_through_maps(both: Both) -> None:
 
 
 @pytest.mark.parametrize("both", ["helpers.c"], indirect=True)
-@pytest.mark.parametrize("program", ["strings", "formats", "maps", "loops", "queues", "ring", "pointers", "prefixes", "locks", "nested", "dynamic"])
+@pytest.mark.parametrize("program", ["strings", "formats", "maps", "loops", "queues", "ring", "pointers", "prefixes", "locks", "nested", "dynamic", "iterators"])
 def test_helper_programs(both: Both, program: str) -> None:
     """Each writes what its helpers gave into the array ``out``; the packet's first bytes are its input."""
     for seed in range(6):

@@ -14,7 +14,7 @@ LINES = [line for line in (Path(__file__).parent / "vectors.txt").read_text().sp
 VECTORS = {(parts := line.split("|", 1))[0].strip(): [p.strip() for p in parts[1].rsplit("|", 1)] for line in LINES}
 
 # The machine does not have these; `docs/architecture.md` says so.
-MISSING = {"addr_space_cast", "gotox", "call_kfunc"}
+MISSING = {"addr_space_cast", "gotox", "call_kfunc"}  # (kfuncs are called by name: bare code has none)
 # Tested elsewhere: test_raw.py, test_machine.py, test_compiled.py.
 ELSEWHERE = {"may_goto", "call", "ld_abs", "ld_ind"}
 

@@ -139,14 +139,37 @@ class Environment:
     def namespace(self) -> dict[str, object]:
         """What the text of translated programs refers to."""
         from ebpf.machine.helpers import by_id
+        from ebpf.machine.helpers.kfuncs import KFUNCS
 
         names: dict[str, object] = {
-            "rd": self.space.readable, "wr": self.space.writable, "frames": self.frames, "tops": self.tops, "env": self,
-            "fuel": self.fuel, "function": self.function, "tail_call": self.tail_call, "load_packet": self.load_packet,
-            "exhausted": exhausted, "runs_off": runs_off, "unknown_helper": unknown_helper}
+            "rd": self.space.readable,
+            "wr": self.space.writable,
+            "frames": self.frames,
+            "tops": self.tops,
+            "env": self,
+            "fuel": self.fuel,
+            "function": self.function,
+            "tail_call": self.tail_call,
+            "load_packet": self.load_packet,
+            "exhausted": exhausted,
+            "runs_off": runs_off,
+            "unknown_helper": unknown_helper,
+            "unknown_kfunc": unknown_kfunc,
+        }
         for number, helper in by_id().items():
             names[f"h{number}"] = helper.function
+        for name, helper in KFUNCS.items():
+            names[f"k_{name}"] = helper.function
         return names
+
+    def kfunc_text(self, name: str) -> str:
+        """Python for a call of the kernel function ``name``."""
+        from ebpf.machine.helpers.kfuncs import KFUNCS
+
+        found = KFUNCS.get(name)
+        if found is None:
+            return f"unknown_kfunc({name!r})"
+        return f"r0 = k_{name}({', '.join(['env', *(f'r{n}' for n in range(1, found.arguments + 1))])}) & {M64:#x}"
 
     def call_text(self, number: int) -> list[str]:
         """Python for a call of helper ``number``."""
@@ -229,6 +252,10 @@ def exhausted() -> None:
 
 def runs_off(slot: int) -> None:
     raise MachineFault(f"the program runs off its end after slot {slot}")
+
+
+def unknown_kfunc(name: str) -> None:
+    raise NotSupported(f"the kernel function {name}", who="the userspace machine", notes=("it needs a kernel",))
 
 
 def unknown_helper(number: int) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Image:
-    """Finished instructions. ``wide`` gives the value of wide loads that are no plain constants, by slot.
+    """Finished instructions. ``wide`` gives the value of wide loads that are no plain constants, ``kfuncs`` the names
+    of the kernel functions that are called, both by slot.
 
     ``window`` is where its code has addresses: function pointers are ``window << 24 | slot * 8``; nothing can be read
     there. ``starts`` are the slots at which functions begin, ascending. Raises `InsnError` for bytes that are no
@@ -26,13 +27,15 @@ class Image:
     it is reached.
     """
 
-    __slots__ = ("insns", "lines", "name", "names", "ops", "size", "starts", "wide", "window")
+    __slots__ = ("insns", "kfuncs", "lines", "name", "names", "ops", "size", "starts", "wide", "window")
 
     def __init__(self, code: bytes, *, name: str = "program", window: int = 0, wide: Mapping[int, int] | None = None,
-                 names: Sequence[tuple[int, str]] = (), lines: Sequence[LineInfo] = ()) -> None:
+                 names: Sequence[tuple[int, str]] = (), lines: Sequence[LineInfo] = (),
+                 kfuncs: Mapping[int, str] | None = None) -> None:
         self.name = name
         self.window = window
         self.wide = dict(wide or {})
+        self.kfuncs = dict(kfuncs or {})
         self.names = tuple(names) or ((0, name),)
         self.lines = tuple(lines)
         self.insns: dict[int, Insn] = dict(iter_slots(decode(code)))

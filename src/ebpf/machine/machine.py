@@ -7,13 +7,16 @@ insides (hash order, LRU batches, Bloom bits) are our own, there is no kernel me
 
 from __future__ import annotations
 
+from struct import pack_into
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.abi.context_layouts import context_layout
 from ebpf.abi.maps import BPF_F_RDONLY_PROG, MAP_TYPES, MapType
 from ebpf.abi.programs import ProgType
-from ebpf.errors import LoadError, MapError, NotSupported, RelocationError, UnknownName, UsageError
+from ebpf.errors import LoadError, MapError, RelocationError, UnknownName, UsageError
+from ebpf.isa.insn import OP_CALL, PSEUDO_KFUNC_CALL
 from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
+from ebpf.machine.helpers.kfuncs import KFUNCS
 from ebpf.machine.image import Image
 from ebpf.machine.interpreter import Program
 from ebpf.machine.maps import MapShape, create_map
@@ -203,13 +206,18 @@ class Machine:
         linked = link(self.obj, spec.name)
         code = self._relocate_core(spec, linked)
         wide = self._relocate(spec, linked)
+        kfuncs = {slot: symbol for slot, kind, symbol, _ in linked.relocations if kind == "kfunc"}
+        patched = bytearray(code)
+        for slot in kfuncs:
+            pack_into("<BBhi", patched, slot * 8, OP_CALL, PSEUDO_KFUNC_CALL << 4, 0, 0)
         image = Image(
-            code,
+            bytes(patched),
             name=spec.name,
             window=self.environment.space.reserve(f"the code of {spec.name}"),
             wide=wide,
             names=linked.functions,
             lines=linked.line_info,
+            kfuncs=kfuncs,
         )
         return Program(
             image, self.environment, type=int(type), id=len(self._programs) + 1, metered=self.loops is not None
@@ -241,12 +249,13 @@ class Machine:
                 wide[slot] = found.value_address + addend
             elif kind == "ksym":
                 extern = self.obj.externs[symbol]
-                if symbol not in self._ksyms and not extern.weak:
+                if symbol not in self._ksyms and symbol not in KFUNCS and not extern.weak:
                     raise RelocationError(f"{spec.name!r} uses the kernel's {symbol!r}; this machine has no kernel",
                                           helps=(f"give it an address: Machine(…, ksyms={{{symbol!r}: …}})",))
-                wide[slot] = self._ksyms[symbol] + addend if symbol in self._ksyms else 0
+                # The address of a kernel function says whether there is one (bpf_ksym_exists).
+                wide[slot] = self._ksyms[symbol] + addend if symbol in self._ksyms else int(symbol in KFUNCS)
             elif kind == "kfunc":
-                raise NotSupported(f"the kernel function {symbol}", who="the userspace machine")
+                continue
             else:
                 raise RelocationError(f"{spec.name!r} uses {symbol!r}, which is defined nowhere")
         return wide

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.errors import MachineFault, UsageError
 from ebpf.isa import format_insn
-from ebpf.machine.environment import MAX_FRAMES, unknown_helper
+from ebpf.machine.environment import MAX_FRAMES, unknown_helper, unknown_kfunc
 from ebpf.machine.interpreter import access_fault, place
 from ebpf.machine.semantics import JUMPS, M64, NAMESPACE, condition, packet_load, statements
 
@@ -151,6 +151,8 @@ class Stepper:
                 self.slot = after
         elif op == "call":
             self._helper(insn.imm, after)
+        elif op == "call_kfunc":
+            self._kfunc(image.kfuncs.get(slot, f"number {insn.imm}"), after)
         elif op == "call_local":
             self._call(image, slot + 1 + insn.imm, after)
         elif op == "callx":
@@ -185,6 +187,16 @@ class Stepper:
                 unknown_helper(number)
             else:
                 r[0] = found.function(environment, *r[1:1 + found.arguments]) & M64
+        self.slot = after
+
+    def _kfunc(self, name: str, after: int) -> None:
+        from ebpf.machine.helpers.kfuncs import KFUNCS
+
+        found = KFUNCS.get(name)
+        if found is None:
+            unknown_kfunc(name)
+        else:
+            self.registers[0] = found.function(self.environment, *self.registers[1:1 + found.arguments]) & M64
         self.slot = after
 
     def _call(self, image: Image, target: int, after: int) -> None:

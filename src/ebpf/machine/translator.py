@@ -203,9 +203,10 @@ class _Function:
                 self._line(indent, f"r0 = f{slot + 1 + insn.imm}(depth + 1, r1, r2, r3, r4, r5)", slot)
             elif op == "callx":
                 self._line(indent, f"r0 = function(r{insn.dst})(depth + 1, r1, r2, r3, r4, r5)", slot)
-            elif op in ("call_kfunc", "gotox"):
-                what = "jumps through tables (gotox)" if op == "gotox" else f"kernel functions (BTF id {insn.imm})"
-                raise NotSupported(what, who="the userspace machine")
+            elif op == "call_kfunc":
+                self._line(indent, self.environment.kfunc_text(image.kfuncs.get(slot, f"number {insn.imm}")), slot)
+            elif op == "gotox":
+                raise NotSupported("jumps through tables (gotox)", who="the userspace machine")
             else:
                 for text in statements(insn, op, REGISTERS):
                     self._line(indent, text, slot)

@@ -300,4 +300,24 @@ SEC("xdp") int dynamic(struct xdp_md *ctx)
     return 0;
 }
 
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
+
+SEC("xdp") int iterators(struct xdp_md *ctx)
+{
+    struct bpf_iter_num it;
+    __u64 sum = input(ctx, 4);
+    int start = (int)(input(ctx, 0) & 31) - 16, *number;
+    put(0, bpf_iter_num_new(&it, start, start + (int)(input(ctx, 1) & 15) - 2));
+    while ((number = bpf_iter_num_next(&it)))
+        sum = sum * 3 + *number;
+    bpf_iter_num_destroy(&it);
+    put(1, sum);
+    put(2, bpf_iter_num_new(&it, 0, 1 << 24));
+    put(3, bpf_iter_num_next(&it) != 0);
+    bpf_iter_num_destroy(&it);
+    return 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";
