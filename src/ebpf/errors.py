@@ -17,7 +17,7 @@
     ├── UnknownName (KeyError)            no such program, map or field in this object (.similar)
     ├── KernelError (OSError)             a system call failed for a reason of its own (.call, .errno)
     │   └── PrivilegeError (PermissionError)  this user may not do that (.needs names what would allow it)
-    ├── MachineFault                      a program in the userspace machine did what no verified program does (.address, .slot)
+    ├── MachineFault                      a program in the userspace machine did what none may (.address, .slot)
     ├── NotSupported                      this kernel or build cannot do that (.feature, .since, .instead)
     ├── UsageError (ValueError)           an argument does not fit (wrong type, size, range)
     └── InternalError                     a bug of ours; please report it
