@@ -8,7 +8,7 @@ import sys
 
 from bench.harness import HEADER, Report
 
-NAMES = ("startup", "types", "maps", "ringbuf", "growth")
+NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter")
 
 
 def main() -> int:

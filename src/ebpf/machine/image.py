@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ebpf.errors import InsnError
@@ -80,7 +81,7 @@ class Image:
 
     def function_start(self, slot: int) -> int:
         """The first slot of the function that ``slot`` belongs to."""
-        return max(start for start in self.starts if start <= slot)
+        return self.starts[bisect_right(self.starts, slot) - 1]
 
     def function_name(self, slot: int) -> str:
         """The name of the function that ``slot`` belongs to."""
