@@ -15,6 +15,7 @@ from ebpf.compiler.c.constexpr import address, evaluate
 from ebpf.compiler.c.conversions import (
     POISON,
     cast,
+    identical,
     is_integer,
     is_lvalue,
     is_pointer,
@@ -182,7 +183,7 @@ def _overflow(name: str) -> Handler:
 
 def _types_compatible(c: ExprChecker, node: ast.Call) -> tree.Expr:
     a, b = take(c, node, 2)
-    return c.int_const(node, int(C.same(type_arg(c, a, "type"), type_arg(c, b, "type"))))
+    return c.int_const(node, int(identical(type_arg(c, a, "type"), type_arg(c, b, "type"))))
 
 
 def _choose(c: ExprChecker, node: ast.Call) -> tree.Expr:
@@ -275,6 +276,7 @@ _SYNC = {
     "fetch_and_or": "atomic_or",
     "fetch_and_xor": "atomic_xor",
     "fetch_and_nand": "atomic_nand",
+    "nand_and_fetch": "atomic_nand_fetch",
     "add_and_fetch": "atomic_add_fetch",
     "sub_and_fetch": "atomic_sub_fetch",
     "and_and_fetch": "atomic_and_fetch",
@@ -293,6 +295,7 @@ _ATOMIC = {
     "fetch_or": "atomic_or",
     "fetch_xor": "atomic_xor",
     "fetch_nand": "atomic_nand",
+    "nand_fetch": "atomic_nand_fetch",
     "add_fetch": "atomic_add_fetch",
     "sub_fetch": "atomic_sub_fetch",
     "and_fetch": "atomic_and_fetch",
@@ -302,6 +305,10 @@ _ATOMIC = {
     "load_n": "atomic_load",
     "store_n": "atomic_store",
     "compare_exchange_n": "compare",
+    "exchange": "through atomic_exchange",
+    "load": "through atomic_load",
+    "store": "through atomic_store",
+    "compare_exchange": "through compare",
     "thread_fence": "fence",
     "signal_fence": "fence",
 }
@@ -320,6 +327,8 @@ def _atomic_handler(name: str) -> Handler | None:
     def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
         if kind == "fence":
             return tree.Builtin(C.VOID, node.loc, node.end, "fence", [])
+        if kind.startswith("through "):
+            return _through_pointers(c, node, kind.partition(" ")[2], name)
         if kind in ("bool", "compare"):
             return _compare_exchange(c, node, kind == "compare")
         wanted = {"atomic_load": 1, "release": 1, "atomic_compare_exchange": 3}.get(kind, 2)
@@ -350,10 +359,33 @@ def _atomic_pointer(c: ExprChecker, node: ast.Expr, name: str) -> tuple[tree.Exp
     return pointer, t
 
 
-def _compare_exchange(c: ExprChecker, node: ast.Call, through_pointer: bool) -> tree.Expr:
+def _through_pointers(c: ExprChecker, node: ast.Call, kind: str, name: str) -> tree.Expr:
+    """The forms without ``_n``: operands are read, and the result stored, where pointers lead."""
+    if kind == "compare":
+        return _compare_exchange(c, node, True, desired_at=True)
+    args = take(c, node, 3 if kind == "atomic_exchange" else 2, 4 if kind == "atomic_exchange" else 3)
+    pointer, t = _atomic_pointer(c, args[0], name)
+    places = []
+    for a in args[1 : 3 if kind == "atomic_exchange" else 2]:
+        at = c.fit(pointer_arg(c, a, "an operand here"), C.Pointer(t), a, "used as a place")
+        places.append(tree.Deref(t, a.loc, a.end, at))
+    values = [] if kind == "atomic_load" else [tree.Convert(t, node.loc, node.end, "load", places[0])]
+    if kind == "atomic_store":
+        return tree.Builtin(C.VOID, node.loc, node.end, kind, [pointer, *values])
+    done = tree.Builtin(t, node.loc, node.end, kind, [pointer, *values])
+    return cast(tree.Assign(t, node.loc, node.end, places[-1], done), C.VOID)
+
+
+def _compare_exchange(
+    c: ExprChecker, node: ast.Call, through_pointer: bool, *, desired_at: bool = False
+) -> tree.Expr:
     args = take(c, node, 3, 6)
     pointer, t = _atomic_pointer(c, args[0], "compare and exchange")
-    new = c.fit(c.value(args[2]), t, args[2], "stored as")
+    if desired_at:
+        at = c.fit(pointer_arg(c, args[2], "the third argument"), C.Pointer(t), args[2], "used as a place")
+        new: tree.Expr = tree.Convert(t, node.loc, node.end, "load", tree.Deref(t, node.loc, node.end, at))
+    else:
+        new = c.fit(c.value(args[2]), t, args[2], "stored as")
     if not through_pointer:
         expected: tree.Expr = c.fit(c.value(args[1]), t, args[1], "compared with")
         wanted = c.new_local("", t, node)

@@ -12,6 +12,7 @@ from ebpf.compiler.c.conversions import (
     POISON,
     bit_size_of,
     cast,
+    identical,
     is_integer,
     is_lvalue,
     is_pointer,
@@ -267,7 +268,7 @@ class AccessChecker(OperatorChecker):
         for wanted, choice in node.choices:
             if wanted is None:
                 default = choice
-            elif C.same(self.type_of(wanted), control.type):
+            elif identical(self.type_of(wanted), control.type):
                 return self.expr(choice)
         if default is None:
             self.refuse(

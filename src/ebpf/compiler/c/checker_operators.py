@@ -149,11 +149,22 @@ class OperatorChecker(TypeChecker):
             return symbol.expr
         if symbol is not None:
             self.refuse("C0301", node, f"`{node.name}` is a type, not a value")
-        found = self.constant(node)
+        found = self.constant(node) or self._helper_address(node)
         if found is not None:
             return found
         self.unknown_name(node)
         raise Refused
+
+    def _helper_address(self, node: ast.Name) -> tree.Expr | None:
+        """A helper's name without a call: a pointer whose value is the helper's number, as libbpf declares it."""
+        found = self.helper_type(node.name)
+        if found is None:
+            return None
+        number, signature = found
+        return cast(self.int_const(node, number, C.ULONG), C.Pointer(signature))
+
+    def helper_type(self, name: str) -> tuple[int, C.Function] | None:
+        raise NotImplementedError
 
     def constant(self, node: ast.Name) -> tree.Expr | None:
         """A constant of the kernel: one of our table's, or an enumerator of its BTF."""

@@ -344,6 +344,13 @@ class StmtChecker(InitChecker):
             )
         if isinstance(inner, C.Float):
             self.refuse("C0315", node, "BPF has no floating-point numbers")
+        if init is not None and isinstance(inner, C.Record) and any(p.offset >= inner.size > 0 for p in init.parts):
+            self.refuse(
+                "C0312",
+                node,
+                "elements of a flexible array member can be given for globals and `static` variables only",
+                helps=["make it `static`, or give the array a size"],
+            )
         if self.bcc is not None and init is not None:
             self.bcc.initialises(variable, init)
         return [tree.Declare(node.loc, node.end, variable, init)]

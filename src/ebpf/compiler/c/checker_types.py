@@ -124,6 +124,13 @@ class TypeChecker(CheckerBase):
 
     def qualified_type(self, node: ast.Qualified) -> CType:
         tags = tuple(_string(a.args[0]) for a in node.attributes if a.name == "btf_type_tag" and a.args)
+        if "_Atomic" in node.qualifiers:
+            self.error(
+                "C0315",
+                node,
+                "`_Atomic` is not supported: plain operators would not be atomic",
+                helps=["leave it out, and use `__sync_fetch_and_add(&x, n)` and its `__sync_` and `__atomic_` sisters"],
+            )
         inner = self.type_of(node.type)
         if isinstance(inner, C.Record) and any(a.name == "preserve_access_index" for a in node.attributes):
             inner.preserve_access = True
@@ -292,11 +299,28 @@ class TypeChecker(CheckerBase):
                 for t in ((C.SCHAR, C.SHORT, enum.underlying) if low < 0 else (C.UCHAR, C.USHORT, enum.underlying))
                 if high < 1 << (8 * t.size - (low < 0)) and low >= -(1 << (8 * t.size - 1))
             )
+        if node.underlying is not None:
+            self._fixed_enum(node, enum, constants)
         enum.complete = True
-        for constant in constants:
+        for constant in constants if node.underlying is None else ():
             if not -(1 << 31) <= constant.value < 1 << 31:
                 constant.type = enum.underlying
         return enum
+
+
+    def _fixed_enum(self, node: ast.EnumType, enum: C.Enum, constants: list[EnumConstant]) -> None:
+        """C23's ``enum e : u8 { … }``: type and enumerators are what is written."""
+        assert node.underlying is not None
+        t = C.strip(self.type_of(node.underlying))
+        if not isinstance(t, C.Int):
+            self.refuse("C0314", node.underlying, f"an enum is made of integers, not of {self.words(t)}")
+        low, high = (-(1 << 8 * t.size - 1), 1 << 8 * t.size - 1) if t.signed else (0, 1 << 8 * t.size)
+        for constant in constants:
+            if not low <= constant.value < high:
+                name, value = constant.name, constant.value
+                self.error("C0308", node, f"enumerator `{name}` is {value}, which {self.words(t)} lacks")
+            constant.type = t
+        enum.underlying = t
 
 
 def _string(e: ast.Expr) -> str:

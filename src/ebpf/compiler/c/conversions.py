@@ -99,6 +99,18 @@ def qualifiers(t: CType) -> tuple[bool, bool]:
     return const, volatile
 
 
+def identical(a: CType, b: CType) -> bool:
+    """`same`, and the qualifiers of what pointers lead to are the same as well: what ``_Generic`` asks."""
+    if not same(a, b):
+        return False
+    a, b = strip(a), strip(b)
+    while isinstance(a, Pointer) and isinstance(b, Pointer):
+        if qualifiers(a.target) != qualifiers(b.target):
+            return False
+        a, b = strip(a.target), strip(b.target)
+    return True
+
+
 def qualified(t: CType, const: bool, volatile: bool, tags: tuple[str, ...] = ()) -> CType:
     """``t`` with further qualifiers."""
     if not (const or volatile or tags):

@@ -14,11 +14,12 @@ from ebpf.compiler.c.types import CType
 class _Items:
     """The items of one brace level, consumed from the front; deeper objects without braces take from the same list."""
 
-    __slots__ = ("at", "items")
+    __slots__ = ("at", "end", "items")
 
     def __init__(self, items: list[ast.InitItem]) -> None:
         self.items = items
         self.at = 0
+        self.end = 0  # of the last byte written so far: in order, nothing is ever written twice
 
     def peek(self) -> ast.InitItem | None:
         return self.items[self.at] if self.at < len(self.items) else None
@@ -196,9 +197,11 @@ class InitChecker(ExprChecker):
             for _ in range(count):
                 items.at = at
                 field_type, position, field = places.at(index)
-                end = max(
-                    end, self._place(field_type, offset + position, field, items, item, designators, parts, constant)
-                )
+                at_byte = offset + position
+                if at_byte < items.end and isinstance(item.value, ast.InitList) and not designators:
+                    _forget(parts, at_byte, C.size_of(field_type) or 0, field)
+                end = max(end, self._place(field_type, at_byte, field, items, item, designators, parts, constant))
+                items.end = max(items.end, end)
                 index += 1
             if isinstance(inner, C.Record) and inner.kind == "union":
                 if elided:
@@ -308,6 +311,16 @@ class _Places:
     def index_of(self, field: C.Field) -> int:
         assert self.fields is not None
         return self.fields.index(field)
+
+
+def _forget(parts: list[tree.InitPart], offset: int, size: int, field: C.Field | None) -> None:
+    """Drop what was written into an object before a list in braces begins it anew."""
+    if field is None or not field.bit_size:
+        parts[:] = [
+            p
+            for p in parts
+            if not offset <= p.offset + (p.field.bit_offset // 8 if p.field is not None else 0) < offset + size
+        ]
 
 
 def _string(node: ast.Expr | ast.InitList) -> ast.StringLiteral | None:

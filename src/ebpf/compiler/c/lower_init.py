@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.lower_function import FunctionLowering
 
 
+def extent(init: tree.Initializer) -> int:
+    """Where the last value ends: past the type's own size if a flexible array member has elements."""
+    return max((p.offset + (size_of(p.value.type) or 0) for p in init.parts if p.field is None), default=0)
+
+
 def initialize(f: FunctionLowering, target: Place, init: tree.Initializer) -> None:
     """Give a local variable its first value."""
     size = size_of(init.type) or 0
@@ -76,6 +81,7 @@ def constant_initializer(unit: UnitLowering, t: CType, init: tree.Initializer | 
         if ir_type(t) == "ptr":
             return "ptr", "null" if number == 0 else f"inttoptr (i64 {number} to ptr)"
         return ir_type(t), str(number & ((1 << 8 * size) - 1))
+    size = max(size, extent(init))
     data = bytearray(size)
     pointers: dict[int, str] = {}
     _collect(unit, init, 0, data, pointers)

@@ -196,6 +196,9 @@ class TypeParser(DeclaratorParser):
                 )
             else:
                 out.base = ast.BuiltinType(words_loc, words_end, basic)
+        if out.base is None and out.storage == "auto" and qualifiers:  # C23's; without qualifiers see `need_base`
+            out.storage = None
+            out.base = ast.BuiltinType(first.loc, tokens[self.pos - 1].end, "__auto_type")
         base = out.base
         out.end = tokens[self.pos - 1].end
         if base is not None:
