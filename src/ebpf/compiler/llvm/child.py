@@ -271,14 +271,14 @@ def _generate(job: int, result: int, mcpu: str, opt: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is an answer here, not a crash to keep
-    # Of a parent that is killed, the end of the pipe tells only while we read; LLVM can take minutes. (llvmlite has
-    # loaded ctypes already.) A parent that died before this line has closed the pipe by now.
-    import ctypes
-
     try:
         import llvmlite.binding as llvm
     except OSError as e:  # its library is there and does not load: no memory, damaged
         raise ImportError(str(e)) from None
+
+    # Of a parent that is killed, the end of the pipe tells only while we read; LLVM can take minutes. (llvmlite has
+    # loaded ctypes already.) A parent that died before this line has closed the pipe by now.
+    import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     llvm.initialize_all_targets()
