@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.errors import MachineFault, UsageError
 from ebpf.isa import format_insn
-from ebpf.machine.environment import MAX_FRAMES, unknown_helper, unknown_kfunc
+from ebpf.machine.environment import MAX_FRAMES, runs_off, unknown_helper, unknown_kfunc
 from ebpf.machine.interpreter import access_fault, place
 from ebpf.machine.semantics import JUMPS, M64, NAMESPACE, condition, packet_load, statements
 
@@ -95,6 +95,7 @@ class Stepper:
         space.running += 1  # what it deletes stays readable until it ends
         try:
             self._step(slot, image)
+            self._check_end(slot, image)
         except MachineFault as fault:
             raise (place(fault, image, slot) if fault.slot is None else fault) from None
         except (KeyError, IndexError, struct.error):
@@ -109,6 +110,16 @@ class Stepper:
         if self.result is not None:
             space.enter()
             space.leave()
+
+    def _check_end(self, slot: int, image: Image) -> None:
+        """Refuse to go on behind the end of a function; the program then stays at its last instruction."""
+        if self.result is None and self.image is image and (
+            self.slot not in image.insns
+            or (self.slot == slot + image.insns[slot].slots and image.ops[slot] not in ("call_local", "ja", "exit")
+                and image.function_start(self.slot) != image.function_start(slot))
+        ):
+            self.slot = slot
+            runs_off(slot)
 
     def _enter_frame(self) -> None:
         frame = self.environment.frames.get(self.depth)
