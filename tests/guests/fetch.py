@@ -21,7 +21,6 @@ _SUITES = {
     "main": "bookworm bookworm-backports trixie trixie-backports sid",
     "security": "bullseye-security bookworm-security trixie-security",
 }
-_ARCHIVES = {"main": "http://deb.debian.org/debian", "security": "http://deb.debian.org/debian-security"}
 
 
 def fetch(name: str, say: Callable[[str], None] = print) -> store.Kernel:
@@ -145,14 +144,20 @@ class _Apt:
 
     @staticmethod
     def _archives() -> dict[str, str]:
-        """Debian's archives: the mirrors that this machine uses for it, else Debian's own."""
+        """Debian's archives by kind: the mirrors that this machine's own apt uses, unless EBPF_DEBIAN_ARCHIVES names
+        others ("MAIN-URI SECURITY-URI")."""
+        if named := os.environ.get("EBPF_DEBIAN_ARCHIVES", "").split():
+            return dict(zip(_SUITES, named))
         listing = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)"],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-        archives = dict(_ARCHIVES)
+        archives = {}
         for line in listing.splitlines():
             origin, _, uri = line.partition(" ")
-            if origin == "Debian" and "archive.debian.org" not in uri:
+            if origin == "Debian":
                 archives["security" if "security" in uri else "main"] = uri
+        if "main" not in archives:
+            raise GuestError("this machine's apt knows no Debian archive (or needs `apt-get update` first); name one: "
+                             'EBPF_DEBIAN_ARCHIVES="MAIN-URI SECURITY-URI"')
         return archives
 
     def update(self) -> None:
