@@ -178,8 +178,7 @@ def _python() -> Iterator[Finding]:
     yield Finding(group, "ebpf", "ok", f"{__version__}, Python {sys.version.split()[0]}")
     from importlib import metadata
 
-    for name, use in (("llvmlite", "compiling"), ("numpy", "reading maps and events in bulk"),
-                      ("pyelftools", "user symbols"), ("pyroute2", "network devices")):
+    for name, use in (("llvmlite", "compiling"), ("numpy", "reading maps and events in bulk")):
         try:
             detail = metadata.version(name)
             if name == "llvmlite":
