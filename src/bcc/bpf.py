@@ -176,9 +176,12 @@ class BPF(Attaching):
         text = to_str(name)
         expected: int | None = attach_type if attach_type >= 0 else None
         target: str | None = None
-        for prefix, attach in (("kfunc__", 24), ("kretfunc__", 25), ("kmod_ret__", 26), ("lsm__", 27)):
-            if text.startswith(prefix) and prog_type in (self.TRACING, self.LSM):
-                expected, target = attach, text[len(prefix):]
+        if prog_type in (self.TRACING, self.LSM):
+            kinds = ebpf.AttachType
+            for prefix, attach in (("kfunc__", kinds.TRACE_FENTRY), ("kretfunc__", kinds.TRACE_FEXIT),
+                                   ("kmod_ret__", kinds.MODIFY_RETURN), ("lsm__", kinds.LSM_MAC)):
+                if text.startswith(prefix):
+                    expected, target = attach, text[len(prefix):]
         level = (2 if self.debug & constants.DEBUG_BPF_REGISTER_STATE else
                  1 if self.debug & constants.DEBUG_BPF else None)
         program = self.session.load_program(text, type=prog_type, expected_attach_type=expected, attach_to=target,
