@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -50,6 +50,15 @@ def privileged() -> None:
     """For tests whose child processes or probes meet the refusal where no exception of ours reaches pytest."""
     if not _almighty():
         pytest.skip("kernel tests: not privileged (run as root)")
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """All test runs on one CPU: the kernel reports what a CPU's perf ring lost with that ring's next record."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -127,6 +127,7 @@ def test_queue_and_program_array(b: BPF) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("one_cpu")
 def test_perf_buffer(b: BPF, capfd: pytest.CaptureFixture[str]) -> None:
     send = b.load_func(b"to_perf", BPF.XDP)
     t, pair = b["perf"], b["pairs"].Leaf

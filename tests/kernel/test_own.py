@@ -322,7 +322,7 @@ def test_full_ring_buffer_is_the_program_s_to_count(ring: tuple[maps.KernelMap, 
     assert refused > 0 and r.consume(lambda _: None) == 100 - refused
 
 
-def test_perf_buffer_counts_losses() -> None:
+def test_perf_buffer_counts_losses(one_cpu: None) -> None:
     m = maps.create_map(name="pb", type=MapType.PERF_EVENT_ARRAY, key_size=4, value_size=4,
                         max_entries=len(cpus.possible_cpus()))
     got: list[tuple[int, bytes]] = []
