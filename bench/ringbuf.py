@@ -8,20 +8,11 @@ from pathlib import Path
 
 from bench import peer
 from bench.harness import PYTHON, Report, Row, rate, run_process
+from bench.programs.fill import EMIT
 
 PROGRAMS = Path(__file__).parent / "programs"
 SCRIPT = str(PROGRAMS / "ring_callbacks.py")
 N = 1_000_000
-TEXT = """
-struct event { u64 a[6]; };
-BPF_RINGBUF_OUTPUT(events, 16384);
-int emit(struct __sk_buff *skb) {
-    struct event e = {};
-    e.a[0] = 1;
-    events.ringbuf_output(&e, sizeof(e), 1 /* BPF_RB_NO_WAKEUP */);
-    return 0;
-}
-"""
 
 
 def run(report: Report) -> None:
@@ -29,7 +20,7 @@ def run(report: Report) -> None:
 
     reason = peer.why_absent()
     theirs, ours, batches = [], [], []
-    with ebpf.load(ebpf.compile(TEXT, dialect="bcc")) as session:
+    with ebpf.load(ebpf.compile(EMIT, dialect="bcc")) as session:
         program = session.programs["emit"]
         events = session.maps["events"].events()
         for _ in range(report.rounds):

@@ -9,6 +9,18 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _BPF_PROG_TEST_RUN = 10
 _ROUND = 100_000  # the kernel runs at most so many repeats in one call before it looks for signals
 
+# A program that sends one 48-byte record each time it runs.
+EMIT = """
+struct event { u64 a[6]; };
+BPF_RINGBUF_OUTPUT(events, 16384);
+int emit(struct __sk_buff *skb) {
+    struct event e = {};
+    e.a[0] = 1;
+    events.ringbuf_output(&e, sizeof(e), 1 /* BPF_RB_NO_WAKEUP */);
+    return 0;
+}
+"""
+
 
 def test_run(prog_fd, times):
     """Run the program behind ``prog_fd`` ``times`` times on a 64-byte packet."""

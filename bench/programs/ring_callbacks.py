@@ -6,21 +6,12 @@ import sys
 import time
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
-from fill import test_run
+from fill import EMIT, test_run
 
 from bcc import BPF
 
 N = 1_000_000
-b = BPF(text="""
-struct event { u64 a[6]; };
-BPF_RINGBUF_OUTPUT(events, 16384);
-int emit(struct __sk_buff *skb) {
-    struct event e = {};
-    e.a[0] = 1;
-    events.ringbuf_output(&e, sizeof(e), 1 /* BPF_RB_NO_WAKEUP */);
-    return 0;
-}
-""")
+b = BPF(text=EMIT)
 fn = b.load_func("emit", BPF.SOCKET_FILTER)
 seen = 0
 

@@ -8,6 +8,28 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
+# How tightly binary operators bind (C11 6.5.5 to 6.5.14): one table for expressions and for `#if`.
+PRECEDENCE = {
+    "||": 1,
+    "&&": 2,
+    "|": 3,
+    "^": 4,
+    "&": 5,
+    "==": 6,
+    "!=": 6,
+    "<": 7,
+    ">": 7,
+    "<=": 7,
+    ">=": 7,
+    "<<": 8,
+    ">>": 8,
+    "+": 9,
+    "-": 9,
+    "*": 10,
+    "/": 10,
+    "%": 10,
+}
+
 
 class Token:
     """One preprocessing token.

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 from ebpf.compiler.c import ast
-from ebpf.compiler.c.lexer import is_float, parse_integer, unescape
+from ebpf.compiler.c.lexer import PRECEDENCE, is_float, parse_integer, unescape
 from ebpf.compiler.c.parser_cursor import TYPE_WORDS, Cursor, Recover
 
 ASSIGNMENTS = frozenset({"=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="})
-PRECEDENCE = {
-    "||": 1,
-    "&&": 2,
-    "|": 3,
-    "^": 4,
-    "&": 5,
-    "==": 6,
-    "!=": 6,
-    "<": 7,
-    ">": 7,
-    "<=": 7,
-    ">=": 7,
-    "<<": 8,
-    ">>": 8,
-    "+": 9,
-    "-": 9,
-    "*": 10,
-    "/": 10,
-    "%": 10,
-}
 _PREFIX = frozenset({"-", "+", "~", "!", "*", "&", "++", "--"})
 # Macros whose arguments, from that number on, are the names of members.
 _MEMBER_ARGUMENTS = (("BPF_CORE_READ", 1), ("BPF_PROBE_READ", 1), ("container_of", 2), ("bpf_core_enum_value", 1))

@@ -6,33 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c.lexer import is_float, parse_integer, unescape
+from ebpf.compiler.c.lexer import PRECEDENCE, is_float, parse_integer, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ebpf.compiler.c.lexer import Token
-
-_PRECEDENCE = {
-    "||": 1,
-    "&&": 2,
-    "|": 3,
-    "^": 4,
-    "&": 5,
-    "==": 6,
-    "!=": 6,
-    "<": 7,
-    ">": 7,
-    "<=": 7,
-    ">=": 7,
-    "<<": 8,
-    ">>": 8,
-    "+": 9,
-    "-": 9,
-    "*": 10,
-    "/": 10,
-    "%": 10,
-}
 
 Value = tuple[int, bool]  # the value, and whether its type is uintmax_t
 
@@ -109,7 +88,7 @@ class _Reader:
         left = self.unary()
         while True:
             op = self.kind()
-            precedence = _PRECEDENCE.get(op, 0)
+            precedence = PRECEDENCE.get(op, 0)
             if precedence < least or not precedence:
                 return left
             token = self.tokens[self.at]

@@ -14,7 +14,7 @@ from ebpf.machine.maps.base import MachineMap, MapShape, Windows, check_flags, r
 from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ebpf.machine.environment import Environment
 
@@ -33,7 +33,7 @@ class Keys:
         self._place[key] = len(self._order)
         self._order.append(key)
 
-    def after(self, key: bytes | None, present: dict[bytes, object]) -> bytes | None:
+    def after(self, key: bytes | None, present: Mapping[bytes, object]) -> bytes | None:
         """The next key that is present; the first one if ``key`` is not there."""
         if len(self._order) > 2 * len(present) + 64:
             self._order = [k for n, k in enumerate(self._order) if k in present and self._place[k] == n]
@@ -47,16 +47,34 @@ class Keys:
         return None
 
 
-class Hash(MachineMap):
-    """``hash``: elements by key; full at ``max_entries``."""
+class _Keyed(MachineMap):
+    """What hashes of both kinds share: taking an element, and walking the keys."""
 
     can_iterate = True
+    entries: Mapping[bytes, object]
+
+    def __init__(self, environment: Environment, shape: MapShape) -> None:
+        super().__init__(environment, shape)
+        self._windows = Windows(self)
+        self._keys = Keys()
+
+    def user_take(self, key: bytes) -> bytes | int:
+        found = self.user_lookup(key)
+        if isinstance(found, bytes):
+            self.delete_elem(key)
+        return found
+
+    def user_next_key(self, key: bytes | None) -> bytes | int:
+        found = self._keys.after(key, self.entries)
+        return -ENOENT if found is None else found
+
+
+class Hash(_Keyed):
+    """``hash``: elements by key; full at ``max_entries``."""
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)
         self.entries: dict[bytes, tuple[int, bytearray]] = {}  # key → window, value
-        self._windows = Windows(self)
-        self._keys = Keys()
 
     def lookup_elem(self, key: bytes) -> int:
         entry = self.entries.get(key)
@@ -102,16 +120,6 @@ class Hash(MachineMap):
         entry = self.entries.get(key)
         return bytes(entry[1]) if entry is not None else -ENOENT
 
-    def user_take(self, key: bytes) -> bytes | int:
-        found = self.user_lookup(key)
-        if isinstance(found, bytes):
-            self.delete_elem(key)
-        return found
-
-    def user_next_key(self, key: bytes | None) -> bytes | int:
-        found = self._keys.after(key, self.entries)  # type: ignore[arg-type]
-        return -ENOENT if found is None else found
-
 
 class LruHash(Hash):
     """``lru_hash``: when it is full, the element that was not used for longest makes room.
@@ -137,18 +145,14 @@ class LruHash(Hash):
         return not self.delete_elem(next(iter(self.entries)))
 
 
-class PerCpuHash(MachineMap):
+class PerCpuHash(_Keyed):
     """``percpu_hash``: a value for each CPU under every key; programs write their own CPU's (others: 0)."""
-
-    can_iterate = True
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)
         self.stride = round_up(self.value_size)
         self.value_stride = self.stride * environment.cpus
         self.entries: dict[bytes, list[tuple[int, bytearray]]] = {}
-        self._windows = Windows(self)
-        self._keys = Keys()
 
     def lookup_elem(self, key: bytes) -> int:
         return self.lookup_percpu_elem(key, self.environment.cpu)
@@ -212,16 +216,6 @@ class PerCpuHash(MachineMap):
         for cpu, (_, buffer) in enumerate(entry):
             buffer[:] = value[cpu * self.stride:cpu * self.stride + self.value_size]
         return 0
-
-    def user_take(self, key: bytes) -> bytes | int:
-        found = self.user_lookup(key)
-        if isinstance(found, bytes):
-            self.delete_elem(key)
-        return found
-
-    def user_next_key(self, key: bytes | None) -> bytes | int:
-        found = self._keys.after(key, self.entries)  # type: ignore[arg-type]
-        return -ENOENT if found is None else found
 
 
 class LruPerCpuHash(PerCpuHash):
