@@ -32,6 +32,10 @@ OS_MODULES = {"_ctypes", "ctypes", "fcntl", "mmap", "multiprocessing", "pty", "p
 OS_ALLOWED = {
     "ebpf.kernel": OS_MODULES,
     "ebpf.cli": OS_MODULES,
+    "ebpf.machine.native": OS_MODULES,         # memory that runs, and the process that makes code for it
+    "ebpf.machine.runtime": {"ctypes", "_ctypes"},   # calls the maps' C
+    "ebpf.machine.tracing": OS_MODULES,        # ptrace
+    "ebpf.machine.network": OS_MODULES,        # network namespaces, packet sockets
     "ebpf.compiler.llvm.child": OS_MODULES,    # starts the code generator
     "ebpf.compiler.clang": {"subprocess"},     # starts clang
     "bcc": {"ctypes"},                         # BCC's API hands out and takes ctypes values
