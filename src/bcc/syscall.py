@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from ebpf import host
 
-from bcc import syscalls_generated
-
-_runs = syscalls_generated.X86_64 if os.uname().machine == "x86_64" else syscalls_generated.GENERIC
-
-syscalls: dict[int, bytes] = {
-    first + i: name.encode() for first, names in _runs for i, name in enumerate(names.split())}
+syscalls: dict[int, bytes] = {number: name.encode() for number, name in host.syscalls().items()}
 
 
 def syscall_name(syscall_num: int) -> bytes:

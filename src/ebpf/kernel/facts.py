@@ -82,9 +82,15 @@ class SystemFacts:
             with open(f"{tracefs()}/events/{category}/{name}/format") as file:
                 return file.read()
         except OSError as error:
-            if isinstance(error, EbpfError):
-                raise  # tracefs itself is missing or closed: that is not "no such tracepoint"
-            return None
+            if not isinstance(error, EbpfError):
+                return None
+            # tracefs itself is missing or closed to us: that is not "no such tracepoint".
+            from ebpf.abi import tracepoints
+
+            bundled = tracepoints.tracepoint_format(category, name)
+            if bundled is None:
+                raise
+            return bundled
 
     def kconfig(self, name: str) -> str | None:
         if self._config is None:

@@ -66,6 +66,14 @@ class Host:
 
         return syscall_prefix()
 
+    def syscalls(self) -> dict[int, str]:
+        """Number → name of the system calls of this architecture, without ``sys_``."""
+        import os
+
+        from ebpf.abi.syscalls import syscall_names
+
+        return syscall_names(os.uname().machine)
+
     def kernel_function(self, name: str) -> str:
         """The kernel's own name for a function: ``sys_clone`` is ``__x64_sys_clone``; `TargetNotFound` if there is
         none.
