@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ebpf.abi.programs import AttachType, ProgType
+from ebpf.abi.registers import REGISTERS
 
 
 class ContextField(NamedTuple):
@@ -145,8 +146,6 @@ _SK_LOOKUP = ("sk:8 f sk?;family:4 n;protocol:4 n;remote_ip4:4 n;remote_ip6:4[4]
 _REUSEPORT = "data:8 f packet;data_end:8 f packet_end;len:4 n;eth_protocol:4 n;ip_protocol:4 n;bind_inany:4 n;hash:4 f;sk:8 f sk;migrating_sk:8 f skc?"
 _SOCKOPT = ("sk:8 f sk;optval:8 f packet;optval_end:8 f packet_end;level:4 f/f @w=CGROUP_SETSOCKOPT;optname:4 f/f @w=CGROUP_SETSOCKOPT;"
             "optlen:4 f/f;retval:4 f/f @CGROUP_GETSOCKOPT")
-# Bytes of `struct pt_regs` as a kprobe sees them.
-_PT_REGS = {"x86_64": 168, "aarch64": 336}
 
 _T = ProgType
 _ROWS: dict[int, str] = {
@@ -177,8 +176,8 @@ def context_layout(type: int, arch: str = "x86_64") -> ContextLayout | None:
     found = _cache.get((arch, int(type)))
     if found is None:
         if type in (_T.KPROBE, _T.PERF_EVENT):
-            regs = _PT_REGS.get(arch, 168)
-            text = f"regs:1[{regs}] a" if type == _T.KPROBE else f"regs:8[{regs // 8}] f;sample_period:8 n;addr:8 n"
+            regs = REGISTERS[arch if arch in REGISTERS else "x86_64"].members
+            text = regs if type == _T.KPROBE else regs.replace(" a", " f") + ";sample_period:8 n;addr:8 n"
         elif int(type) in _ROWS:
             text = _ROWS[int(type)]
         else:

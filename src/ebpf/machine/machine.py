@@ -7,6 +7,7 @@ insides (hash order, LRU batches, Bloom bits) are our own, there is no kernel me
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import pack_into
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,13 +27,15 @@ from ebpf.machine.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
     from ebpf.machine.environment import Clock, Redirect, Task, TracedMemory
     from ebpf.machine.maps import MachineMap
     from ebpf.object import Extern, Linked, MapSpec, Object, ProgramSpec
+
+    Context = bytes | Sequence[int] | Mapping[str, Any]
 
 _OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 # Contexts that are as long as the event, and not padded to what the table says is possible.
@@ -267,7 +270,7 @@ class Machine:
         program: str,
         data: bytes | None = None,
         *,
-        ctx: bytes | Sequence[int] | None = None,
+        ctx: Context | None = None,
         cpu: int = 0,
         attach_cookie: int = 0,
         func_ip: int = 0,
@@ -277,7 +280,8 @@ class Machine:
         """Run ``program`` for one event.
 
         ``data``: the packet, from its Ethernet header on, for programs that have one; ``ctx``: the context's bytes
-        (absent ones are 0), or 64-bit words for raw tracepoints and tracing programs. The rest is what the helpers of
+        (absent ones are 0), or its fields by name (``{"ingress_ifindex": 2}``, ``{"parm1": 4711}`` for the registers of
+        a kprobe), or 64-bit words for raw tracepoints and tracing programs. The rest is what the helpers of
         the same names tell. Raises `MachineFault` where the program does what no verified program would.
         """
         found = self.program(program)
@@ -303,22 +307,21 @@ class Machine:
         )
 
     def step(
-        self, program: str, data: bytes | None = None, *, ctx: bytes | Sequence[int] | None = None, cpu: int = 0
+        self, program: str, data: bytes | None = None, *, ctx: Context | None = None, cpu: int = 0
     ) -> Stepper:
         """The same, standing before the first instruction."""
         found = self.program(program)
         address, _, _ = self._event(found, data, ctx, cpu)
         return Stepper(found, address)
 
-    def _event(self, program: Program, data: bytes | None, ctx: bytes | Sequence[int] | None,
+    def _event(self, program: Program, data: bytes | None, ctx: Context | None,
                cpu: int) -> tuple[int, Packet | None, bytearray]:
         environment = self.environment
         if not 0 <= cpu < environment.cpus:
             raise UsageError(f"there is no CPU {cpu}: this machine has {environment.cpus}")
         environment.begin_event()
         environment.cpu = cpu
-        given = b"" if ctx is None else ctx if isinstance(ctx, bytes) else b"".join(
-            (word & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for word in ctx)
+        given = self._context_bytes(program, ctx)
         layout = context_layout(program.type)
         packet = None
         if program.type in PACKET_TYPES:
@@ -338,6 +341,15 @@ class Machine:
         space.hide(self._context_window)
         environment.context = space.show(self._context_window, context, writable=writable)
         return environment.context if context else 0, packet, context
+
+    def _context_bytes(self, program: Program, ctx: Context | None) -> bytes:
+        if ctx is None or isinstance(ctx, bytes):
+            return ctx or b""
+        if isinstance(ctx, Mapping):
+            from ebpf.machine.contexts import encode_context
+
+            return encode_context(self.obj, self.obj.programs[program.name], program.type, ctx, self._btf)
+        return b"".join((word & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for word in ctx)
 
     # ---- output ----
 
