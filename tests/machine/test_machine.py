@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ebpf.errors import MachineFault, NotSupported, RelocationError, UnknownName, UsageError
+from ebpf.errors import MachineFault, NotSupported, RelocationError, UnknownName, UsageError, VerifierError
 from ebpf.machine import Clock, Machine, Task
 from ebpf.object import Object, read_object
 
@@ -147,8 +147,26 @@ def test_kernel_configuration() -> None:
         Machine(events(), kconfig={"CONFIG_NOT_THERE": 1 << 40})
 
 
-def test_an_unchecked_read_is_a_fault_with_its_source_line() -> None:
+def test_a_program_that_is_not_safe_does_not_run() -> None:
     machine = Machine(events())
+    with pytest.raises(VerifierError) as caught:
+        machine.run("unchecked", PACKET)
+    (told,) = caught.value.diagnostics
+    assert told.code == "V0203" and told.span is not None and "data[100]" in told.span.text and told.helps
+    with pytest.raises(VerifierError):
+        machine.step("unchecked", PACKET)
+    assert machine.run("stack").r0 and machine.program("stack").verified is not None  # the others do
+
+
+def test_contents_that_are_given_are_what_is_verified() -> None:
+    """A constant decides which branches are followed: another one, another verdict."""
+    size = events().maps[".rodata"].value_size
+    two = [Machine(events(), data={".rodata": struct.pack("<i", n).ljust(size, b"\0")}) for n in (1, 2)]
+    assert len({id(m.program("print").verified) for m in two}) == 2
+
+
+def test_unverified_an_unchecked_read_is_a_fault_with_its_source_line() -> None:
+    machine = Machine(events(), verify=False)
     with pytest.raises(MachineFault) as caught:
         machine.run("unchecked", PACKET)
     assert "byte 100 of packet, which has 64 bytes" in caught.value.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ebpf import isa
-from ebpf.errors import InsnError, MachineFault, NotSupported, UsageError
+from ebpf.errors import InsnError, MachineFault, NotSupported, UsageError, VerifierError
 from ebpf.machine import RawProgram, run_raw
 
 
@@ -54,7 +54,7 @@ FAULTS = {
                                             if not (step and name == "endless")])
 def test_faults_say_what_where_and_which_instruction(name: str, step: bool) -> None:
     text, *words, slot = FAULTS[name]
-    program = RawProgram(code(text), loops=1000)
+    program = RawProgram(code(text), loops=1000, verify=False)
     with pytest.raises(MachineFault) as caught:
         if step:
             program.step(bytearray(8)).run()
@@ -66,9 +66,25 @@ def test_faults_say_what_where_and_which_instruction(name: str, step: bool) -> N
     assert f"slot {slot}" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"no packet"}))
+def test_what_would_fault_does_not_even_start(name: str) -> None:
+    with pytest.raises(VerifierError):
+        run_raw(code(FAULTS[name][0]), bytes(8))
+
+
+def test_a_verdict_is_for_one_length_of_block() -> None:
+    program = RawProgram(code("r0 = *(u32 *)(r1 +4)\nexit"))
+    assert program.run(bytes([0, 0, 0, 0, 1, 0, 0, 0])) == 1
+    with pytest.raises(VerifierError, match="V0215"):
+        program.run(bytes(7))
+    assert program.run(bytes(9)) == 0
+    checked = RawProgram(code("if r2 < 0x8 goto short\nr0 = *(u32 *)(r1 +4)\nexit\nshort: r0 = 7\nexit"))
+    assert [checked.run(bytes(n)) for n in (0, 7, 8)] == [7, 7, 0]
+
+
 def test_a_fault_names_address_and_memory() -> None:
     with pytest.raises(MachineFault) as caught:
-        run_raw(code("r0 = *(u32 *)(r1 +6)\nexit"), bytes(8))
+        run_raw(code("r0 = *(u32 *)(r1 +6)\nexit"), bytes(8), verify=False)
     fault = caught.value
     assert (fault.region, fault.access, fault.size) == ("the memory block", "read", 4)
     assert fault.address is not None and fault.address & 0xFFFFFF == 6
@@ -100,7 +116,7 @@ def test_engines() -> None:
 
 def test_helpers_that_need_a_kernel_refuse_by_name() -> None:
     with pytest.raises(NotSupported, match="bpf_fib_lookup"):
-        run_raw(code("call bpf_fib_lookup\nexit"))
+        run_raw(code("call bpf_fib_lookup\nexit"), verify=False)
 
 
 def test_may_goto_ends_loops() -> None:

@@ -46,5 +46,6 @@ def test_bare_code() -> None:
     assert verify_raw(good, 0).paths == 1  # r2 is 0, so nothing is read
     with pytest.raises(VerifierError, match="V0215"):
         verify_raw(encode(assemble("r0 = *(u32 *)(r1 +1)\nexit")), 4)
+    assert verify_raw(encode(assemble("r0 = 1\nexit\nr0 = 2\nexit")), 4).reached == b"\1\1\0\0"  # dead code is harmless
     with pytest.raises(VerifierError, match="V0104"):
-        verify_raw(encode(assemble("r0 = 1\nexit\nr0 = 2\nexit")), 4)
+        verify_raw(encode(assemble("r0 = 1\nexit\nr0 = 2")), 4)

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 
     from ebpf.machine.environment import Environment
     from ebpf.machine.image import Image
+    from ebpf.verifier import Verified
 
 # What an access beyond a window's buffer, or to no window at all, raises in a program's text.
 _ACCESS_ERRORS = (KeyError, IndexError, struct.error)
 
 
 class Program:
-    """A program that the machine can run. It becomes Python when it runs first."""
+    """A program that the machine can run. It becomes Python when it runs first.
+
+    ``verified``: what the verifier found; ``None`` if it was not asked, and then this never becomes native code.
+    """
 
     def __init__(
-        self, image: Image, environment: Environment, *, type: int = 0, id: int = 0, metered: bool = False
+        self, image: Image, environment: Environment, *, type: int = 0, id: int = 0, metered: bool = False,
+        verified: Verified | None = None
     ) -> None:
         self.image = image
         self.environment = environment
@@ -36,6 +41,7 @@ class Program:
         self.type = type
         self.id = id
         self.metered = metered
+        self.verified = verified
         self._translated: Translated | None = None
 
     def __repr__(self) -> str:

@@ -89,18 +89,20 @@ class Machine:
     ``btf``: the types that CO-RE relocations are answered from (the kernel's, or a dump of another one's); without it
     programs keep the layout that they were compiled with. ``ksyms``: addresses of kernel symbols; ``kconfig``: values
     of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many
-    jumps backwards a run may take (``None``: any number).
+    jumps backwards a run may take (``None``: any number). A program is verified before its first run (`VerifierError`);
+    ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier would have refused.
     """
 
     def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
                  kconfig: Mapping[str, int | bytes] | None = None, max_entries: Mapping[str, int] | None = None,
                  data: Mapping[str, bytes] | None = None, types: Mapping[str, int] | None = None, cpus: int = 1,
                  task: Task | None = None, clock: Clock | None = None, memory: TracedMemory | None = None,
-                 seed: int | None = None, loops: int | None = None) -> None:
+                 seed: int | None = None, loops: int | None = None, verify: bool = True) -> None:
         if cpus < 1:
             raise UsageError("a machine has at least one CPU")
         self.obj = obj
         self.loops = loops
+        self.verify = verify
         self.environment = Environment(cpus=cpus, task=task, clock=clock, memory=memory, seed=seed)
         self.maps: dict[str, MachineMap] = _Names("map")
         #: what became of each CO-RE relocation, by program
@@ -110,6 +112,7 @@ class Machine:
         self._kconfig = {**KCONFIG, **(kconfig or {})}
         self._types = types or {}
         self._programs: dict[str, Program] = {}
+        self._specs: dict[str, MapSpec] = {}  # maps as they were made
         self._context_window = self.environment.space.reserve("the context")
         for given in (max_entries, data):
             for name in given or ():
@@ -117,7 +120,10 @@ class Machine:
                     raise _unknown("map", name, obj.maps)
         for spec in obj.maps.values():
             entries = (max_entries or {}).get(spec.name, spec.max_entries)
-            self.maps[spec.name] = self._create(spec._replace(max_entries=entries), (data or {}).get(spec.name))
+            contents = (data or {}).get(spec.name)
+            spec = self._specs[spec.name] = spec._replace(
+                max_entries=entries, initial=spec.initial if contents is None else contents)
+            self.maps[spec.name] = self._create(spec, contents)
         for spec in obj.maps.values():
             self._fill(spec)
 
@@ -189,7 +195,8 @@ class Machine:
     # ---- programs ----
 
     def program(self, name: str) -> Program:
-        """The program ``name``, linked and relocated. `UnknownName`, `RelocationError`, `NotSupported`."""
+        """The program ``name``, linked, relocated and verified. `UnknownName`, `RelocationError`, `NotSupported`,
+        `VerifierError`."""
         found = self._programs.get(name)
         if found is None:
             spec = self.obj.programs.get(name)
@@ -222,9 +229,13 @@ class Machine:
             lines=linked.line_info,
             kfuncs=kfuncs,
         )
-        return Program(
-            image, self.environment, type=int(type), id=len(self._programs) + 1, metered=self.loops is not None
-        )
+        verified = None
+        if self.verify:
+            from ebpf.machine.verdicts import verdict
+
+            verified = verdict(self.obj, spec._replace(type=ProgType(type)), self._specs, linked, code, self._btf)
+        return Program(image, self.environment, type=int(type), id=len(self._programs) + 1,
+                       metered=self.loops is not None, verified=verified)
 
     def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
         if not linked.core_relos or self._btf is None or self.obj.btf is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ebpf.errors import NotSupported, UsageError
 from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
 from ebpf.machine.image import Image
@@ -9,24 +11,32 @@ from ebpf.machine.interpreter import Program
 from ebpf.machine.stepper import Stepper
 from ebpf.machine.translator import check_size
 
+if TYPE_CHECKING:
+    from ebpf.verifier import Verified
+
 DEFAULT_LOOPS = 100_000_000
+_KEPT = 64  # verdicts, of one program
 
 
 class RawProgram:
     """Instruction bytes, to be run with r1 = the address of a memory block and r2 = its length.
 
-    ``loops``: how many jumps backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it
-    likes). Raises `InsnError` for bytes that are no program.
+    It is verified as such a program, for each length of block that it is given: a verdict for one length says nothing
+    about another. ``verify=False`` leaves that out, for experiments with the interpreter. ``loops``: how many jumps
+    backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it likes). Raises `InsnError`
+    for bytes that are no program; `run` and `step` raise `VerifierError`.
     """
 
-    def __init__(
-        self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None
-    ) -> None:
+    def __init__(self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None,
+                 verify: bool = True) -> None:
         check_size(code)
+        self.code = bytes(code)
+        self.verify = verify
+        self._verdicts: dict[int, Verified] = {}  # by the block's length
         self.environment = environment or Environment()
         self.loops = loops
         window = self.environment.space.reserve("the program's code")
-        self.program = Program(Image(bytes(code), window=window), self.environment, metered=loops is not None)
+        self.program = Program(Image(self.code, window=window), self.environment, metered=loops is not None)
         self._window = self.environment.space.reserve("the memory block")
 
     def run(self, memory: bytes | bytearray | memoryview = b"") -> int:
@@ -39,6 +49,18 @@ class RawProgram:
         """The program before its first instruction, to be run step by step."""
         return Stepper(self.program, *self._show(memory))
 
+    def verified(self, length: int) -> Verified:
+        """The verdict for a block of ``length`` bytes. Raises `VerifierError`."""
+        found = self._verdicts.get(length)
+        if found is None:
+            from ebpf.verifier import verify_raw
+
+            found = verify_raw(self.code, length)
+            if len(self._verdicts) >= _KEPT:
+                del self._verdicts[next(iter(self._verdicts))]
+            self._verdicts[length] = found
+        return found
+
     def _show(self, memory: bytes | bytearray | memoryview) -> tuple[int, int]:
         space = self.environment.space
         if isinstance(memory, bytes) or (isinstance(memory, memoryview) and memory.readonly):
@@ -47,15 +69,17 @@ class RawProgram:
             memory = memory.cast("B")
         if len(memory) > 1 << 24:
             raise UsageError(f"a memory block of {len(memory)} bytes: at most 16 MiB are possible")
+        if self.verify:
+            self.program.verified = self.verified(len(memory))
         if not memory:
             return 0, 0
         return space.show(self._window, memory), len(memory)
 
 
 def run_raw(code: bytes, memory: bytes | bytearray | memoryview = b"", engine: str = "interpreter", *,
-            loops: int | None = DEFAULT_LOOPS) -> int:
+            loops: int | None = DEFAULT_LOOPS, verify: bool = True) -> int:
     """Run instruction bytes once with r1 = the memory block (0 if it is empty) and r2 = its length; r0, unsigned 64
-    bits.
+    bits. They are verified as such a program first (`VerifierError`).
 
     ``engine``: ``"interpreter"``; the JIT is not there yet (`NotSupported`). See `RawProgram`, which is faster for many
     runs.
@@ -64,4 +88,4 @@ def run_raw(code: bytes, memory: bytes | bytearray | memoryview = b"", engine: s
         raise NotSupported("the JIT", instead='engine="interpreter"', who="the userspace machine")
     if engine != "interpreter":
         raise UsageError(f"there is no engine {engine!r}", helps=('it is "interpreter" or "jit"',))
-    return RawProgram(code, loops=loops).run(memory)
+    return RawProgram(code, loops=loops, verify=verify).run(memory)

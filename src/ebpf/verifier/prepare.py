@@ -19,21 +19,26 @@ if TYPE_CHECKING:
 _GPL = frozenset(("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"))
 
 
-def prepare(obj: Object, name: str, options: Options) -> tuple[Program, Linked]:
-    """The program ``name`` of the object, ready to be verified, and its linked form (for source lines)."""
+def link_for(obj: Object, name: str, options: Options) -> Linked:
+    """The program ``name`` linked, its CO-RE relocations answered by the kernel's types if there are any."""
     linked = link(obj, name)
+    if linked.core_relos and obj.btf is not None and options.kernel_btf is not None:
+        from ebpf.btf import relocate
+
+        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
+        code, _ = relocate(linked.code, relos, obj.btf, [options.kernel_btf])
+        linked = linked._replace(code=code)
+    return linked
+
+
+def prepare(obj: Object, name: str, linked: Linked, options: Options) -> Program:
+    """The program ``name`` of the object, ready to be verified. `UsageError`, `RelocationError`."""
     spec = obj.programs.get(name) or obj.functions[name]
     if spec.type is None:
         raise UsageError(
             f"`{name}` has no program type: the name of its section ({spec.section!r}) says none",
             helps=('put it into a section such as SEC("xdp")',),
         )
-    code = linked.code
-    if linked.core_relos and obj.btf is not None and options.kernel_btf is not None:
-        from ebpf.btf import relocate
-
-        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
-        code, _ = relocate(code, relos, obj.btf, [options.kernel_btf])
     infos = {n: MapInfo.of(m, obj.btf) for n, m in obj.maps.items()}
     references: dict[int, Reference] = {}
     kfuncs: dict[int, str] = {}
@@ -50,7 +55,7 @@ def prepare(obj: Object, name: str, options: Options) -> tuple[Program, Linked]:
             references[slot] = _variable(obj, symbol, options.kernel_btf)
         else:
             raise RelocationError(f"`{name}` uses `{symbol}`, which is defined nowhere")
-    insns = decode(_with_kfuncs(code, kfuncs))
+    insns = decode(_with_kfuncs(linked.code, kfuncs))
     functions = {**obj.functions, **obj.programs}
     names = dict(linked.functions)
     globals_at = frozenset(slot for slot, n in linked.functions if slot and functions[n].is_global)
@@ -72,7 +77,7 @@ def prepare(obj: Object, name: str, options: Options) -> tuple[Program, Linked]:
     for sub in program.subprogs:
         if sub.is_global and obj.btf is not None:
             _read_prototype(obj.btf, sub.name, sub)
-    return program, linked
+    return program
 
 
 def _with_kfuncs(code: bytes, kfuncs: dict[int, str]) -> bytes:

@@ -216,7 +216,9 @@ class Program:
         attach_to: str = "",
         btf: Btf | None = None,
         kernel_btf: Btf | None = None,
+        dead_code: bool = False,
     ) -> None:
+        self.dead_code = dead_code  # instructions that no path reaches are left alone, not refused
         self.type = int(type)
         # Where no attach type was given, the kernel takes the type's first.
         self.attach_type = int(attach_type) or int(
@@ -320,7 +322,7 @@ class Program:
             if at not in seen:
                 seen.add(at)
                 work += self.successors[at]
-        for at in self.insns:
+        for at in () if self.dead_code else self.insns:
             if at not in seen:
                 raise Refuse(
                     "V0104",

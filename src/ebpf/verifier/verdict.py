@@ -15,7 +15,7 @@ from ebpf.verifier.values import BTF, CTX, SOCK_COMMON, SOCKET, TCP_SOCK, XDP_SO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ebpf.object import Object
+    from ebpf.object import Linked, Object
     from ebpf.verifier.program import MapInfo, Program
     from ebpf.verifier.ranges import Range
 
@@ -100,6 +100,7 @@ def _explore(x: Explorer, started: float) -> Verified:
 def verify_raw(code: bytes, memory_bytes: int, *, options: Options | None = None) -> Verified:
     """Verify bare instructions, run with r1 = a block of ``memory_bytes`` bytes (0: no block) and r2 = its length.
 
+    Code that no path reaches is left alone: it cannot do harm, and hand-written code has it. (A kernel refuses it.)
     Raises `VerifierError`; `ebpf.errors.InsnError` for bytes that are no program.
     """
     from ebpf.isa import decode
@@ -108,7 +109,7 @@ def verify_raw(code: bytes, memory_bytes: int, *, options: Options | None = None
 
     program = None
     try:
-        program = Program(decode(code), type=0, name="code")
+        program = Program(decode(code), type=0, name="code", dead_code=True)
         program.memory_bytes = memory_bytes
         return verify_program(program, options)
     except Refuse as refusal:
@@ -116,21 +117,24 @@ def verify_raw(code: bytes, memory_bytes: int, *, options: Options | None = None
     raise error
 
 
-def verify(obj: Object, program: str, *, options: Options | None = None) -> Verified:
+def verify(
+    obj: Object, program: str, *, options: Options | None = None, linked: Linked | None = None
+) -> Verified:
     """Verify the program (or function) ``program`` of the object.
 
-    Raises `VerifierError` whose diagnostic has the source line, the reason, the way that leads there and what would
+    ``linked``: it was linked, and its CO-RE relocations were made, already. Raises `VerifierError` whose diagnostic has the source line, the reason, the way that leads there and what would
     mend it;
     `ebpf.errors.RelocationError` or `UnknownName` if the object does not hold together.
     """
-    from ebpf.verifier.prepare import prepare
+    from ebpf.verifier.prepare import link_for, prepare
     from ebpf.verifier.report import explain
 
     options = options or Options()
     prepared = None
-    linked = None
+    if linked is None:
+        linked = link_for(obj, program, options)
     try:
-        prepared, linked = prepare(obj, program, options)
+        prepared = prepare(obj, program, linked, options)
         return verify_program(prepared, options)
     except Refuse as refusal:
         error: VerifierError = explain(obj, program, linked, prepared, refusal)
