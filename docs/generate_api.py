@@ -23,7 +23,7 @@ RETURNED = (
     "ebpf.kernel.programs:TestRun", "ebpf.kernel.programs:KernelProgram", "ebpf.kernel.programs:ProgramInfo",
     "ebpf.kernel.maps:MapInfo",
     "ebpf.kernel.attach.link:LinkInfo", "ebpf.session.variables:Variables", "ebpf.session.toolchain:Built",
-    "ebpf.session.explain:Explanation", "ebpf.kernel.tracepipe:TracePipe", "ebpf.kernel.perfbuf:Poller",
+    "ebpf.session.explain:Explanation", "ebpf.kernel.tracepipe:TracePipe", "ebpf.session.poller:Poller",
     "ebpf.btf.values:Codec",
 )
 

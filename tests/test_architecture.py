@@ -38,6 +38,7 @@ OS_ALLOWED = {
     "ebpf.machine.network": OS_MODULES,        # network namespaces, packet sockets
     "ebpf.compiler.llvm.child": OS_MODULES,    # starts the code generator
     "ebpf.compiler.clang": {"subprocess"},     # starts clang
+    "ebpf.session.poller": {"select"},         # waits on descriptors of either backend
     "bcc": {"ctypes"},                         # BCC's API hands out and takes ctypes values
 }
 

@@ -20,7 +20,7 @@ NAMES = [
     "MapFull", "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program",
     "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound", "UnknownName", "UsageError",
     "VerifierError", "build", "compile", "disassemble", "examine", "explain", "format_diagnostic", "format_error",
-    "host", "inventory", "load", "open", "verify",
+    "host", "inventory", "load", "open", "use", "verify",
 ]
 
 

@@ -186,8 +186,8 @@ class BPF(Attaching):
                  1 if self.debug & constants.DEBUG_BPF else None)
         program = self.session.load_program(text, type=prog_type, expected_attach_type=expected, attach_to=target,
                                             log_level=level)
-        if level and program.kernel.log:
-            print(program.kernel.log, file=sys.stderr)
+        if level and program.raw.log:
+            print(program.raw.log, file=sys.stderr)
         if self.debug & constants.DEBUG_SOURCE:
             print(self.disassemble_func(name), file=sys.stderr)
         made = self.funcs[name] = BPF.Function(self, name, program.fileno(), program)

@@ -117,7 +117,7 @@ class PerfEventArray(_Events, ArrayBase):
             counter.close()
 
     def __delitem__(self, key: Any) -> None:
-        self._kernel.delete(self._key_bytes(key))
+        self._raw.delete(self._key_bytes(key))
 
 
 class RingBuf(_Events):

@@ -40,13 +40,13 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
     def __init__(self, bpf: BPF, map: Map, keytype: Any, leaftype: Any, name: bytes | None = None) -> None:
         self.bpf = bpf
         self._map = map
-        self._kernel = map.kernel
+        self._raw = map.raw
         self.map_id = 0
         self.map_fd = map.fileno()
         self.Key = keytype
         self.Leaf = leaftype
         self.ttype = int(map.type)
-        self.flags = map.kernel.flags
+        self.flags = map.raw.flags
         self.max_entries = map.max_entries
         self._name = name if name is not None else map.name.encode()
 
@@ -61,7 +61,7 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
 
     def _key_bytes(self, key: Any) -> bytes:
         if isinstance(key, (int, bytes)) and not isinstance(key, bool):
-            if isinstance(key, bytes) and len(key) == self._kernel.key_size:
+            if isinstance(key, bytes) and len(key) == self._raw.key_size:
                 return key
             key = self.Key(key)
         return bytes(key)
@@ -93,20 +93,20 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
     # ---- one entry ----
 
     def __getitem__(self, key: Any) -> Any:
-        data = self._kernel.lookup(self._key_bytes(key))
+        data = self._raw.lookup(self._key_bytes(key))
         if data is None:
             raise KeyError(key)
         return self._leaf(data)
 
     def __setitem__(self, key: Any, leaf: Any) -> None:
-        self._kernel.update(self._key_bytes(key), self._leaf_bytes(leaf))
+        self._raw.update(self._key_bytes(key), self._leaf_bytes(leaf))
 
     def __delitem__(self, key: Any) -> None:
-        if not self._kernel.delete(self._key_bytes(key)):
+        if not self._raw.delete(self._key_bytes(key)):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return self._kernel.lookup(self._key_bytes(key)) is not None
+        return self._raw.lookup(self._key_bytes(key)) is not None
 
     def __bool__(self) -> bool:
         return len(self) > 0
@@ -116,19 +116,19 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
     def _bulk(self, take: bool = False) -> tuple[list[Any], list[Any]]:
         import gc
 
-        bulk = self._kernel.take_all() if take else self._kernel.read_all()
+        bulk = self._raw.take_all() if take else self._raw.read_all()
         # Hundreds of thousands of new objects, none of them garbage: looking for some takes half of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return (_values(self.Key, bulk.keys, bulk.count, self._kernel.key_size),
+            return (_values(self.Key, bulk.keys, bulk.count, self._raw.key_size),
                     self._leaves(bulk.values, bulk.count))
         finally:
             if collecting:
                 gc.enable()
 
     def _leaves(self, data: Any, count: int) -> list[Any]:
-        return _values(self.Leaf, data, count, self._kernel.value_stride)
+        return _values(self.Leaf, data, count, self._raw.value_stride)
 
     def items(self) -> list[tuple[Any, Any]]:  # type: ignore[override]
         """Every entry, as (Key, Leaf)."""
@@ -148,8 +148,8 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
 
     def keys(self) -> Iterator[Any]:  # type: ignore[override]
         """Every key there is now."""
-        bulk = self._kernel.read_all()
-        return iter(_values(self.Key, bulk.keys, bulk.count, self._kernel.key_size))
+        bulk = self._raw.read_all()
+        return iter(_values(self.Key, bulk.keys, bulk.count, self._raw.key_size))
 
     def __iter__(self) -> Iterator[Any]:
         return self.keys()
@@ -160,23 +160,23 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
 
     def next(self, key: Any = None) -> Any:
         """The key after ``key`` (the first for ``None``); StopIteration after the last."""
-        found = self._kernel.next_key(None if key is None else self._key_bytes(key))
+        found = self._raw.next_key(None if key is None else self._key_bytes(key))
         if found is None:
             raise StopIteration
         return self.Key.from_buffer_copy(found)
 
     def __len__(self) -> int:
-        return int(self._kernel.read_all().count)
+        return int(self._raw.read_all().count)
 
     def clear(self) -> None:
         """Delete every entry (arrays: write zeros)."""
-        self._kernel.clear()
+        self._raw.clear()
 
     def zero(self) -> None:
         """Write zeros under every key, which stays."""
-        bulk = self._kernel.read_all()
+        bulk = self._raw.read_all()
         if bulk.count:
-            self._kernel.update_batch(bytes(bulk.keys), bytes(len(bulk.values)))
+            self._raw.update_batch(bytes(bulk.keys), bytes(len(bulk.values)))
 
     # ---- batches (Linux 5.6; key by key before) ----
 
@@ -191,10 +191,10 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
     def items_delete_batch(self, ct_keys: Any = None) -> None:
         """Delete the keys in a ctypes array, or everything."""
         if ct_keys is None:
-            self._kernel.take_all()
+            self._raw.take_all()
         else:
             self._checked_batch(ct_keys)
-            self._kernel.delete_batch(bytes(ct_keys))
+            self._raw.delete_batch(bytes(ct_keys))
 
     def items_update_batch(self, ct_keys: Any, ct_values: Any) -> None:
         """Write many entries: two ctypes arrays of equal length."""
@@ -202,7 +202,7 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
         self._checked_batch(ct_values)
         if len(ct_keys) != len(ct_values):
             raise ValueError("keys array length != values array length")
-        self._kernel.update_batch(bytes(ct_keys), bytes(ct_values))
+        self._raw.update_batch(bytes(ct_keys), bytes(ct_values))
 
     def _checked_batch(self, array: Any) -> None:
         if not isinstance(array, ct.Array):
@@ -347,7 +347,7 @@ class ArrayBase(TableBase):
 
     def clearitem(self, key: Any) -> None:
         """Write zeros to one entry."""
-        self._kernel.update(self._key_bytes(key), bytes(self._kernel.value_stride))
+        self._raw.update(self._key_bytes(key), bytes(self._raw.value_stride))
 
 
 class Array(ArrayBase):
@@ -362,11 +362,11 @@ class _Descriptors(ArrayBase):
 
     def _bulk(self, take: bool = False) -> tuple[list[Any], list[Any]]:
         found = [(i, data) for i in range(self.max_entries)
-                 if (data := self._kernel.lookup(i.to_bytes(4, "little"))) is not None]
+                 if (data := self._raw.lookup(i.to_bytes(4, "little"))) is not None]
         return [self.Key(i) for i, _ in found], [self._leaf(data) for _, data in found]
 
     def __delitem__(self, key: Any) -> None:
-        self._kernel.delete(self._key_bytes(key))
+        self._raw.delete(self._key_bytes(key))
 
 
 class ProgArray(_Descriptors):
@@ -428,8 +428,8 @@ class _PerCpu(TableBase):
         self.reducer = reducer
         self.sLeaf = self.Leaf
         self.alignment = ct.sizeof(self.sLeaf) % 8
-        self._step = (self._kernel.value_size + 7) // 8 * 8
-        self.total_cpu = self._kernel.value_stride // self._step
+        self._step = (self._raw.value_size + 7) // 8 * 8
+        self.total_cpu = self._raw.value_stride // self._step
         self.Leaf = self.sLeaf * self.total_cpu
 
     def _leaf(self, data: Any) -> Any:
@@ -440,7 +440,7 @@ class _PerCpu(TableBase):
         """The kernel rounds each CPU's value up to 8 bytes."""
         if not self.alignment:
             return self.Leaf.from_buffer_copy(data)
-        size = self._kernel.value_size
+        size = self._raw.value_size
         return self.Leaf.from_buffer_copy(b"".join([data[at:at + size] for at in range(0, len(data), self._step)]))
 
     def _leaf_bytes(self, leaf: Any) -> bytes:
@@ -450,20 +450,20 @@ class _PerCpu(TableBase):
             leaf = self.Leaf(*[leaf] * self.total_cpu)
         elif isinstance(leaf, (list, tuple)):
             leaf = self.Leaf(*leaf)
-        data, size = bytes(leaf), self._kernel.value_size
-        if not self.alignment or len(data) == self._kernel.value_stride:
+        data, size = bytes(leaf), self._raw.value_size
+        if not self.alignment or len(data) == self._raw.value_stride:
             return data
         return b"".join([data[at:at + size].ljust(self._step, b"\0") for at in range(0, len(data), size)])
 
     def _leaves(self, data: Any, count: int) -> list[Any]:
-        stride = self._kernel.value_stride
+        stride = self._raw.value_stride
         if not self.alignment and not self.reducer:
             return _values(self.Leaf, data, count, stride)
         return [self._leaf(bytes(data[at:at + stride])) for at in range(0, count * stride, stride)]
 
     def getvalue(self, key: Any) -> Any:
         """The values of all CPUs, as a ctypes array."""
-        data = self._kernel.lookup(self._key_bytes(key))
+        data = self._raw.lookup(self._key_bytes(key))
         if data is None:
             raise KeyError(key)
         return self._cpu_values(data)
@@ -546,18 +546,18 @@ class StackTrace(TableBase):
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self.Key.from_buffer_copy, self._kernel.keys())
+        return map(self.Key.from_buffer_copy, self._raw.keys())
 
     keys = __iter__
 
     def _bulk(self, take: bool = False) -> tuple[list[Any], list[Any]]:
-        found = [(key, data) for key in self._kernel.keys() if (data := self._kernel.lookup(key)) is not None]
+        found = [(key, data) for key in self._raw.keys() if (data := self._raw.lookup(key)) is not None]
         return [self.Key.from_buffer_copy(k) for k, _ in found], [self._leaf(d) for _, d in found]
 
     def clear(self) -> None:
         """Forget all stacks."""
-        for key in list(self._kernel.keys()):
-            self._kernel.delete(key)
+        for key in list(self._raw.keys()):
+            self._raw.delete(key)
 
 
 class QueueStack:
@@ -567,12 +567,12 @@ class QueueStack:
 
     def __init__(self, bpf: BPF, map: Map, leaftype: Any) -> None:
         self.bpf = bpf
-        self._kernel = map.kernel
+        self._raw = map.raw
         self.map_id = 0
         self.map_fd = map.fileno()
         self.Leaf = leaftype
         self.ttype = int(map.type)
-        self.flags = map.kernel.flags
+        self.flags = map.raw.flags
         self.max_entries = map.max_entries
 
     def leaf_sprintf(self, leaf: Any) -> bytes:
@@ -585,15 +585,15 @@ class QueueStack:
 
     def push(self, leaf: Any, flags: int = 0) -> None:
         """Add a leaf; with BPF_EXIST the oldest makes room."""
-        self._kernel.update(b"", bytes(self.Leaf(leaf) if isinstance(leaf, int) else leaf), flags)
+        self._raw.update(b"", bytes(self.Leaf(leaf) if isinstance(leaf, int) else leaf), flags)
 
     def pop(self) -> Any:
         """Take the next leaf; KeyError if there is none."""
-        return self._found(self._kernel.lookup_and_delete(b""), "pop")
+        return self._found(self._raw.lookup_and_delete(b""), "pop")
 
     def peek(self) -> Any:
         """Look at the next leaf; KeyError if there is none."""
-        return self._found(self._kernel.lookup(b""), "peek")
+        return self._found(self._raw.lookup(b""), "peek")
 
     def _found(self, data: bytes | None, what: str) -> Any:
         if data is None:
@@ -640,9 +640,9 @@ def Table(bpf: BPF, map: Map, keytype: Any = None, leaftype: Any = None, name: b
     ``keytype`` and ``leaftype`` are ctypes classes to use instead of those from the object's types.
     """
     if keytype is None:
-        keytype = _class_for(bpf, map.key_type_id, map.kernel.key_size, map)
+        keytype = _class_for(bpf, map.key_type_id, map.raw.key_size, map)
     if leaftype is None:
-        leaftype = _class_for(bpf, map.value_type_id, map.kernel.value_size, map)
+        leaftype = _class_for(bpf, map.value_type_id, map.raw.value_size, map)
     ttype = int(map.type)
     if ttype in (BPF_MAP_TYPE_QUEUE, BPF_MAP_TYPE_STACK):
         return QueueStack(bpf, map, leaftype)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         compile as compile,
         load as load,
         open as open,
+        use as use,
     )
     from ebpf.session.doctor import Finding as Finding, examine as examine
     from ebpf.session.explain import explain as explain
@@ -91,6 +92,7 @@ _HOMES = {
     ),
     "ebpf.session": (
         "EventStream", "Link", "Map", "Program", "Session", "compile", "load", "open",
+        "use",
     ),
     "ebpf.session.toolchain": (
         "build",

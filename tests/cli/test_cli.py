@@ -277,7 +277,7 @@ def test_disasm_of_an_unknown_function_names_those_there_are(object_file: str) -
 def test_prog_and_map_show_what_is_loaded(object_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     with ebpf.load(ebpf.open(object_file)) as session:
         info = session.programs["filter"].info
-        map_id = session.maps["counts"].kernel.info().id
+        map_id = session.maps["counts"].raw.info().id
         session.maps["counts"][(7, b"seven")] = 49
 
         assert cli.main(["prog", "list", "--json"]) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ebpf.abi.maps import MapType
+from ebpf.abi.perf_events import PERF_EVENTS
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.errors import AttachError, KernelError, NotSupported, PrivilegeError, TargetNotFound
 from ebpf.kernel import cpus, features, maps, privileges, programs
@@ -224,7 +225,7 @@ def test_events_of_the_whole_machine() -> None:
 def test_sampling_all_cpus() -> None:
     with counter_map() as m:
         p = programs.load_program(code.counter(m.fileno()), type=ProgType.PERF_EVENT)
-        type, config = perf_event.EVENTS["cpu-clock"]
+        type, config = PERF_EVENTS["cpu-clock"]
         with perf_event.attach(p, type, config, frequency=99):
             time.sleep(0.5)
         assert count(m) > 10

@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from ebpf.abi.maps import MapType
+from ebpf.abi.perf_events import PERF_EVENTS
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.errors import AttachError, KernelError, MapError, MapFull, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import cpus, features, maps, programs
 from ebpf.kernel.attach import cgroup, iter_links, perf_event, raw_tracepoint, socket_filter, uprobe, xdp
-from ebpf.kernel.perfbuf import PerfBuffer, Poller
+from ebpf.kernel.perfbuf import PerfBuffer
 from ebpf.kernel.ringbuf import RingBuffer
+from ebpf.session.poller import Poller
 from tests.kernel import code
 
 pytestmark = pytest.mark.kernel
@@ -387,7 +389,7 @@ def test_links_go_with_their_last_reference() -> None:
 def test_perf_event_samples_our_own_process() -> None:
     with counter_map() as m:
         p = programs.load_program(code.counter(m.fileno()), type=ProgType.PERF_EVENT)
-        type, config = perf_event.EVENTS["cpu-clock"]
+        type, config = PERF_EVENTS["cpu-clock"]
         with perf_event.attach(p, type, config, frequency=1000, pid=os.getpid()):
             end = time.process_time() + 0.1
             while time.process_time() < end:

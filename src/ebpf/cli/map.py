@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(map: ebpf.Map, as_json: bool) -> int:
-    info = map.kernel.info()
+    info = map.raw.info()
     fields = {**info._asdict(), "type": map.type.name.lower(),
               "held_by": [f"{c}({p})" for p, c in ebpf.inventory.holders(but_us=True).get(("map", info.id), ())]}
     if as_json:

@@ -32,7 +32,11 @@ from ebpf.kernel import features, sys
 from ebpf.kernel.cpus import per_cpu_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from ebpf.kernel.counters import Counters
+    from ebpf.kernel.perfbuf import PerfBuffer
+    from ebpf.kernel.ringbuf import RingBuffer
 
 _T = MapType
 PER_CPU: Final = frozenset(int(row.type) for row in MAP_TYPES.values() if row.percpu)
@@ -94,10 +98,11 @@ class KernelMap(sys.OwnedFd):
     it.
     """
 
-    __slots__ = ("_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
+    __slots__ = ("_memory", "_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
 
     def __init__(self, fd: int, *, name: str, type: int, key_size: int, value_size: int, max_entries: int,
                  flags: int = 0) -> None:
+        self._memory: sys.Mapping | None = None
         super().__init__(fd)
         self.name = name
         self.type = type
@@ -388,6 +393,11 @@ class KernelMap(sys.OwnedFd):
 
     # ---- the map as a whole ----
 
+    @property
+    def per_cpu_slots(self) -> int:
+        """Values in one element of a per-CPU map."""
+        return per_cpu_slots()
+
     def split_cpus(self, value: bytes | memoryview) -> list[bytes]:
         """A per-CPU value as one value for each possible CPU."""
         step = -(-self.value_size // 8) * 8
@@ -415,9 +425,50 @@ class KernelMap(sys.OwnedFd):
         length = -(-self.value_size // 8) * 8 * self.max_entries
         return sys.Mapping(self._fd, -(-length // sys.PAGE_SIZE) * sys.PAGE_SIZE, writable=writable)
 
+    def write_part(self, offset: int, data: bytes) -> None:
+        """Overwrite a part of the first value, that part alone where the memory is shared (BPF_F_MMAPABLE); else the
+        whole value is read and written.
+        """
+        if not self.flags & BPF_F_MMAPABLE:
+            value = bytearray(self.lookup(bytes(self.key_size)) or b"")
+            value[offset:offset + len(data)] = data
+            self.update(bytes(self.key_size), bytes(value))
+            return
+        if self._memory is None:
+            self._memory = self.map_memory()
+        self._memory.view[offset:offset + len(data)] = data
+
     def pin(self, path: str) -> None:
         """Keep the map under `path` on a BPF file system, beyond the end of this process."""
         pin(self._fd, path)
+
+    def close(self) -> None:
+        """Close it; doing so again is harmless. The kernel keeps the map while something uses it."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
+        super().close()
+
+    # ---- what programs send through it ----
+
+    def ring_buffer(self) -> RingBuffer:
+        """The reader of a ring buffer."""
+        from ebpf.kernel.ringbuf import RingBuffer
+
+        return RingBuffer(self)
+
+    def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
+                    pages: int = 8, wakeup_events: int = 1) -> PerfBuffer:
+        """The reader of a perf event array."""
+        from ebpf.kernel.perfbuf import PerfBuffer
+
+        return PerfBuffer(self, callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
+
+    def open_counters(self, type: int, config: int) -> Counters:
+        """Open a perf counter on each online CPU and put it into this perf event array, for programs to read."""
+        from ebpf.kernel.counters import Counters
+
+        return Counters(self, type, config)
 
 
 _ENDIAN: Final = "little" if struct.pack("@H", 1)[0] else "big"

@@ -9,21 +9,21 @@ import numpy
 from ebpf.errors import MapError, UsageError
 
 if TYPE_CHECKING:
-    from ebpf.kernel.maps import Bulk, KernelMap
+    from ebpf.session.backend import Bulk, RawMap
 
 Array = numpy.ndarray[Any, Any]
 
 
-def keys_of(kernel: KernelMap, bulk: Bulk, dtype: Any) -> Array:
+def keys_of(raw: RawMap, bulk: Bulk, dtype: Any) -> Array:
     """One element for each entry; shape (n, size) of ``uint8`` without a dtype."""
-    return _plain(bulk.keys, kernel.key_size, dtype, bulk.count)
+    return _plain(bulk.keys, raw.key_size, dtype, bulk.count)
 
 
-def values_of(kernel: KernelMap, bulk: Bulk, dtype: Any, per_cpu: bool) -> Array:
+def values_of(raw: RawMap, bulk: Bulk, dtype: Any, per_cpu: bool) -> Array:
     """The same; values of per-CPU maps have a second axis, the CPU."""
     if not per_cpu:
-        return _plain(bulk.values, kernel.value_stride, dtype, bulk.count)
-    size, step, cpus = _per_cpu(kernel)
+        return _plain(bulk.values, raw.value_stride, dtype, bulk.count)
+    size, step, cpus = _per_cpu(raw)
     flat = numpy.frombuffer(bulk.values, numpy.uint8).reshape(-1, step)[:, :size]
     if dtype is None:
         rows: Array = flat.reshape(bulk.count, cpus, size)
@@ -41,45 +41,45 @@ def _plain(data: memoryview, size: int, dtype: Any, count: int) -> Array:
         raise MapError(f"{size} bytes do not fit dtype {dtype}: {error}", map_name="") from None
 
 
-def key_bytes(kernel: KernelMap, keys: Any, dtype: Any) -> tuple[memoryview, int]:
+def key_bytes(raw: RawMap, keys: Any, dtype: Any) -> tuple[memoryview, int]:
     """The bytes of ``keys``, and how many keys they are."""
-    array = _checked(kernel, "keys", keys, dtype, (), kernel.key_size)
+    array = _checked(raw, "keys", keys, dtype, (), raw.key_size)
     return _bytes(array), len(array)
 
 
-def value_bytes(kernel: KernelMap, values: Any, dtype: Any, per_cpu: bool, count: int) -> memoryview:
+def value_bytes(raw: RawMap, values: Any, dtype: Any, per_cpu: bool, count: int) -> memoryview:
     """The bytes of ``values``, one (or with ``per_cpu`` one row) for each of ``count`` keys."""
     if not per_cpu:
-        array = _checked(kernel, "values", values, dtype, (), kernel.value_stride)
-        _same_length(kernel, array, count)
+        array = _checked(raw, "values", values, dtype, (), raw.value_stride)
+        _same_length(raw, array, count)
         return _bytes(array)
-    size, step, cpus = _per_cpu(kernel)
-    array = _checked(kernel, "values", values, dtype, (cpus,), size)
-    _same_length(kernel, array, count)
+    size, step, cpus = _per_cpu(raw)
+    array = _checked(raw, "values", values, dtype, (cpus,), size)
+    _same_length(raw, array, count)
     out = numpy.zeros((count * cpus, step), numpy.uint8)
     out[:, :size] = numpy.frombuffer(_bytes(array), numpy.uint8).reshape(count * cpus, size)
     return _bytes(out)
 
 
-def _per_cpu(kernel: KernelMap) -> tuple[int, int, int]:
+def _per_cpu(raw: RawMap) -> tuple[int, int, int]:
     """Bytes of a value, bytes from one CPU's to the next, number of CPUs."""
-    step = -(-kernel.value_size // 8) * 8
-    return kernel.value_size, step, kernel.value_stride // step
+    step = -(-raw.value_size // 8) * 8
+    return raw.value_size, step, raw.value_stride // step
 
 
 def _bytes(array: Array) -> memoryview:
     return numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8).data
 
 
-def _same_length(kernel: KernelMap, values: Array, count: int) -> None:
+def _same_length(raw: RawMap, values: Array, count: int) -> None:
     if len(values) != count:
-        raise UsageError(f"map {kernel.name!r}: {count} keys but {len(values)} values")
+        raise UsageError(f"map {raw.name!r}: {count} keys but {len(values)} values")
 
 
-def _checked(kernel: KernelMap, what: str, given: Any, dtype: Any, inner: tuple[int, ...], size: int) -> Array:
+def _checked(raw: RawMap, what: str, given: Any, dtype: Any, inner: tuple[int, ...], size: int) -> Array:
     """``given`` as an array of ``dtype`` (None: rows of ``size`` bytes), one axis and then ``inner``."""
     array = numpy.asarray(given)
-    where = f"map {kernel.name!r}: {what}"
+    where = f"map {raw.name!r}: {what}"
     if dtype is None:
         wanted, shape = numpy.dtype(numpy.uint8), (*inner, size)
         if array.dtype != wanted:

@@ -1,7 +1,7 @@
 """Streams of events: what programs send through ring buffers and perf event arrays, as typed values or NumPy arrays.
 
 One `EventStream` reads one map. Iterating waits for events; ``async for`` does so without blocking the loop; `batches`
-gives structured arrays, many thousand records at once. What the kernel reports as lost is in `EventStream.lost`.
+gives structured arrays, many thousand records at once. What was reported as lost is in `EventStream.lost`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ebpf.kernel.maps import KernelMap
-    from ebpf.kernel.perfbuf import PerfBuffer, Poller
-    from ebpf.kernel.ringbuf import RingBuffer
+    from ebpf.session.backend import PerfReader, RingReader
     from ebpf.session.maps import Map
+    from ebpf.session.poller import Poller
 
 _SLICE_S = 0.25  # an endless wait looks up this often, so that Ctrl-C and CPU hotplug are noticed
 _AT_ONCE = 4096  # records read ahead: a program that sends faster than we read must not fill our memory
@@ -39,14 +38,14 @@ class EventStream:
     def __init__(self, map: Map, *, type_name: str | None = None, timeout: float | None = None, pages: int = 64,
                  wakeup_events: int = 1, after: EventStream | None = None) -> None:
         """``after``: the map's reader so far, which is closed; what it had not handed out yet is ours."""
-        from ebpf.kernel.perfbuf import Poller
+        from ebpf.session.poller import Poller
 
         self.map = map
         self.timeout = timeout
         self._codec = self._find_codec(type_name)
         self._pending: deque[Any] = deque()
-        self._ring: RingBuffer | None = None
-        self._perf: PerfBuffer | None = None
+        self._ring: RingReader | None = None
+        self._perf: PerfReader | None = None
         self._poller: Poller | None = Poller()
         self._closed_lost = 0
         self._waiting: list[tuple[asyncio.AbstractEventLoop, int, asyncio.Future[None]]] = []
@@ -57,14 +56,10 @@ class EventStream:
         self.cpu = -1  #: of the event handed out last (perf event arrays); -1 for ring buffers
         try:
             if map.type == MapType.RINGBUF:
-                from ebpf.kernel.ringbuf import RingBuffer
-
-                self._ring = RingBuffer(map.kernel)
+                self._ring = map.ring_buffer()
                 self._poller.add(self._ring.fileno(), self._fill)
             else:
-                from ebpf.kernel.perfbuf import PerfBuffer
-
-                self._perf = PerfBuffer(map.kernel, self._sample, pages=pages, wakeup_events=wakeup_events)
+                self._perf = map.perf_buffer(self._sample, pages=pages, wakeup_events=wakeup_events)
                 for ring in self._perf.rings.values():
                     self._poller.add(ring.fileno(), self._fill)
         except BaseException:
@@ -104,7 +99,7 @@ class EventStream:
 
     @property
     def lost(self) -> int:
-        """Events the kernel had no room for. Ring buffers: 0, the kernel tells only the program (NULL from reserve)."""
+        """Events for which there was no room. Ring buffers: 0, only the program is told (NULL from reserve)."""
         return self._closed_lost + (self._perf.lost if self._perf is not None else 0)
 
     def fileno(self) -> int:
@@ -215,7 +210,7 @@ class EventStream:
         """Wait for readability without reading (ring buffers: their bytes go straight into arrays)."""
         import time
 
-        from ebpf.kernel.perfbuf import Poller
+        from ebpf.session.poller import Poller
 
         if self._ring is None:
             return False
@@ -322,34 +317,3 @@ class EventStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Counters:
-    """Perf counters in a perf event array, one for each online CPU; closing takes them out again."""
-
-    def __init__(self, map: KernelMap, type: int, config: int) -> None:
-        from ebpf.kernel import sys
-        from ebpf.kernel.cpus import online_cpus
-
-        self._map = map
-        self._fds: dict[int, sys.OwnedFd] = {}
-        attr = sys.perf_event_attr(type, config)
-        try:
-            for cpu in online_cpus():
-                fd = sys.perf_event_open(attr, -1, cpu)
-                if fd < 0:
-                    raise sys.failure(f"perf_event_open(type={type}, config={config}, cpu={cpu})", -fd,
-                                      needs=("CAP_PERFMON",))
-                self._fds[cpu] = sys.OwnedFd(fd)
-                map.update(cpu.to_bytes(4, "little"), fd.to_bytes(4, "little"))
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Take the counters out of the map and release them."""
-        fds, self._fds = self._fds, {}
-        for cpu, fd in fds.items():
-            if not self._map.closed:
-                self._map.delete(cpu.to_bytes(4, "little"))
-            fd.close()

@@ -61,9 +61,9 @@ class Inventory:
         from ebpf.kernel import maps
         from ebpf.session.maps import Map
 
-        kernel = self._open("map", which, maps.open_by_id, maps.open_pinned, self.maps)
-        info = kernel.info()
-        return Map(kernel, btf=self.types(info.btf_id), key_type_id=info.btf_key_type_id,
+        raw = self._open("map", which, maps.open_by_id, maps.open_pinned, self.maps)
+        info = raw.info()
+        return Map(raw, btf=self.types(info.btf_id), key_type_id=info.btf_key_type_id,
                    value_type_id=info.btf_value_type_id)
 
     def link(self, which: int | str) -> KernelLink:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapType
+from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MAP_TYPES, MapType
 from ebpf.errors import KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ebpf.btf import Btf
-    from ebpf.kernel.maps import Bulk, KernelMap
-    from ebpf.kernel.perfbuf import PerfBuffer
-    from ebpf.kernel.ringbuf import RingBuffer
     from ebpf.object import MapSpec
-    from ebpf.session.events import Counters, EventStream
+    from ebpf.session.backend import Bulk, Closable, PerfReader, RawMap, RingReader
+    from ebpf.session.events import EventStream
 
 ANY, NOEXIST, EXIST = BPF_ANY, BPF_NOEXIST, BPF_EXIST
 
@@ -30,36 +28,35 @@ _T = MapType
 _INDEXED = frozenset({_T.ARRAY, _T.PERCPU_ARRAY, _T.PROG_ARRAY, _T.PERF_EVENT_ARRAY, _T.CGROUP_ARRAY, _T.ARRAY_OF_MAPS})
 _KEYLESS = frozenset({_T.QUEUE, _T.STACK, _T.RINGBUF, _T.USER_RINGBUF, _T.BLOOM_FILTER})
 _DESCRIPTORS = frozenset({_T.PROG_ARRAY, _T.PERF_EVENT_ARRAY, _T.CGROUP_ARRAY, _T.ARRAY_OF_MAPS, _T.HASH_OF_MAPS})
+_PER_CPU = frozenset(row.type for row in MAP_TYPES.values() if row.percpu)
 _EVENTS = frozenset({_T.RINGBUF, _T.PERF_EVENT_ARRAY})
 _MISSING: Any = object()
 
 
 class Map:
-    """A map in the kernel.
+    """A map, in the kernel or the machine.
 
     It behaves like a ``dict`` (``m[key]``, ``key in m``, ``len``, iteration, `items`, `get`, `pop`, `update`, `clear`),
-    with the kernel's differences: an array always holds every index, and other programs may change the map at any
+    with these differences: an array always holds every index, and other programs may change the map at any
     moment. Values of per-CPU maps are tuples, one value for each possible CPU. `to_numpy` reads a whole map more than
     ten times faster than a loop over keys.
     """
 
     __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
-                 "_lost_before", "_value_codec", "kernel", "key_type_id", "name", "per_cpu", "spec", "stream", "type",
+                 "_lost_before", "_value_codec", "key_type_id", "name", "per_cpu", "raw", "spec", "stream", "type",
                  "value_type_id")
 
     #: flags of `update` and `from_numpy`: write all, only new keys, only keys that are there
     ANY, NOEXIST, EXIST = ANY, NOEXIST, EXIST
 
-    def __init__(self, kernel: KernelMap, *, spec: MapSpec | None = None, btf: Btf | None = None,
+    def __init__(self, raw: RawMap, *, spec: MapSpec | None = None, btf: Btf | None = None,
                  key_type_id: int = 0, value_type_id: int = 0, event_type: Callable[[], int] | None = None) -> None:
-        from ebpf.kernel.maps import PER_CPU
-
         #: the map beneath: bytes in, bytes out
-        self.kernel = kernel
+        self.raw = raw
         self.spec = spec
-        self.name: str = kernel.name if spec is None else spec.name
-        self.type = MapType(kernel.type)
-        self.per_cpu = kernel.type in PER_CPU
+        self.name: str = raw.name if spec is None else spec.name
+        self.type = MapType(raw.type)
+        self.per_cpu = self.type in _PER_CPU
         self._btf = btf
         self.key_type_id = key_type_id
         self.value_type_id = value_type_id
@@ -92,50 +89,50 @@ class Map:
     @property
     def key_size(self) -> int:
         """Bytes in a key."""
-        return self.kernel.key_size
+        return self.raw.key_size
 
     @property
     def value_size(self) -> int:
         """Bytes in a value (of one CPU)."""
-        return self.kernel.value_size
+        return self.raw.value_size
 
     @property
     def max_entries(self) -> int:
         """How many entries there may be; for a ring buffer its size in bytes."""
-        return self.kernel.max_entries
+        return self.raw.max_entries
 
     def fileno(self) -> int:
         """The map's file descriptor."""
-        return self.kernel.fileno()
+        return self.raw.fileno()
 
     # ---- one entry ----
 
     def __getitem__(self, key: Any) -> Any:
-        value = self.kernel.lookup(self._encode_key(key))
+        value = self.raw.lookup(self._encode_key(key))
         if value is None:
             raise KeyMissing(f"map {self.name!r} has no entry under {key!r}", map_name=self.name)
         return self._decode_value(value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.kernel.update(self._encode_key(key), self._encode_value(value))
+        self.raw.update(self._encode_key(key), self._encode_value(value))
 
     def __delitem__(self, key: Any) -> None:
-        if not self.kernel.delete(self._encode_key(key)):
+        if not self.raw.delete(self._encode_key(key)):
             raise KeyMissing(f"map {self.name!r} has no entry under {key!r}", map_name=self.name)
 
     def __contains__(self, key: object) -> bool:
-        return self.kernel.lookup(self._encode_key(key)) is not None
+        return self.raw.lookup(self._encode_key(key)) is not None
 
     def lookup(self, key: Any, default: Any = None) -> Any:
         """The value under ``key``, or ``default``."""
-        value = self.kernel.lookup(self._encode_key(key))
+        value = self.raw.lookup(self._encode_key(key))
         return default if value is None else self._decode_value(value)
 
     get = lookup
 
     def delete(self, key: Any) -> bool:
         """Remove ``key``; whether it was there."""
-        return self.kernel.delete(self._encode_key(key))
+        return self.raw.delete(self._encode_key(key))
 
     def pop(self, key: Any = _MISSING, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value (one step where the kernel has it: 5.14).
@@ -146,11 +143,11 @@ class Map:
 
         raw = b"" if key is _MISSING else self._encode_key(key)
         try:
-            value = self.kernel.lookup_and_delete(raw)
+            value = self.raw.lookup_and_delete(raw)
         except NotSupported:
-            value = self.kernel.lookup(raw)
+            value = self.raw.lookup(raw)
             if value is not None:
-                self.kernel.delete(raw)
+                self.raw.delete(raw)
         if value is None:
             if default is not _MISSING:
                 return default
@@ -160,11 +157,11 @@ class Map:
 
     def push(self, value: Any, *, replace_oldest: bool = False) -> None:
         """Add a value to a queue, stack or bloom filter; ``replace_oldest`` makes room in a full one."""
-        self.kernel.update(b"", self._encode_value(value), EXIST if replace_oldest else ANY)
+        self.raw.update(b"", self._encode_value(value), EXIST if replace_oldest else ANY)
 
     def peek(self) -> Any:
         """The next value of a queue or stack, which stays; `KeyMissing` if there is none."""
-        value = self.kernel.lookup(b"")
+        value = self.raw.lookup(b"")
         if value is None:
             raise KeyMissing(f"map {self.name!r} is empty", map_name=self.name)
         return self._decode_value(value)
@@ -178,15 +175,15 @@ class Map:
         if not pairs:
             return 0
         if len(pairs) == 1:
-            self.kernel.update(self._encode_key(pairs[0][0]), self._encode_value(pairs[0][1]), flags)
+            self.raw.update(self._encode_key(pairs[0][0]), self._encode_value(pairs[0][1]), flags)
             return 1
         encode_key, encode_value = self._encode_key, self._encode_value
-        return self.kernel.update_batch(b"".join([encode_key(k) for k, _ in pairs]),
+        return self.raw.update_batch(b"".join([encode_key(k) for k, _ in pairs]),
                                         b"".join([encode_value(v) for _, v in pairs]), flags)
 
     def clear(self) -> int:
         """Delete every entry (arrays: write zeros); how many there were."""
-        return self.kernel.clear()
+        return self.raw.clear()
 
     # ---- all entries ----
 
@@ -226,7 +223,7 @@ class Map:
         if self.type in _KEYLESS:
             raise UsageError(f"a {self.type.name.lower()} cannot be read as a whole",
                              helps=("use events",) if self.type in _EVENTS else ("use push, pop and peek",))
-        return self.kernel.take_all() if take else self.kernel.read_all()
+        return self.raw.take_all() if take else self.raw.read_all()
 
     def _keys_of(self, bulk: Bulk) -> list[Any]:
         if self.key_codec is not None and self.key_size:
@@ -238,7 +235,7 @@ class Map:
         if self.value_codec is not None and not self.per_cpu and self.type not in _DESCRIPTORS and self.value_size:
             found: list[Any] = self.value_codec.decode_many(bulk.values)
             return found
-        return _split(bulk.values, self.kernel.value_stride, bulk.count, self._decode_value)
+        return _split(bulk.values, self.raw.value_stride, bulk.count, self._decode_value)
 
     def to_numpy(self, *, take: bool = False) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Every key and every value, as two arrays of equal length whose dtypes come from the map's types.
@@ -249,8 +246,8 @@ class Map:
         from ebpf.session import arrays
 
         bulk = self._all(take=take)
-        return (arrays.keys_of(self.kernel, bulk, self._dtype("key")),
-                arrays.values_of(self.kernel, bulk, self._dtype("value"), self.per_cpu))
+        return (arrays.keys_of(self.raw, bulk, self._dtype("key")),
+                arrays.values_of(self.raw, bulk, self._dtype("value"), self.per_cpu))
 
     def from_numpy(self, keys: Any, values: Any, flags: int = ANY) -> int:
         """Write many entries from two arrays shaped as `to_numpy` gives them (see there); how many.
@@ -262,9 +259,9 @@ class Map:
 
         if self.type in _KEYLESS or self.type in _DESCRIPTORS:
             raise UsageError(f"a {self.type.name.lower()} cannot be filled from arrays")
-        raw_keys, count = arrays.key_bytes(self.kernel, keys, self._dtype("key"))
-        raw_values = arrays.value_bytes(self.kernel, values, self._dtype("value"), self.per_cpu, count)
-        return self.kernel.update_batch(raw_keys, raw_values, flags) if count else 0
+        raw_keys, count = arrays.key_bytes(self.raw, keys, self._dtype("key"))
+        raw_values = arrays.value_bytes(self.raw, values, self._dtype("value"), self.per_cpu, count)
+        return self.raw.update_batch(raw_keys, raw_values, flags) if count else 0
 
     # ---- events ----
 
@@ -291,40 +288,34 @@ class Map:
         return stream
 
     def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
-                    pages: int = 8, wakeup_events: int = 1) -> PerfBuffer:
+                    pages: int = 8, wakeup_events: int = 1) -> PerfReader:
         """The reader beneath `events`: ``callback(cpu, data)`` and ``on_lost(cpu, count)`` when its `consume` is
         called.
         """
-        from ebpf.kernel.perfbuf import PerfBuffer
+        return self.raw.perf_buffer(callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
 
-        return PerfBuffer(self.kernel, callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
-
-    def ring_buffer(self) -> RingBuffer:
+    def ring_buffer(self) -> RingReader:
         """The reader beneath `events`."""
-        from ebpf.kernel.ringbuf import RingBuffer
+        return self.raw.ring_buffer()
 
-        return RingBuffer(self.kernel)
-
-    def open_counters(self, type: int, config: int) -> Counters:
+    def open_counters(self, type: int, config: int) -> Closable:
         """Open a perf counter for each online CPU and put it into this perf event array, for programs to read."""
-        from ebpf.session.events import Counters
-
-        return Counters(self.kernel, type, config)
+        return self.raw.open_counters(type, config)
 
     @property
     def lost(self) -> int:
-        """Events that the kernel reported as lost because nobody read in time (perf event arrays)."""
+        """Events that were lost because nobody read in time, as far as they were reported (perf event arrays)."""
         return self._lost_before + (0 if self.stream is None else self.stream.lost)
 
     def pin(self, path: str) -> None:
         """Keep the map under ``path`` on a BPF file system, beyond the end of this process."""
-        self.kernel.pin(path)
+        self.raw.pin(path)
 
     def close(self) -> None:
         """Close its streams and the map."""
         if self.stream is not None:
             self.stream.close()
-        self.kernel.close()
+        self.raw.close()
 
     # ---- types ----
 
@@ -416,10 +407,8 @@ class Map:
     def _encode_cpus(self, values: Any) -> bytes:
         one = self._encode_bytes if self.value_codec is None else self.value_codec.encode
         if isinstance(values, (list, tuple)):
-            return self.kernel.join_cpus([one(v) for v in values])
-        from ebpf.kernel.cpus import per_cpu_slots
-
-        return self.kernel.join_cpus([one(values)] * per_cpu_slots())
+            return self.raw.join_cpus([one(v) for v in values])
+        return self.raw.join_cpus([one(values)] * self.raw.per_cpu_slots)
 
     def _encode_descriptor(self, value: Any) -> bytes:
         """A program, map, cgroup directory or anything else with a descriptor, or its number."""

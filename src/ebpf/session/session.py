@@ -1,4 +1,4 @@
-"""`load` and `Session`: an object in the kernel, with everything that belongs to it, until it is closed."""
+"""`load` and `Session`: an object in the kernel or the machine, with all that belongs to it, until it is closed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from ebpf.kernel.attach import KernelLink
-    from ebpf.kernel.facts import SystemFacts
-    from ebpf.kernel.loader import KernelObject
-    from ebpf.kernel.perfbuf import Poller
-    from ebpf.kernel.tracepipe import TracePipe
     from ebpf.object import Object, ProgramSpec
+    from ebpf.session.backend import Backend, LinePipe, Link
     from ebpf.session.events import EventStream
+    from ebpf.session.poller import Poller
     from ebpf.session.variables import Variables
 
 _SLICE_S = 0.25  # an endless wait looks up this often, for Ctrl-C and CPUs that come online
@@ -79,28 +76,28 @@ def _about_section(spec: ProgramSpec) -> str:
 
 
 class Session:
-    """An object in the kernel: its `programs` and `maps` by name, and the `links` made through them.
+    """An object in the kernel or the machine: its `programs` and `maps` by name, and the `links` made through them.
 
     A context manager. `close` (or the end of ``with``, whatever ended it, Ctrl-C too) detaches, then closes everything.
     If the process is killed the kernel does the same, since nothing but file descriptors holds it; what was pinned
     stays.
     """
 
-    def __init__(self, loaded: KernelObject) -> None:
-        self._loaded = loaded
-        self.obj: Object = loaded.obj
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.obj: Object = backend.obj
         self.programs: dict[str, Program] = Names("program")
         self.maps: dict[str, Map] = Names("map")
-        self.links: list[KernelLink] = []
+        self.links: list[Link] = []
         self._closed = False
         self._variables: Variables | None = None
         self._callbacks: dict[str, tuple[EventStream, Callable[[Any], Any]]] = {}
         obj = self.obj
-        for name, kernel in loaded.maps.items():
+        for name, raw in backend.maps.items():
             spec = obj.maps[name]
-            self.maps[name] = Map(kernel, spec=spec, btf=obj.btf, key_type_id=spec.key_type_id,
+            self.maps[name] = Map(raw, spec=spec, btf=obj.btf, key_type_id=spec.key_type_id,
                                   value_type_id=spec.value_type_id, event_type=_EventType(obj, name))
-        for name, program in loaded.programs.items():
+        for name, program in backend.programs.items():
             self.programs[name] = Program(self, program, obj.programs[name])
 
     def __repr__(self) -> str:
@@ -112,6 +109,11 @@ class Session:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    @property
+    def backend(self) -> str:
+        """Where it runs: ``"kernel"``, or ``"machine"``, the userspace one."""
+        return self._backend.name
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> Program:
@@ -125,9 +127,9 @@ class Session:
             return found
         if name not in self.obj.programs:
             raise unknown_name("program", name, self.obj.programs)
-        kernel = self._loaded.load_program(name, type=type, expected_attach_type=expected_attach_type,
-                                           attach_to=attach_to, log_level=log_level, ifindex=ifindex)
-        self.programs[name] = made = Program(self, kernel, self.obj.programs[name])
+        raw = self._backend.load_program(name, type=type, expected_attach_type=expected_attach_type,
+                                         attach_to=attach_to, log_level=log_level, ifindex=ifindex)
+        self.programs[name] = made = Program(self, raw, self.obj.programs[name])
         return made
 
     @property
@@ -136,12 +138,12 @@ class Session:
         if self._variables is None:
             from ebpf.session.variables import Variables
 
-            self._variables = Variables(self.obj, self._loaded.maps)
+            self._variables = Variables(self.obj, self._backend.maps)
         return self._variables
 
     # ---- attaching ----
 
-    def attach(self, *names: str) -> list[KernelLink]:
+    def attach(self, *names: str) -> list[Link]:
         """Attach programs where their sections say: those named, or all whose section names a target.
 
         All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to
@@ -155,7 +157,7 @@ class Session:
         if not wanted:
             raise AttachError("no program's section says where to attach it",
                               helps=tuple(_about_section(spec) for spec in self.obj.programs.values()))
-        made: list[KernelLink] = []
+        made: list[Link] = []
         try:
             for program in wanted:
                 made.append(program.attach())
@@ -166,7 +168,7 @@ class Session:
             raise
         return made
 
-    def adopt(self, link: KernelLink) -> KernelLink:
+    def adopt(self, link: Link) -> Link:
         """Make a link part of the session: it is detached when the session is closed."""
         if self._closed:
             link.detach()
@@ -175,7 +177,7 @@ class Session:
         self.links.append(link)
         return link
 
-    def disown(self, link: KernelLink) -> None:
+    def disown(self, link: Link) -> None:
         """The other way round: the link lives as long as its owner keeps it."""
         self.links = [other for other in self.links if other is not link]
 
@@ -223,23 +225,21 @@ class Session:
 
     def poller(self) -> Poller:
         """Something that waits on several descriptors at once and calls their handlers."""
-        from ebpf.kernel.perfbuf import Poller
+        from ebpf.session.poller import Poller
 
         return Poller()
 
     @property
     def lost(self) -> int:
-        """Events of all maps that the kernel reported as lost."""
+        """Events of all maps that were reported as lost."""
         return sum(map.lost for map in self.maps.values())
 
-    def trace_pipe(self) -> TracePipe:
+    def trace_pipe(self) -> LinePipe:
         """What programs print with ``bpf_trace_printk``: a file-like object to iterate over or `read_line` from.
 
-        The pipe is the machine's only one: lines of other programs come through it too.
+        A kernel has only one such pipe: lines of other programs come through it too.
         """
-        from ebpf.kernel.tracepipe import TracePipe
-
-        return TracePipe()
+        return self._backend.trace_pipe()
 
     # ---- the end ----
 
@@ -255,11 +255,9 @@ class Session:
                 link.detach()
             except (EbpfError, OSError) as error:  # go on: the rest must not stay attached
                 problem = problem or error
-        if self._variables is not None:
-            self._variables.close()
         for map in self.maps.values():
             map.close()
-        self._loaded.close()
+        self._backend.close()
         if problem is not None:
             raise problem
 
@@ -273,21 +271,24 @@ class Session:
         return iter(self.programs.values())
 
 
-def load(obj: Object | bytes | str | Path, *, load_programs: bool | Iterable[str] = True,
+def load(obj: Object | bytes | str | Path, *, backend: str | None = None, load_programs: bool | Iterable[str] = True,
          types: Mapping[str, int | str] | None = None, max_entries: Mapping[str, int] | None = None,
          variables: Mapping[str, Any] | None = None, data: Mapping[str, bytes] | None = None,
          reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
-    """Create the maps of ``obj`` in the kernel and load its programs. Nothing is attached yet.
+    """Create the maps of ``obj`` and load its programs, in the kernel or the machine. Nothing is attached yet.
 
-    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``load_programs``: all, none, or those
-    names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where sections do not. ``variables`` sets global
-    variables, constants too. ``max_entries`` and ``data`` (contents of ``.data``, ``.rodata``, … as bytes) replace what
-    the object says; ``reuse`` shares maps of another session. ``log_level`` 1 or 2 keeps the verifier's log of programs
-    that it accepts, too (``program.kernel.log``). Raises `VerifierError`, `RelocationError`, `PrivilegeError`, …;
-    nothing stays behind then.
+    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``backend``: ``"kernel"``,
+    ``"machine"`` (the userspace machine: no privilege needed), or by default what `use` or EBPF_BACKEND said, else the
+    kernel where this user may load programs, else the machine, which one line on standard error says.
+
+    ``load_programs``: all, none, or those names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where
+    sections do not. ``variables`` sets global variables, constants too. ``max_entries`` and ``data`` (contents of
+    ``.data``, ``.rodata``, … as bytes) replace what the object says; ``reuse`` shares maps of another session.
+    ``log_level`` 1 or 2 keeps the verifier's log of programs that it accepts, too (``program.raw.log``). Raises
+    `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays behind then.
     """
-    from ebpf.kernel.loader import load as load_object
     from ebpf.object.spec import Object
+    from ebpf.session.choice import load_in
 
     if not isinstance(obj, Object):
         from ebpf.session.build import open_object
@@ -299,9 +300,9 @@ def load(obj: Object | bytes | str | Path, *, load_programs: bool | Iterable[str
         from ebpf.session.variables import initial_data
 
         data = initial_data(obj, variables, data or {})
-    loaded = load_object(obj, load_programs=load_programs, types=_types(obj, types), max_entries=max_entries, data=data,
-                         reuse={name: m.kernel for name, m in reuse.items()} if reuse else None, log_level=log_level,
-                         facts=_facts)
+    loaded = load_in(backend, obj, load_programs=load_programs, types=_types(obj, types), max_entries=max_entries,
+                     data=data, reuse={name: m.raw for name, m in reuse.items()} if reuse else None,
+                     log_level=log_level)
     try:
         return Session(loaded)
     except BaseException:
@@ -321,11 +322,3 @@ def _types(obj: Object, types: Mapping[str, int | str] | None) -> dict[str, int]
             raise UsageError(f"there is no program type {given!r}", helps=(f"there are: {', '.join(names[1:])}",))
         found[name] = int(type)
     return found
-
-
-def _facts() -> SystemFacts:
-    """The running kernel's types, found through the index that compiling keeps: 150 ms less for CO-RE."""
-    from ebpf.compiler.cache import Store
-    from ebpf.kernel.facts import SystemFacts
-
-    return SystemFacts(Store())

@@ -9,10 +9,9 @@ from ebpf.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ebpf.kernel.maps import KernelMap
-    from ebpf.kernel.sys import Mapping as Memory
     from ebpf.object import MapSpec, Object
     from ebpf.object.spec import Variable
+    from ebpf.session.backend import RawMap
 
 
 def find_variables(obj: Object) -> dict[str, tuple[MapSpec, Variable]]:
@@ -59,11 +58,10 @@ class Variables:
     Where the kernel shares the memory (5.5) a write touches that variable alone; before, its whole section.
     """
 
-    def __init__(self, obj: Object, maps: Mapping[str, KernelMap]) -> None:
+    def __init__(self, obj: Object, maps: Mapping[str, RawMap]) -> None:
         self._obj = obj
         self._maps = maps
         self._known: dict[str, tuple[MapSpec, Variable]] | None = None
-        self._memory: dict[str, Memory] = {}
 
     def _find(self, name: str) -> tuple[MapSpec, Variable]:
         if self._known is None:
@@ -94,26 +92,8 @@ class Variables:
         return codec(self._obj.btf, variable.type_id).decode(data)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        from ebpf.abi.maps import BPF_F_MMAPABLE
-
         spec, variable = self._find(name)
         if spec.frozen:
             raise UsageError(f"{name!r} is a constant once the object is loaded",
                              helps=(f"load(obj, variables={{{name!r}: {value!r}}})",))
-        data = _encode(self._obj, variable, value)
-        kernel = self._maps[spec.name]
-        if kernel.flags & BPF_F_MMAPABLE:
-            memory = self._memory.get(spec.name)
-            if memory is None:
-                memory = self._memory[spec.name] = kernel.map_memory()
-            memory.view[variable.offset:variable.offset + variable.size] = data
-        else:
-            section = bytearray(kernel.lookup(bytes(4)) or b"")
-            section[variable.offset:variable.offset + variable.size] = data
-            kernel.update(bytes(4), bytes(section))
-
-    def close(self) -> None:
-        """Unmap."""
-        memory, self._memory = self._memory, {}
-        for mapping in memory.values():
-            mapping.close()
+        self._maps[spec.name].write_part(variable.offset, _encode(self._obj, variable, value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno as _errno
 from typing import TYPE_CHECKING
 
+from ebpf.abi.perf_events import PERF_EVENTS
 from ebpf.errors import EbpfError, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import LinkGroup, refused
@@ -15,21 +16,13 @@ if TYPE_CHECKING:
     from ebpf.kernel.attach.link import KernelLink
     from ebpf.kernel.programs import KernelProgram
 
-# Names for (type, config), as perf(1) writes them (include/uapi/linux/perf_event.h).
-EVENTS = {name: (0, number) for number, name in enumerate((
-    "cycles", "instructions", "cache-references", "cache-misses", "branches", "branch-misses", "bus-cycles",
-    "stalled-cycles-frontend", "stalled-cycles-backend", "ref-cycles"))}
-EVENTS |= {name: (1, number) for number, name in enumerate((
-    "cpu-clock", "task-clock", "page-faults", "context-switches", "cpu-migrations", "minor-faults", "major-faults",
-    "alignment-faults", "emulation-faults", "dummy"))}
-
 
 def attach(program: KernelProgram, type: int, config: int, *, period: int = 0, frequency: int = 0,
            pid: int | None = None, cpu: int | None = None, inherit: bool = False,
            cookie: int | None = None) -> KernelLink:
     """Run `program` every `period` counts, or `frequency` times a second, of the counter (`type`, `config`).
 
-    `EVENTS` has both by name. `pid`: count for that process only (`inherit`: and its children to come); `cpu`: on
+    `PERF_EVENTS` has both by name. `pid`: count for that process only (`inherit`: and its children to come); `cpu`: on
     that CPU only; with neither on every CPU that is online.
     """
     if bool(period) == bool(frequency):
@@ -37,7 +30,7 @@ def attach(program: KernelProgram, type: int, config: int, *, period: int = 0, f
     flags = (sys.PERF_ATTR_FREQ if frequency else 0) | (sys.PERF_ATTR_INHERIT if inherit else 0)
     attr = sys.perf_event_attr(type, config, sample=frequency or period, flags=flags)
     cpus = [cpu] if cpu is not None else [-1] if pid is not None else online_cpus()
-    name = next((n for n, event in EVENTS.items() if event == (type, config)), f"event {type}:{config:#x}")
+    name = next((n for n, event in PERF_EVENTS.items() if event == (type, config)), f"event {type}:{config:#x}")
     links: list[KernelLink] = []
     try:
         for on in cpus:

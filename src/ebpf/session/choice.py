@@ -1,0 +1,131 @@
+"""Which backend a session gets: the kernel where this user may load programs, else the userspace machine.
+
+Asked in this order: `ebpf.load(backend=…)`, `ebpf.use(…)`, the environment's EBPF_BACKEND, and at last the capabilities
+of this process and the load itself, which is the smallest real operation that there is.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ebpf.errors import PrivilegeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ebpf.object import Object
+    from ebpf.session.backend import Backend
+
+BACKENDS = ("kernel", "machine", "auto")
+VARIABLE = "EBPF_BACKEND"
+
+
+class Choice(NamedTuple):
+    """``backend``: ``"kernel"`` or ``"machine"``; ``why``, in a few words; ``asked``: somebody said so."""
+
+    backend: str
+    why: str
+    asked: bool
+
+
+class Wish:
+    """What `use` was told, for the rest of the process."""
+
+    __slots__ = ("backend", "command", "pcap", "told")
+
+    def __init__(self) -> None:
+        self.backend = "auto"
+        self.command: tuple[str, ...] = ()
+        self.pcap = ""
+        self.told = False  # the line about the machine is written once
+
+
+wish = Wish()
+
+
+def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | os.PathLike[str] = "") -> None:
+    """Say where `load` takes programs from now on, in this process: ``"kernel"``, ``"machine"``, or ``"auto"``.
+
+    ``command`` (a program and its arguments) is what the machine traces, with all its children, in place of its own
+    demonstration; it starts when something is attached and the script waits. ``pcap`` (a capture file) is what arrives
+    at the machine's network devices. Both are for the machine, and choose it unless something else is said.
+    """
+    chosen = _checked(backend, "use(backend=…)") if backend is not None else "machine" if command or pcap else "auto"
+    if isinstance(command, str):
+        raise UsageError(f"command is a list of words, not {command!r}", helps=(f"command={command.split()!r}",))
+    if chosen == "kernel" and (command or pcap):
+        raise UsageError(f"a {'command' if command else 'capture'} is an event source of the machine, not of the kernel",
+                         helps=("the kernel's programs see the whole system: start the command beside them",))
+    wish.backend = chosen
+    wish.command = tuple(map(os.fspath, command))
+    wish.pcap = os.fspath(pcap)
+
+
+def choose(backend: str | None = None, obj: Object | None = None) -> Choice:
+    """Where ``obj`` (or any program) would go."""
+    if backend is not None and (given := _checked(backend, "backend")) != "auto":
+        return Choice(given, "asked for", True)
+    if wish.backend != "auto":
+        return Choice(wish.backend, "asked for", True)
+    variable = os.environ.get(VARIABLE, "")
+    if variable and (given := _checked(variable, VARIABLE)) != "auto":
+        return Choice(given, f"{VARIABLE}={variable}", True)
+    from ebpf.kernel.privileges import effective_capabilities, in_user_namespace
+
+    held = effective_capabilities()
+    missing = [name for name in _needs(obj) if name not in held]
+    if missing:
+        return Choice("machine", f"it takes {' and '.join(missing)}", False)
+    if in_user_namespace():
+        return Choice("machine", "capabilities of a user namespace do not count for eBPF", False)
+    return Choice("kernel", "this user may load programs", False)
+
+
+def _needs(obj: Object | None) -> list[str]:
+    """Capabilities that loading wants."""
+    from ebpf.abi.programs import PROGRAM_TYPES
+
+    needs = ["CAP_BPF"]
+    for spec in obj.programs.values() if obj is not None else ():
+        row = PROGRAM_TYPES.get(spec.type) if spec.type is not None else None
+        needs += [name for name in row.capabilities if name not in needs] if row is not None else []
+    return needs
+
+
+def _checked(name: str, where: str) -> str:
+    if name not in BACKENDS:
+        raise UsageError(f"{where}: there is no backend {name!r}", helps=(f"there are {', '.join(BACKENDS)}",))
+    return name
+
+
+def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
+    """``obj`` in the backend that was asked for, or in the one that this user may use."""
+    choice = choose(backend, obj)
+    if choice.backend == "kernel":
+        from ebpf.session.on_kernel import load
+
+        try:
+            return load(obj, **how)
+        except PrivilegeError as error:
+            # A seccomp filter, a security module: what capabilities do not tell.
+            if choice.asked:
+                raise
+            choice = Choice("machine", error.message, False)
+    from ebpf.session.on_machine import load as load_machine
+
+    if not choice.asked:
+        _tell(choice.why)
+    return load_machine(obj, **how)
+
+
+def _tell(why: str) -> None:
+    """Say once that it is the machine, and not the kernel."""
+    if wish.told:
+        return
+    wish.told = True
+    import sys
+
+    traced = " ".join(wish.command) or wish.pcap or "a demonstration (`ebpf run FILE -- COMMAND` traces a command)"
+    print(f"ebpf: no privilege to load programs into the kernel ({why}): running in the userspace machine, "
+          f"which traces {traced}", file=sys.stderr, flush=True)

@@ -1,0 +1,204 @@
+"""A session in the running kernel: its `Backend`. What attaching means is in `ebpf.kernel.attach`, a module a hook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ebpf.abi.programs import AttachType, ProgType
+from ebpf.errors import EbpfError, KernelError, NotSupported, PrivilegeError
+from ebpf.kernel.loader import load as load_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ebpf.kernel.attach import KernelLink
+    from ebpf.kernel.attach.link import LinkGroup
+    from ebpf.kernel.facts import SystemFacts
+    from ebpf.kernel.loader import KernelObject
+    from ebpf.kernel.programs import KernelProgram
+    from ebpf.kernel.tracepipe import TracePipe
+    from ebpf.object import Object
+    from ebpf.session.backend import RawMap
+
+_MANY = 4  # functions at which attaching to all at once pays
+
+
+def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str, int],
+         max_entries: Mapping[str, int] | None, data: Mapping[str, bytes] | None, reuse: Mapping[str, RawMap] | None,
+         log_level: int) -> OnKernel:
+    """Maps and programs of ``obj`` in the kernel."""
+    shared: Any = reuse  # maps of the kernel: `ebpf.load` has seen to that
+    return OnKernel(load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
+                                reuse=shared, log_level=log_level, facts=_facts))
+
+
+def _facts() -> SystemFacts:
+    """The running kernel's types, found through the index that compiling keeps: 150 ms less for CO-RE."""
+    from ebpf.compiler.cache import Store
+    from ebpf.kernel.facts import SystemFacts
+
+    return SystemFacts(Store())
+
+
+class OnKernel:
+    """See `ebpf.session.backend.Backend`."""
+
+    name = "kernel"
+
+    def __init__(self, loaded: KernelObject) -> None:
+        self._loaded = loaded
+        self.obj = loaded.obj
+        self.maps = loaded.maps
+        self.programs = loaded.programs
+        self.load_program = loaded.load_program
+
+    def attach(self, kind: str, program: KernelProgram, target: Any, **details: Any) -> KernelLink:
+        """Attach it: one function below for each ``kind``."""
+        if kind == "kprobes":
+            return self._attach_kprobes(program, target, **details)
+        link: KernelLink = _ATTACH[kind](program, target, **details)
+        return link
+
+    def _attach_kprobes(self, program: KernelProgram, functions: Sequence[str], *, retprobe: bool,
+                        partly: bool) -> LinkGroup:
+        from ebpf.kernel.attach import kprobe, kprobe_multi
+
+        functions = list(dict.fromkeys(functions))
+        copy = self._for_kprobe_multi(program, len(functions))
+        if copy is not None:
+            try:
+                return kprobe_multi.attach_many(copy, functions, retprobe=retprobe, partly=partly)
+            except (NotSupported, KernelError) as error:
+                if copy is program or isinstance(error, PrivilegeError):
+                    raise
+            finally:
+                if copy is not program:
+                    copy.close()  # the link holds on to it
+        return kprobe.attach_many(program, functions, retprobe=retprobe, partly=partly)
+
+    def _for_kprobe_multi(self, program: KernelProgram, functions: int) -> KernelProgram | None:
+        """The program loaded for so many functions at once; None where that cannot be had, or does not pay."""
+        from ebpf.kernel.features import have
+
+        if program.type == ProgType.KPROBE and program.expected_attach_type == AttachType.TRACE_KPROBE_MULTI:
+            return program
+        if functions < _MANY or program.type != ProgType.KPROBE or not have("kprobe_multi"):
+            return None
+        try:
+            return self._loaded.load_program(program.name, type=ProgType.KPROBE, again=True,
+                                             expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
+        except EbpfError:  # uses what only single kprobes may (bpf_override_return)
+            return None
+
+    def attach_socket(self, program: KernelProgram, sock: Any) -> None:
+        """Filter what the socket receives."""
+        from ebpf.kernel.attach import socket_filter
+
+        socket_filter.attach(program, sock)
+
+    def read_iterator(self, program: KernelProgram) -> bytes:
+        """What an iterator program writes in one round."""
+        import os
+
+        from ebpf.kernel.attach import tracing
+
+        with tracing.attach_iterator(program) as link:
+            reader = tracing.open_iterator(link)
+            parts = []
+            while part := os.read(reader.fileno(), 1 << 16):
+                parts.append(part)
+            reader.close()
+            return b"".join(parts)
+
+    def trace_pipe(self) -> TracePipe:
+        """The kernel's one."""
+        from ebpf.kernel.tracepipe import TracePipe
+
+        return TracePipe()
+
+    def close(self) -> None:
+        """Close what is loaded."""
+        self._loaded.close()
+
+
+def _kprobe(program: KernelProgram, function: str, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import kprobe
+
+    return kprobe.attach(program, function, **how)
+
+
+def _kretprobe(program: KernelProgram, function: str, **how: Any) -> KernelLink:
+    return _kprobe(program, function, retprobe=True, **how)
+
+
+def _kprobe_multi(program: KernelProgram, pattern: str, *, retprobe: bool) -> KernelLink:
+    from ebpf.kernel.attach import kprobe, kprobe_multi
+
+    regex = "".join(".*" if c == "*" else "." if c == "?" else c for c in pattern)
+    return kprobe_multi.attach_many(program, kprobe.functions_matching(f"^{regex}$"), retprobe=retprobe, partly=True)
+
+
+def _tracepoint(program: KernelProgram, target: str, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import tracepoint
+
+    category, _, name = target.partition(":")
+    return tracepoint.attach(program, category, name, **how)
+
+
+def _raw_tracepoint(program: KernelProgram, name: str) -> KernelLink:
+    from ebpf.kernel.attach import raw_tracepoint
+
+    return raw_tracepoint.attach(program, name)
+
+
+def _uprobe(program: KernelProgram, binary: str, **where: Any) -> KernelLink:
+    from ebpf.kernel.attach import uprobe
+
+    return uprobe.attach(program, binary, **where)
+
+
+def _uretprobe(program: KernelProgram, binary: str, **where: Any) -> KernelLink:
+    return _uprobe(program, binary, retprobe=True, **where)
+
+
+def _perf_event(program: KernelProgram, type: int, *, config: int, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import perf_event
+
+    return perf_event.attach(program, type, config, **how)
+
+
+def _xdp(program: KernelProgram, device: str | int, *, flags: int) -> KernelLink:
+    from ebpf.kernel.attach import xdp
+
+    return xdp.attach(program, device, flags=flags)
+
+
+def _raw_socket(program: KernelProgram, device: str) -> KernelLink:
+    from ebpf.kernel.attach import socket_filter
+
+    return socket_filter.attach_raw(program, device)
+
+
+def _cgroup(program: KernelProgram, group: str | int, *, attach_type: int | None) -> KernelLink:
+    from ebpf.kernel.attach import cgroup
+
+    return cgroup.attach(program, group, attach_type=attach_type)
+
+
+def _tracing(program: KernelProgram, target: None) -> KernelLink:
+    from ebpf.kernel.attach import tracing
+
+    return tracing.attach(program)
+
+
+def _iterator(program: KernelProgram, target: None) -> KernelLink:
+    from ebpf.kernel.attach import tracing
+
+    return tracing.attach_iterator(program)
+
+
+_ATTACH: dict[str, Callable[..., Any]] = {
+    "kprobe": _kprobe, "kretprobe": _kretprobe, "kprobe_multi": _kprobe_multi, "tracepoint": _tracepoint,
+    "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "perf_event": _perf_event,
+    "xdp": _xdp, "raw_socket": _raw_socket, "cgroup": _cgroup, "tracing": _tracing, "iterator": _iterator,
+}

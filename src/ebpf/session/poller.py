@@ -1,0 +1,51 @@
+"""Waiting on several descriptors at once, of the kernel's buffers or the machine's."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Poller:
+    """Waits on any number of descriptors (event streams, rings, pipes) at once; the handlers do the reading."""
+
+    __slots__ = ("_epoll", "_handlers")
+
+    #: called before each wait: what the machine traces is let go when somebody waits for it (`session.world`)
+    before_wait: ClassVar[Callable[[], object] | None] = None
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], int]] = {}
+
+    def add(self, fd: int, consume: Callable[[], int]) -> None:
+        """Call `consume()` whenever `fd` is readable."""
+        self._epoll.register(fd, 1)  # EPOLLIN
+        self._handlers[fd] = consume
+
+    def remove(self, fd: int) -> None:
+        """Stop watching `fd`; unknown ones are ignored."""
+        if self._handlers.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except OSError:  # closed already: the kernel has forgotten it
+                pass
+
+    def fileno(self) -> int:
+        """Readable when any of them is: for asyncio's ``add_reader``."""
+        return self._epoll.fileno()
+
+    def poll(self, timeout: float | None = None) -> int:
+        """Wait up to `timeout` seconds (None: for ever) and read what came; how many records."""
+        if Poller.before_wait is not None:
+            Poller.before_wait()
+        ready = self._epoll.poll(-1 if timeout is None else timeout)
+        return sum(handler() for fd, _ in ready if (handler := self._handlers.get(fd)) is not None)
+
+    def close(self) -> None:
+        """Stop watching everything."""
+        self._epoll.close()
+        self._handlers.clear()
