@@ -1,0 +1,131 @@
+"""The task of an event, and its memory, as the user's process sees them: read when asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from ebpf.machine.tracing import protocol as p, ptrace
+from ebpf.machine.tracing.records import cgroup_of, ids_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ebpf.machine.tracing.events import Event
+    from ebpf.machine.tracing.tracer import Tracer
+
+_MAX_FRAMES = 127  # PERF_MAX_STACK_DEPTH
+
+
+class TracedTask:
+    """A `machine.Task` whose attributes are read from /proc when a program asks for them.
+
+    ``user_stack`` follows frame pointers, as the kernel does: code that was compiled without them (most C libraries)
+    shows only the innermost function and whatever callers keep the register.
+    """
+
+    __slots__ = ("_cgroup", "_comm", "_event", "_gid", "_memory", "_stack", "_uid", "address", "kernel_stack", "pid",
+                 "tid")
+
+    def __init__(self, event: Event, memory: TaskMemory, pid: int, tid: int, uid: int, gid: int, comm: bytes,
+                 cgroup: int) -> None:
+        self._event = event
+        self._memory = memory
+        self.pid = pid
+        self.tid = tid
+        self._uid = uid
+        self._gid = gid
+        self._comm = comm
+        self._cgroup = cgroup
+        self._stack: Sequence[int] | None = None
+        self.address = 0
+        self.kernel_stack: Sequence[int] = ()
+
+    def __repr__(self) -> str:
+        return f"<TracedTask {self.comm.decode(errors='replace')} pid {self.pid} tid {self.tid}>"
+
+    @property
+    def comm(self) -> bytes:
+        if not self._comm:
+            try:
+                with open(f"/proc/{self.tid}/comm", "rb") as file:
+                    self._comm = file.read(64)[:-1]
+            except OSError:
+                pass
+        return self._comm
+
+    @property
+    def uid(self) -> int:
+        if self._uid == p.NO_ID:
+            self._uid, self._gid = ids_of(self.tid)
+        return self._uid
+
+    @property
+    def gid(self) -> int:
+        return self._gid if self.uid == self._uid else 0
+
+    @property
+    def cgroup_id(self) -> int:
+        if not self._cgroup:
+            self._cgroup = cgroup_of(self.tid)
+        return self._cgroup
+
+    @property
+    def user_stack(self) -> Sequence[int]:
+        if self._stack is None:
+            self._stack = self._walk() if self._event.waits and self._event.has_registers else ()
+        return self._stack
+
+    def _walk(self) -> Sequence[int]:
+        registers, arch = self._event.registers, self._event.arch
+        found = [registers[arch.ip]]
+        frame = registers[arch.fp]
+        while len(found) < _MAX_FRAMES and frame and frame % 8 == 0:
+            try:
+                data = self._memory.read(frame, 16)
+            except OSError:
+                break
+            following, address = int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little")
+            if not address:
+                break
+            found.append(address)
+            if following <= frame:  # frames lie towards higher addresses
+                break
+            frame = following
+        return found
+
+
+class TaskMemory:
+    """The memory of the task whose event is handled (`machine.TracedMemory`). A failed access is an `OSError`."""
+
+    __slots__ = ("_refused", "_tracer", "tid")
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._refused = False
+        self.tid = 0
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly ``size`` bytes."""
+        if not self.tid:
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        if not self._refused:
+            try:
+                return ptrace.read_memory(self.tid, address, size)
+            except PermissionError:
+                # Yama lets ancestors look, and the parent of a daemon is init: the tracer may.
+                self._refused = True
+        return self._tracer.ask("peek", self.tid, address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store ``data``; memory that the task itself could not write refuses."""
+        if not self.tid:
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        if not self._refused:
+            try:
+                ptrace.write_memory(self.tid, address, data)
+                return
+            except PermissionError:
+                self._refused = True
+        self._tracer.ask("poke", self.tid, address, bytes(data))
