@@ -1,0 +1,210 @@
+"""Histograms and time series: counts by bucket, as values that draw themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+_BAR = 52
+_UNITS = ("", "K", "M", "G", "T", "P", "E")
+
+
+class Bucket(NamedTuple):
+    """Values from `low` to `high`, both included (``None``: without end), and how often they occurred."""
+
+    low: int | None
+    high: int | None
+    count: int
+    label: str
+
+
+class Histogram:
+    """What ``hist()`` or ``lhist()`` counted: `buckets` from the first that holds something to the last that does.
+
+    ``print(histogram)`` draws it, a notebook shows it as a table; `to_numpy` gives edges and counts.
+    """
+
+    __slots__ = ("buckets",)
+
+    def __init__(self, buckets: Sequence[Bucket]) -> None:
+        self.buckets = tuple(buckets)
+
+    @classmethod
+    def log2(cls, counts: Mapping[int, int], k: int = 0) -> Histogram:
+        """From counts by the bucket's number, each power of two being split into 2^k buckets."""
+        return cls([_log2_bucket(index, counts.get(index, 0), k) for index in _span(counts)])
+
+    @classmethod
+    def linear(cls, counts: Mapping[int, int], low: int, high: int, step: int) -> Histogram:
+        """The same for equal steps: bucket 0 is below ``low``, the last one at ``high`` and above."""
+        return cls([_linear_bucket(index, counts.get(index, 0), low, high, step) for index in _span(counts)])
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return sum(bucket.count for bucket in self.buckets)
+
+    def __iter__(self) -> Any:
+        return iter(self.buckets)
+
+    def __len__(self) -> int:
+        return len(self.buckets)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Histogram) and self.buckets == other.buckets
+
+    def __hash__(self) -> int:
+        return hash(self.buckets)
+
+    def scaled(self, div: int) -> Histogram:
+        """Counts divided by ``div``, as ``print(@h, 0, div)`` shows them."""
+        if div <= 1:
+            return self
+        return Histogram([bucket._replace(count=bucket.count // div) for bucket in self.buckets])
+
+    def __str__(self) -> str:
+        most = max((bucket.count for bucket in self.buckets), default=0)
+        return "".join(f"{bucket.label:<16}{bucket.count:8d} |{'@' * (bucket.count * _BAR // most if most else 0):{_BAR}}|\n"
+                       for bucket in self.buckets)
+
+    def __repr__(self) -> str:
+        return f"<Histogram of {self.total} values>\n{self}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        most = max((bucket.count for bucket in self.buckets), default=0) or 1
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{escape(bucket.label)}</td><td>{bucket.count}</td><td style='width:20em'>"
+            f"<div style='background:#4a90d9;height:1em;width:{100 * bucket.count / most:.1f}%'></div></td></tr>"
+            for bucket in self.buckets)
+        return f"<table><thead><tr><th>values</th><th>count</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
+
+    def to_numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(lower ends, counts), ``int64`` both; the bucket without a lower end has the smallest number there is."""
+        import numpy
+
+        lows = [-(1 << 63) if bucket.low is None else bucket.low for bucket in self.buckets]
+        return numpy.array(lows, numpy.int64), numpy.array([bucket.count for bucket in self.buckets], numpy.int64)
+
+    def jsonable(self) -> list[dict[str, int]]:
+        """As it stands in JSON: objects with ``min`` and ``max`` (where they have an end) and ``count``."""
+        return [{**({} if b.low is None else {"min": b.low}), **({} if b.high is None else {"max": b.high}),
+                 "count": b.count} for b in self.buckets]
+
+
+def _span(counts: Mapping[int, int]) -> range:
+    held = [index for index, count in counts.items() if count]
+    return range(min(held), max(held) + 1) if held else range(0)
+
+
+def _log2_bucket(index: int, count: int, k: int) -> Bucket:
+    if index == 0:
+        return Bucket(None, -1, count, "(..., 0)")
+    low, after = _log2_low(index, k), _log2_low(index + 1, k)
+    if after == low + 1 and (k or low < 2):
+        return Bucket(low, low, count, f"[{_short(low)}]")
+    return Bucket(low, after - 1, count, f"[{_short(low)}, {_short(after)})")
+
+
+def _log2_low(index: int, k: int) -> int:
+    number = index - 1
+    if number < 1 << k:
+        return number
+    return ((1 << k) + (number & (1 << k) - 1)) << (number >> k) - 1
+
+
+def _linear_bucket(index: int, count: int, low: int, high: int, step: int) -> Bucket:
+    last = (high - low + step - 1) // step + 1
+    if index == 0:
+        return Bucket(None, low - 1, count, f"(..., {_short_thousand(low)})")
+    if index >= last:
+        return Bucket(high, None, count, f"[{_short_thousand(high)}, ...)")
+    start = low + (index - 1) * step
+    return Bucket(start, start + step - 1, count, f"[{_short_thousand(start)}, {_short_thousand(start + step)})")
+
+
+def _short(number: int) -> str:
+    """1024 → 1K, wherever it comes out even."""
+    for power in range(len(_UNITS) - 1, 0, -1):
+        if number >= 1 << 10 * power and number % (1 << 10 * power) == 0:
+            return f"{number >> 10 * power}{_UNITS[power]}"
+    return str(number)
+
+
+def _short_thousand(number: int) -> str:
+    """The same as lhist writes it: K and M, negative numbers too."""
+    for power in (2, 1):
+        if number and number % (1 << 10 * power) == 0:
+            return f"{number // (1 << 10 * power)}{_UNITS[power]}"
+    return str(number)
+
+
+class TimeSeries:
+    """What ``tseries()`` gathered: `points`, pairs of (seconds since the epoch, value or None), oldest first."""
+
+    __slots__ = ("interval_ns", "points")
+
+    def __init__(self, points: Sequence[tuple[float, int | None]], interval_ns: int) -> None:
+        self.points = tuple(points)
+        self.interval_ns = interval_ns
+
+    def __iter__(self) -> Any:
+        return iter(self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TimeSeries) and self.points == other.points
+
+    def __hash__(self) -> int:
+        return hash(self.points)
+
+    def __str__(self) -> str:
+        values = [value for _, value in self.points if value is not None]
+        if not values:
+            return ""
+        low, high = min(values), max(values)
+        lines = [f"hh:mm:ss.ms  |{str(low):<{_BAR - len(str(high))}}{high}|\n"]
+        for seconds, value in self.points:
+            bar = [" "] * _BAR
+            if value is not None:
+                bar[(value - low) * (_BAR - 1) // (high - low) if high > low else 0] = "*"
+            lines.append(f"{_clock(seconds)} |{''.join(bar)}| {'-' if value is None else value}\n")
+        return "".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<TimeSeries of {len(self.points)} intervals>\n{self}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{_clock(seconds)}</td><td>{'' if value is None else value}</td></tr>"
+                       for seconds, value in self.points)
+        return f"<table><thead><tr><th>time</th><th>value</th></tr></thead><tbody>{rows}</tbody></table>"
+
+    def to_numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(times as ``datetime64[ns]``, values as ``float64`` with NaN where nothing happened)."""
+        import numpy
+
+        times = numpy.array([int(seconds * 1e9) for seconds, _ in self.points], "datetime64[ns]")
+        return times, numpy.array([numpy.nan if value is None else value for _, value in self.points], numpy.float64)
+
+    def jsonable(self) -> list[dict[str, Any]]:
+        """As it stands in JSON."""
+        return [{"interval_start": _stamp(seconds), "value": value} for seconds, value in self.points]
+
+
+def _clock(seconds: float) -> str:
+    import time
+
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
+
+
+def _stamp(seconds: float) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
