@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.binaries.find import find_library
+from ebpf.binaries.symbols import ElfSymbols
 from ebpf.errors import ElfError, FormatError, TargetNotFound
 from ebpf.kernel.cpus import parse_cpu_list
-from ebpf.kernel.symbols import ElfSymbols, KernelSymbols, find_library
+from ebpf.kernel.symbols import KernelSymbols
 from ebpf.kernel.tracepipe import LostLines, TraceLine, TracePipe, parse_line
 
 

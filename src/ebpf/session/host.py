@@ -105,19 +105,19 @@ class Host:
 
     def find_library(self, name: str) -> str | None:
         """The file of a shared library (``"c"``), as the dynamic linker finds it."""
-        from ebpf.kernel.symbols import find_library
+        from ebpf.binaries.find import find_library
 
         return find_library(name)
 
     def find_binary(self, name: str, pid: int | None = None) -> str:
         """The file meant by a path, a library's short name, or a program on PATH; `TargetNotFound` if there is none."""
-        from ebpf.kernel.symbols import find_binary
+        from ebpf.binaries.find import find_binary
 
         return find_binary(name, pid)
 
     def user_functions(self, binary: str) -> dict[str, tuple[int, int]]:
         """Functions of a program or library: name → (offset in the file, virtual address)."""
-        from ebpf.kernel.symbols import elf_symbols
+        from ebpf.binaries.symbols import elf_symbols
 
         return {name: (s.offset, s.address) for name, s in elf_symbols(self.find_binary(binary)).functions.items()}
 

@@ -6,11 +6,12 @@ import errno as _errno
 import os
 from typing import TYPE_CHECKING
 
+from ebpf.binaries.find import find_binary
+from ebpf.binaries.symbols import elf_symbols
 from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import refused
 from ebpf.kernel.attach.perf import dynamic_pmu, open_event, set_program
-from ebpf.kernel.symbols import elf_symbols, find_binary
 
 if TYPE_CHECKING:
     from ebpf.kernel.attach.link import KernelLink

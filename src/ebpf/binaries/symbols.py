@@ -1,0 +1,82 @@
+"""The functions of a program or library, as uprobes and stack traces want them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from functools import lru_cache
+from typing import NamedTuple
+
+from ebpf.binaries.elf import Binary
+from ebpf.diagnostics import did_you_mean
+from ebpf.errors import TargetNotFound
+
+
+class ElfSymbol(NamedTuple):
+    """A function of an ELF file; `offset` is its place in the *file*, what uprobes want."""
+
+    name: str
+    offset: int
+    size: int
+    address: int  #: virtual address in the file
+
+
+class ElfSymbols(Binary):
+    """The functions of one program or shared library (its .symtab and .dynsym)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._functions: dict[str, ElfSymbol] | None = None
+
+    @property
+    def functions(self) -> dict[str, ElfSymbol]:
+        """Functions by name. Of a versioned name (``memcpy@@GLIBC_2.14``) the bare name is kept."""
+        if self._functions is None:
+            found: dict[str, ElfSymbol] = {}
+            for section in self.sections:
+                if section.type not in (2, 11) or not section.entry_size:  # SHT_SYMTAB, SHT_DYNSYM
+                    continue
+                table = self.contents(section)
+                names = self.contents(self.sections[section.link]) if section.link < len(self.sections) else b""
+                layout = struct.Struct(self.order + ("IBBHQQ" if self.wide else "IIIBBH"))
+                for fields in layout.iter_unpack(table[:len(table) // layout.size * layout.size]):
+                    if self.wide:
+                        name, info, _, defined, value, extent = fields
+                    else:
+                        name, value, extent, info, _, defined = fields
+                    # STT_FUNC, STT_GNU_IFUNC (its code is the resolver's); 0 is "defined elsewhere"
+                    if info & 15 not in (2, 10) or not defined or not value:
+                        continue
+                    where = self.file_offset(value)
+                    end = names.find(b"\0", name)
+                    if where is None or end < 0:
+                        continue
+                    text = names[name:end].decode(errors="replace").partition("@")[0]
+                    if text not in found:
+                        found[text] = ElfSymbol(text, where, extent, value)
+            self._functions = found
+        return self._functions
+
+    def find(self, name: str) -> ElfSymbol:
+        """The function `name`; `TargetNotFound` with similar names."""
+        symbol = self.functions.get(name)
+        if symbol is None:
+            similar = did_you_mean(name, self.functions)
+            notes = () if self.functions else ("it has no symbols at all: stripped?",)
+            raise TargetNotFound(f"no function {name!r} in {self.path}", name=name, similar=similar, notes=notes,
+                                 helps=(f"similar functions: {', '.join(similar)}",) if similar else ())
+        return symbol
+
+
+@lru_cache(maxsize=16)
+def _elf_symbols(path: str, mtime_ns: int, inode: int) -> ElfSymbols:
+    return ElfSymbols(path)
+
+
+def elf_symbols(path: str) -> ElfSymbols:
+    """The symbols of the file at `path`; kept until it changes."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise TargetNotFound(f"cannot read {path}: {error.strerror}", name=path) from None
+    return _elf_symbols(path, stat.st_mtime_ns, stat.st_ino)
