@@ -1,4 +1,4 @@
-"""System calls by number and name, on x86-64 and on the architectures that share the generic numbers (aarch64, riscv64).
+"""System calls by number and name, on x86-64 and on the architectures that share the generic numbers (aarch64, …).
 
 ``openat`` has the number 257 on x86-64, the kernel's function ``__x64_sys_openat`` and the tracepoints
 ``syscalls:sys_enter_openat`` and ``sys_exit_openat``; a few functions are called otherwise than the number
@@ -48,7 +48,7 @@ def kernel_function_of(name: str) -> str:
 
 @cache
 def _arguments() -> dict[str, str]:
-    return dict((*line.split(" ", 1), "")[:2] for line in tables.ARGUMENTS.splitlines())
+    return {name: text for name, _, text in (line.partition(" ") for line in tables.ARGUMENTS.splitlines())}
 
 
 def syscall_arguments(name: str) -> tuple[Argument, ...] | None:

@@ -54,6 +54,29 @@ class Task(NamedTuple):
     kernel_stack: Sequence[int] = ()
 
 
+class CurrentTask(Protocol):
+    """What a `Task` tells; where a command is traced, read when a program asks for it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def tid(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def comm(self) -> bytes: ...
+    @property
+    def cgroup_id(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def user_stack(self) -> Sequence[int]: ...
+    @property
+    def kernel_stack(self) -> Sequence[int]: ...
+
+
 class Clock:
     """The time that helpers tell, in nanoseconds; replace the methods to stop or turn it."""
 
@@ -74,6 +97,7 @@ class Redirect(NamedTuple):
     flags: int = 0
     map: str = ""
     peer: bool = False
+    neighbour: bool = False  #: with the link-layer addresses of the next hop (bpf_redirect_neigh)
 
 
 class Environment:
@@ -91,7 +115,7 @@ class Environment:
         self.space = AddressSpace()
         self.cpus = cpus
         self.cpu = 0
-        self.task = task or Task()
+        self.task: CurrentTask = task or Task()
         self.clock = clock or Clock()
         self.memory = memory
         self.random = random.Random(seed)
@@ -118,6 +142,10 @@ class Environment:
         self.signals: list[tuple[int, bool]] = []
         self.on_signal: Callable[[int, bool], object] | None = None
         self.timers: dict[int, Timer] = {}  # by address
+        #: a packet's `pkt_type`; None: by its destination, as for the device `lo`, whose address is all zero
+        self.packet_type: int | None = None
+        #: socket filters see frames from the Ethernet header on, as those of packet sockets (AF_PACKET) do
+        self.raw_socket = False
         self.begin_event()
 
     def begin_event(self) -> None:

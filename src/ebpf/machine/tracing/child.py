@@ -531,7 +531,8 @@ def main(command: int, events: int, parent: int) -> NoReturn:
         if os.getppid() != parent:
             os._exit(1)
         first = tracer.listen()
-        tracer.start(*first[1:], (mask, ignored))
+        _, path, argv, cwd, env = first
+        tracer.start(path, argv, cwd, env, (mask, ignored))
         tracer.run()
     except (EOFError, BrokenPipeError):
         tracer.finish()

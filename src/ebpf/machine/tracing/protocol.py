@@ -10,6 +10,10 @@ import marshal
 import os
 from struct import Struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Kinds of records.
 (ENTER, EXIT, FORK, EXEC, TASK_EXIT, UPROBE, URETPROBE, INTERVAL, SAMPLE, STARTED, ENDED, FAILED, MEMORY,
  DENIED) = range(1, 15)
@@ -18,14 +22,14 @@ WITH_REGISTERS = frozenset((ENTER, EXIT, UPROBE, URETPROBE, SAMPLE))
 # What is wanted with an event: bits.
 REPORT, WAIT, COMM, IDS, CGROUP = 1, 2, 4, 8, 16
 
-#: size of the whole, kind, waits for an answer, tid, tgid, uid, gid, time (ns), two numbers of the kind, cgroup id, comm
+#: size of all, kind, waits for an answer, tid, tgid, uid, gid, time (ns), two numbers of the kind, cgroup id, comm
 HEAD = Struct("=IHHIIIIQQQQ16s")
 LENGTH = Struct("=I")
 GO = LENGTH.pack(0)
 NO_ID = 0xFFFFFFFF  # uid and gid, where nobody asked for them
 
 
-def frame(*message: object) -> bytes:
+def frame(*message: Any) -> bytes:
     """A message as bytes."""
     body = marshal.dumps(message)
     return LENGTH.pack(len(body)) + body

@@ -25,13 +25,13 @@ class TracedTask:
     shows only the innermost function and whatever callers keep the register.
     """
 
-    __slots__ = ("_cgroup", "_comm", "_event", "_gid", "_memory", "_stack", "_uid", "address", "kernel_stack", "pid",
+    __slots__ = ("_cgroup", "_comm", "_event", "_gid", "_stack", "_uid", "address", "kernel_stack", "memory", "pid",
                  "tid")
 
     def __init__(self, event: Event, memory: TaskMemory, pid: int, tid: int, uid: int, gid: int, comm: bytes,
                  cgroup: int) -> None:
         self._event = event
-        self._memory = memory
+        self.memory = memory
         self.pid = pid
         self.tid = tid
         self._uid = uid
@@ -83,7 +83,7 @@ class TracedTask:
         frame = registers[arch.fp]
         while len(found) < _MAX_FRAMES and frame and frame % 8 == 0:
             try:
-                data = self._memory.read(frame, 16)
+                data = self.memory.read(frame, 16)
             except OSError:
                 break
             following, address = int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little")

@@ -72,7 +72,8 @@ class Tracer:
         self._released = False
         self._buffer = b""
         self._sending = threading.Lock()
-        self._handling = threading.RLock()
+        self._handling = threading.Lock()  # held while records are read and handled
+        self._registering = threading.Lock()  # never held while a handler runs, so that those may use any lock
         self._probes: dict[int, Probe] = {}
         self._by_kind: dict[int, dict[int | None, list[Probe]]] = {}
         self._next = 0
@@ -126,16 +127,16 @@ class Tracer:
             raise UsageError("an interval takes at least a nanosecond")
         if isinstance(hook, Uprobe | Uretprobe) and not os.path.isfile(hook.path):
             raise TargetNotFound(f"no file {hook.path}", name=hook.path)
-        self._next += 1
-        probe = Probe(self, self._next, hook, handler, needs)
-        with self._handling:
+        with self._registering:
+            self._next += 1
+            probe = Probe(self, self._next, hook, handler, needs)
             self._probes[probe.id] = probe
             self._changed(hook)
         return probe
 
     def remove(self, probe: Probe) -> None:
         """What `Probe.remove` does."""
-        with self._handling:
+        with self._registering:
             if self._probes.pop(probe.id, None) is not None:
                 self._changed(probe.hook)
 
@@ -176,7 +177,7 @@ class Tracer:
         return probe.id
 
     def _sites(self) -> list[tuple[object, ...]]:
-        found = []
+        found: list[tuple[object, ...]] = []
         for probe in self._probes.values():
             if isinstance(probe.hook, Uprobe | Uretprobe):
                 path = os.path.realpath(probe.hook.path)
@@ -214,13 +215,13 @@ class Tracer:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.ended:
-            with self._handling:
-                if self._wait(deadline):
-                    count = self._take()
-                    if count:
-                        return count
-                elif deadline is not None and time.monotonic() >= deadline:
-                    return 0
+            if self._wait(deadline):
+                with self._handling:  # another thread may have been here first
+                    count = self._take() if not self.ended and self._poller.poll(0) else 0
+                if count:
+                    return count
+            elif deadline is not None and time.monotonic() >= deadline:
+                break
         return 0
 
     def _wait(self, deadline: float | None) -> bool:

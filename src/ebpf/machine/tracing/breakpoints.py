@@ -1,0 +1,1 @@
+"""Uprobes (next)."""
