@@ -12,6 +12,7 @@ import pytest
 from ebpf.binaries.elf import Binary
 from ebpf.binaries.usdt import UsdtArgument as A, find_usdt, parse_arguments, usdt_probes
 from ebpf.errors import ElfError, NotSupported, TargetNotFound
+from tests.binaries.static_probes import build
 
 AARCH64 = 183
 
@@ -89,27 +90,11 @@ def test_damage_is_one_error_that_names_the_file(tmp_path: Path, damaged: bytes)
         usdt_probes(str(tmp_path / "damaged"))
 
 
-PROGRAM = r"""
-#include <stdio.h>
-#define NOTE(name, semaphore, arguments) \
-    __asm__ volatile("990: nop\n.pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n" \
-        ".4byte 992f-991f, 994f-993f, 3\n991: .asciz \"stapsdt\"\n992: .balign 4\n993: .8byte 990b\n" \
-        ".8byte _.stapsdt.base\n.8byte " semaphore "\n.asciz \"app\"\n.asciz \"" name "\"\n.asciz \"" arguments "\"\n" \
-        "994: .balign 4\n.popsection\n" \
-        ".ifndef _.stapsdt.base\n.pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.weak _.stapsdt.base\n" \
-        ".hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n.size _.stapsdt.base,1\n.popsection\n.endif\n" ::: "memory")
-__attribute__((section(".probes"), used)) unsigned short app_begin_semaphore;
-int main(void) { NOTE("begin", "app_begin_semaphore", "-4@$7"); NOTE("end", "0", "8@%%rax 8@8(%%rsp)"); NOTE("end", "0", "8@%%rax"); return 0; }
-"""
-
-
 def test_a_program_with_probes(tmp_path: Path) -> None:
     gcc, readelf = shutil.which("gcc"), shutil.which("readelf")
     if gcc is None or readelf is None:
         pytest.skip("no gcc or no readelf here")
-    (tmp_path / "app.c").write_text(PROGRAM)
-    path = str(tmp_path / "app")
-    subprocess.run([gcc, "-O1", "-Wl,--build-id", str(tmp_path / "app.c"), "-o", path], check=True)
+    path = build(tmp_path)
     listed = subprocess.run([readelf, "-n", path], capture_output=True, text=True, check=True).stdout
     begin, *ends = usdt_probes(path)
     assert f"Location: 0x{begin.address:016x}" in listed and begin.semaphore and begin.arguments == (A(4, True, 7),)
