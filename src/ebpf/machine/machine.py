@@ -110,7 +110,7 @@ class Machine:
         self._btf = btf
         self._ksyms = ksyms or {}
         self._kconfig = {**KCONFIG, **(kconfig or {})}
-        self._types = types or {}
+        self._types = {} if types is None else types  # asked when a program is prepared
         self._programs: dict[str, Program] = {}
         self._specs: dict[str, MapSpec] = {}  # maps as they were made
         self._context_window = self.environment.space.reserve("the context")
@@ -346,12 +346,14 @@ class Machine:
                     f"{program.name!r} ({ProgType(program.type).name.lower()}) has no packet, only a context (ctx=…)"
                 )
             size = layout.size if layout is not None and program.type not in _AS_GIVEN else len(given)
+            if program.verified is not None and size < program.verified.context_bytes:
+                size = program.verified.context_bytes  # what it may read is there, whatever was given
             context = bytearray(given.ljust(size, b"\0"))
         writable = layout is None or any(field.writes != "-" for field in layout.fields)
         space = environment.space
         space.hide(self._context_window)
         environment.context = space.show(self._context_window, context, writable=writable)
-        return environment.context if context else 0, packet, context
+        return environment.context, packet, context
 
     def _context_bytes(self, program: Program, ctx: Context | None) -> bytes:
         if ctx is None or isinstance(ctx, bytes):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.programs import ProgType
 from ebpf.isa.insn import ATOMIC_CMPXCHG, ATOMIC_FETCH, ATOMIC_LOAD_ACQ, ATOMIC_STORE_REL
-from ebpf.verifier import memory
+from ebpf.verifier import calls, memory
 from ebpf.verifier.ranges import BY_SIZE
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.values import (
@@ -19,6 +19,7 @@ from ebpf.verifier.values import (
     SOCKET_LAYOUTS,
     Pointer,
     Scalar,
+    number,
 )
 
 if TYPE_CHECKING:
@@ -90,8 +91,6 @@ def packet_load(x: Explorer, src: int, extra: tuple[int, bool]) -> None:
         )
     if x.state.lock is not None:
         raise Refuse("V0302", "a packet load while a lock is held", row="lock")
-    if x.state.frames[0].subprog and len(x.state.frames) > 1:
-        raise Refuse("V0104", "packet loads in functions are not allowed", row="unknown-insn")
     context = regs[6]
     if context is None:
         raise Refuse("V0206", "R6 is read before it has a value", row="register", register=6)
@@ -99,5 +98,7 @@ def packet_load(x: Explorer, src: int, extra: tuple[int, bool]) -> None:
         raise memory.wrong_argument(6, context, "ctx", "packet load")
     if indirect and regs[src] is None:
         raise Refuse("V0206", f"R{src} is read before it has a value", row="register", register=src)
+    calls.returns_early(x, x.slot, "a packet load", number(0))
+    x.note_result(number(0))
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
     regs[0] = Scalar(BY_SIZE[size])

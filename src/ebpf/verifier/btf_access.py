@@ -113,6 +113,17 @@ def load(x: Explorer, register: int, pointer: Pointer, off: int, size: int) -> V
         )
     at = pointer.off + off + pointer.var.smin
     if pointer.target is None:
+        if pointer.bound and not 0 <= at <= pointer.bound - size:
+            raise Refuse(
+                "V0216",
+                f"{size} bytes at offset {at} of a kernel variable of {pointer.bound}",
+                row="kernel-bounds",
+                register=register,
+                struct="a kernel variable",
+                offset=at,
+                size=size,
+            )
+        x.note_access(pointer, at, size)
         return Scalar(BY_SIZE[size])
     btf, type_id = pointer.target
     name = getattr(btf.type(type_id), "name", "")

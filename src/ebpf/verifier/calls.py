@@ -45,6 +45,8 @@ def call_local(x: Explorer, slot: int, target: int) -> int:
     x.note_call(slot, sub)
     if sub.is_global:
         _check_global_arguments(x, sub)
+        if x.program.may_change_packet(sub):
+            x.forget_packet(state)
         regs = x.regs
         regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
         regs[0] = None if sub.void else anything()
@@ -54,7 +56,7 @@ def call_local(x: Explorer, slot: int, target: int) -> int:
     caller = x.regs
     regs = [None, *caller[1:6], None, None, None, None, Pointer(STACK, frame=len(state.frames))]
     caller[0] = caller[1] = caller[2] = caller[3] = caller[4] = caller[5] = None
-    x.push_frame(Frame(sub.index, slot, regs, {}))
+    x.push_frame(Frame(sub.index, slot, regs, {}, x.new_id()))
     return target
 
 
@@ -124,20 +126,20 @@ def enter_callback(x: Explorer, slot: int, call: Call) -> int:
     if len(x.state.frames) >= MAX_FRAMES:
         raise Refuse("V0403", f"functions call each other more than {MAX_FRAMES} deep", row="frames")
     args += [None] * (5 - len(args))
-    info = CallbackInfo(name, high, tuple(args), len(x.state.refs))
+    info = CallbackInfo(name, high, tuple(args), frozenset(x.state.refs))
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
     regs[0] = anything()
     callee: list[Value | None] = [None, *args, None, None, None, None]
     if name == "bpf_timer_set_callback":
         # It runs later, by itself: a path of its own with nothing of ours but its arguments.
-        alone = State([Frame(sub.index, slot, [*callee, Pointer(STACK)], {})])
+        alone = State([Frame(sub.index, slot, [*callee, Pointer(STACK)], {}, x.new_id())])
         alone.frames[0].callback = info
         alone.frames[0].is_async = True
         alone.trail = x.state.trail
         x.push(call.callback, alone)
         return slot + 1
     x.push(slot + 1, x.state.copy())
-    frame = Frame(sub.index, slot, [*callee, Pointer(STACK, frame=len(x.state.frames))], {})
+    frame = Frame(sub.index, slot, [*callee, Pointer(STACK, frame=len(x.state.frames))], {}, x.new_id())
     frame.callback = info
     x.callback_entries.add(call.callback)
     x.push_frame(frame)
@@ -184,18 +186,41 @@ def leave(x: Explorer, slot: int) -> int:
     return frame.callsite + 1
 
 
+def returns_early(x: Explorer, slot: int, what: str, result: Value) -> None:
+    """What may end a called function at once: a tail call (whose program's result is then the function's), a packet
+    load past the packet's end (with 0). The way on in the caller is put aside.
+
+    Sound because the caller goes on with whatever such an end can leave it: any result, nothing of the callee's.
+    """
+    state = x.state
+    if any(frame.callback is not None for frame in state.frames):
+        raise Refuse("V0101", f"{what} in a callback would end it without its result", row="unknown-insn")
+    if len(state.frames) == 1:
+        return
+    caller = state.copy()
+    callsite = caller.frames.pop().callsite
+    regs = caller.frames[-1].regs
+    regs[0] = result
+    regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
+    if what == "a tail call":
+        x.forget_packet(caller)
+    x.push(callsite + 1, caller)
+
+
 def _callback_returns(x: Explorer, frame: Frame, result: Value | None, slot: int) -> int:
     info = frame.callback
     assert info is not None
     _check_callback_result(result, info)
-    if len(x.state.refs) != info.refs:
+    if x.state.lock is not None:
+        raise Refuse("V0302", "a callback returns while it holds a lock", row="lock")
+    if x.state.refs.keys() != info.refs:
         raise Refuse("V0301", "a callback returns holding other references than it was called with", row="leak-end")
     x.pop_frame()
     # What the callback wrote to its caller's stack stays; the helper may return now, or call again.
     again = x.state.copy()
     x.state.frames[-1].regs[0] = anything()
     callee: list[Value | None] = [None, *info.args, None, None, None, None, Pointer(STACK, frame=len(again.frames))]
-    fresh = Frame(frame.subprog, frame.callsite, callee, {})
+    fresh = Frame(frame.subprog, frame.callsite, callee, {}, x.new_id())
     fresh.callback = info
     again.frames.append(fresh)
     x.push(x.program.subprogs[frame.subprog].start, again)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.verifier.ranges import includes, same
-from ebpf.verifier.state import INVALID, MISC, SPILL, ZERO, Frame, State
+from ebpf.verifier.state import INVALID, MISC, SPILL, ZERO, CallbackInfo, Frame, State
 from ebpf.verifier.values import PACKET, PACKET_META, Pointer, Scalar, Value
 
 if TYPE_CHECKING:
@@ -41,11 +41,7 @@ def states_equal(program: Program, slot: int, old: State, new: State, how: int) 
             return False
         # In a caller, a call's return has overwritten r0 to r5.
         mask = live[slot] if i == top else live[frames[i + 1].callsite + 1] & 0b1111000000
-        if (
-            frames[i].callback is not None
-            and a.callback is not b.callback
-            and (a.callback is None or b.callback is None or a.callback.helper != b.callback.helper)
-        ):
+        if a.callback is not b.callback and not _callbacks_equal(a.callback, b.callback, ids):
             return False
         if how == EQUAL:
             mask = 0b1111111111
@@ -71,6 +67,13 @@ def states_equal(program: Program, slot: int, old: State, new: State, how: int) 
     return True
 
 
+def _callbacks_equal(a: CallbackInfo | None, b: CallbackInfo | None, ids: dict[object, object]) -> bool:
+    """The next round starts with the same arguments: they are kept here and in no register."""
+    if a is None or b is None or a.helper != b.helper or a.high != b.high or len(a.refs) != len(b.refs):
+        return False
+    return all(x is y or _values_equal(x, y, WITHIN, ids) for x, y in zip(a.args, b.args, strict=True))
+
+
 def _same_id(a: Value | None, b: Value | None, ids: dict[object, object]) -> bool:
     if isinstance(a, Pointer) and isinstance(b, Pointer):
         if a.id and ids.setdefault(("id", a.id), b.id) != b.id:
@@ -89,6 +92,8 @@ def _values_equal(a: Value | None, b: Value | None, how: int, ids: dict[object, 
     if isinstance(a, Scalar):
         if not isinstance(b, Scalar):
             return False
+        if a.base and (a.base != b.base or a.delta != b.delta):
+            return False  # by how much a loop's counter moved decides whether the loop ends (`loops`)
         if how == COVERED and not a.precise:
             return True
         if how == EQUAL:

@@ -50,10 +50,10 @@ from ebpf.verifier.state import INVALID8, Checkpoint, Frame, Slot, State, Trail,
 from ebpf.verifier.values import (
     ARENA,
     BTF,
+    CTX,
     FUNC,
     MAP_PTR,
     MAP_VALUE,
-    MEM,
     PACKET_KINDS,
     PERCPU_BTF,
     Pointer,
@@ -117,6 +117,7 @@ class Explorer:
         # taken, 2 taken)
         self.kinds = [0] * program.length
         self.maps: dict[int, MapInfo | None] = {}
+        self.context_bytes = 0
         self.outcomes = bytearray(program.length)
         self.visited = bytearray(program.length)
 
@@ -147,11 +148,15 @@ class Explorer:
         return frame
 
     def note_access(self, pointer: Pointer, at: int, size: int) -> None:
-        slot = self.slot
-        self.kinds[slot] |= 1 << pointer.kind
+        self.kinds[self.slot] |= 1 << pointer.kind
         if pointer.map is not None:
-            if self.maps.setdefault(slot, pointer.map) is not pointer.map:
-                self.maps[slot] = None
+            self.note_map(pointer.map)
+        elif pointer.kind == CTX and at + size > self.context_bytes:
+            self.context_bytes = at + size
+
+    def note_map(self, info: MapInfo | None) -> None:
+        if info is not None and self.maps.setdefault(self.slot, info) is not info:
+            self.maps[self.slot] = None
 
     def note_stack(self, frame: int, depth: int) -> None:
         sub = self.state.frames[frame].subprog
@@ -175,9 +180,9 @@ class Explorer:
         span = result.range if isinstance(result, Scalar) else UNKNOWN
         self.result = span if self.result is None else union(self.result, span)
 
-    def forget_packet(self) -> None:
+    def forget_packet(self, state: State) -> None:
         """The packet may have moved: pointers into it are numbers now."""
-        for frame in self.state.frames:
+        for frame in state.frames:
             for i in range(10):
                 value = frame.regs[i]
                 if value is not None and value.kind in PACKET_KINDS:
@@ -432,8 +437,9 @@ class Explorer:
             assert info is not None
             return Pointer(MAP_VALUE, off=reference.offset, map=info, id=self.new_id() if info.fields else 0)
         if reference.kind == "variable":
+            # The kernel's own memory: read by what is known of it (`btf_access`), and never taken for granted.
             if reference.target is None:
-                return Pointer(MEM, bound=reference.offset, readonly=True)
+                return Pointer(BTF, bound=reference.offset, readonly=True)
             kind = PERCPU_BTF if reference.symbol == "percpu" else BTF
             return Pointer(kind, target=reference.target, readonly=True)
         return anything()
@@ -471,10 +477,10 @@ class Explorer:
         if active:
             if repeats:
                 for checkpoint in reversed(active):
-                    if states_equal(program, slot, checkpoint.state, state, WITHIN):
+                    if self._comes_back(checkpoint, checkpoint, state):
                         return -1
                 self._widen(active[-1].state)
-                if states_equal(program, slot, active[-1].state, state, WITHIN):
+                if self._comes_back(active[-1], active[-1], state):
                     return -1
             elif slot in program.loop_heads:
                 in_loop = True
@@ -497,9 +503,14 @@ class Explorer:
         if found:
             drop: list[Checkpoint] = []
             for checkpoint in reversed(found):
-                if states_equal(program, slot, checkpoint.state, state, COVERED):
+                loop = checkpoint.open_loop
+                if loop is None:
+                    if states_equal(program, slot, checkpoint.state, state, COVERED):
+                        checkpoint.hits += 1
+                        self._propagate(checkpoint.state, state)
+                        return -1
+                elif self._comes_back(checkpoint, loop, state):
                     checkpoint.hits += 1
-                    self._propagate(checkpoint.state, state)
                     return -1
                 checkpoint.misses += 1
                 if checkpoint.misses > checkpoint.hits * 3 + 3:
@@ -546,20 +557,81 @@ class Explorer:
                 ):
                     b.stack[at] = Slot(other.types, Scalar(UNKNOWN, (other.value,)), other)
 
-    def _propagate(self, old: State, new: State) -> None:
-        """What mattered from the old state on matters for the one that it covers."""
+    def _comes_back(self, old: Checkpoint, head: Checkpoint, state: State) -> bool:
+        """Whether ``old`` contains this state, and the way from ``head`` to here is a round of the loop there.
+
+        Sound by induction over rounds: whatever can happen from here is examined from ``old``. But ``old`` was, or is
+        to be, examined only up to where ways come back to the head, so nothing may be left out of the comparison
+        (`WITHIN`); and until all ways from the head were followed, nobody knows what matters of the states on the way
+        here, so they too are compared that way (`Checkpoint.open_loop`). What makes the head's loop end (an iterator, a
+        helper that calls back, a budget) must be the same one, not another of its kind that each round makes anew.
+        """
+        if not self._same_budget(head, state) or not states_equal(self.program, old.slot, old.state, state, WITHIN):
+            return False
+        head.backs.append((old, state))
+        checkpoint = state.parent
+        while checkpoint is not None:
+            loop = checkpoint.open_loop
+            if loop is None or loop.depth > head.depth:
+                checkpoint.loop = head
+            if checkpoint is head:
+                break
+            checkpoint = checkpoint.parent
+        return True
+
+    def _same_budget(self, head: Checkpoint, state: State) -> bool:
+        index = len(head.state.frames) - 1
+        if len(state.frames) <= index:
+            return False
+        a, b = head.state.frames[index], state.frames[index]
+        kind = self.program.ops[head.slot][0]
+        if kind == MAY_GOTO:
+            return a.id == b.id  # each call of the function has its own
+        if kind == CALL_KFUNC:
+            place = a.regs[1]
+            if not isinstance(place, Pointer) or not place.var.is_const:
+                return False
+            at = place.off + place.var.smin
+            x, y = (s.frames[place.frame].stack.get(at) for s in (head.state, state))
+            return x is not None and y is not None and x.info is not None and y.info is not None and (
+                x.info.id == y.info.id)
+        return a.is_async or a.callback is b.callback  # (what a timer starts is a run of its own)
+
+    def _loop_done(self, head: Checkpoint) -> None:
+        """All ways from a loop's head were followed: what mattered from a covering state on matters for those that it
+        covered, over all rounds."""
+        outer = head.open_loop
+        if outer is not None:
+            outer.backs += head.backs
+        else:
+            changed = True
+            while changed:
+                changed = False
+                for old, state in head.backs:
+                    changed |= self._propagate(old.state, state)
+        head.backs = []
+
+    def _propagate(self, old: State, new: State) -> bool:
+        """What mattered from the old state on matters for the one that it covers; whether that was news."""
+        news = False
         for a, b in zip(old.frames, new.frames, strict=True):
             for i in range(10):
                 x, y = a.regs[i], b.regs[i]
-                if isinstance(x, Scalar) and x.precise and isinstance(y, Scalar):
+                if isinstance(x, Scalar) and x.precise and isinstance(y, Scalar) and not y.precise:
                     mark_precise(y)
+                    news = True
             for at, slot in a.stack.items():
                 if slot.read:
                     other = b.stack.get(at)
                     if other is not None:
-                        other.mark_read()
-                        if isinstance(slot.value, Scalar) and slot.value.precise and isinstance(other.value, Scalar):
-                            mark_precise(other.value)
+                        if not other.read:
+                            other.mark_read()
+                            news = True
+                        x, y = slot.value, other.value
+                        if isinstance(x, Scalar) and x.precise and isinstance(y, Scalar) and not y.precise:
+                            mark_precise(y)
+                            news = True
+        return news
 
     def _path_ends(self) -> None:
         checkpoint = self.state.parent
@@ -568,6 +640,8 @@ class Explorer:
             if checkpoint.branches:
                 return
             # All ways from there were followed: from now on it may cover others.
+            if checkpoint.backs:
+                self._loop_done(checkpoint)
             self.active[checkpoint.slot].remove(checkpoint)
             self.explored.setdefault(checkpoint.slot, []).append(checkpoint)
             checkpoint = checkpoint.parent

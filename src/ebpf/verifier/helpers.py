@@ -23,7 +23,7 @@ from ebpf.abi.contracts import (
 )
 from ebpf.abi.helpers import HELPERS_BY_ID
 from ebpf.btf.types import Kind
-from ebpf.verifier import btf_access, memory, stack
+from ebpf.verifier import btf_access, calls, memory, stack
 from ebpf.verifier.ranges import M64, S32_MAX, S32_MIN, UNKNOWN, make, unsigned
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.state import DYNPTR_BYTE, Slot, SlotInfo
@@ -121,7 +121,7 @@ def check_call(x: Explorer, slot: int, id: int) -> int:
     if call.release:
         x.release(call.release, name)
     if name in CHANGES_PACKET:
-        x.forget_packet()
+        x.forget_packet(state)
     if call.callback >= 0:
         return x.enter_callback(slot, call)
     result = _result(x, slot, call)
@@ -151,6 +151,7 @@ def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
         if not isinstance(value, Pointer) or value.kind != MAP_PTR or value.nullable or value.off:
             raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "map_ptr", helper)
         call.map = value.map
+        x.note_map(value.map)
     elif kind == "key" or kind.startswith("value"):
         if call.map is None:
             raise memory.wrong_argument(register, value, "map_ptr", helper)
@@ -229,7 +230,7 @@ def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
     elif kind in ("sock", "sock-", "skc", "sk?"):
         _check_socket(x, call, register, value, kind)
     elif kind == "record-":
-        if not isinstance(value, Pointer) or value.kind != RECORD or value.nullable or value.off:
+        if not isinstance(value, Pointer) or value.kind != RECORD or value.nullable or value.off or value.var.umax:
             raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "ringbuf_mem", helper)
         call.release = _released(value, helper, register)
     elif kind == "func":
@@ -242,7 +243,13 @@ def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
     elif kind in ("lock", "timer", "kptr"):
         _check_field(x, call, register, value, kind)
     elif kind.startswith("btf:"):
-        if not isinstance(value, Pointer) or value.kind != BTF or value.nullable or not value.trusted:
+        if (
+            not isinstance(value, Pointer)
+            or value.kind != BTF
+            or value.nullable
+            or not value.trusted
+            or not value.var.is_const
+        ):
             raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "ptr_", helper)
         if not btf_access.is_type(value, kind[4:]):
             raise memory.wrong_argument(register, value, "ptr_", helper)
@@ -511,6 +518,7 @@ def _check_special(x: Explorer, call: Call) -> None:
         if x.state.lock is not None:
             raise Refuse("V0302", "a tail call while a lock is held", row="lock")
         x.note_tail_call()
+        calls.returns_early(x, x.slot, "a tail call", anything())
     elif name == "bpf_get_local_storage":
         flags = regs[2]
         if not _is_null(flags) if flags is not None else True:
@@ -531,6 +539,12 @@ def _check_special(x: Explorer, call: Call) -> None:
                 helper=name,
                 argument=5,
             )
+    elif name == "bpf_dynptr_from_mem":
+        given = regs[1]
+        if not isinstance(given, Pointer) or given.kind != MAP_VALUE:
+            # Other memory may be gone (a stack frame, a record, a packet) while the dynptr is still there, and what is
+            # written to a stack through it would be seen by nobody.
+            raise memory.wrong_argument(1, given if given is not None else anything(), "map_value", name)
     elif name == "bpf_timer_init":
         timer, given = regs[1], regs[2]
         if not isinstance(timer, Pointer) or not isinstance(given, Pointer) or timer.map is not given.map:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from ebpf.verifier.branches import JEQ, JGE, JGT, JLE, JLT, JNE, decide, refine
 from ebpf.verifier.ranges import Range, add, const
 from ebpf.verifier.refuse import Refuse
-from ebpf.verifier.state import Slot, State
+from ebpf.verifier.state import STACK_BYTES, Slot, State
 from ebpf.verifier.values import (
+    ARENA,
+    BTF,
     MAP_VALUE,
     PACKET,
     PACKET_END,
     PACKET_META,
+    PERCPU_BTF,
     SCALAR,
+    STACK,
     Pointer,
     Scalar,
     Value,
@@ -59,9 +63,9 @@ def jump_if(x: Explorer, dst: int, src: int, op: int, is32: bool, constant: Rang
         if isinstance(b, Scalar):
             mark_precise(b)
         if not a.nullable:
-            # An address inside a live object is never 0. (A moved pointer might be, after wrapping: offsets are too
-            # small for that.)
-            return (NEVER if op == JEQ else ALWAYS), None
+            if _surely_not_null(a):
+                return (NEVER if op == JEQ else ALWAYS), None
+            return BOTH, x.state.copy()
         taken = x.state.copy()
         settle(x.state, a, is_null=op == JNE)
         settle(taken, a, is_null=op == JEQ)
@@ -133,6 +137,17 @@ def _learn_offsets(state: State, known: Scalar) -> None:
                 fresh = Scalar(both[0], (value, known))
                 fresh.base, fresh.delta = value.base, value.delta
                 state.replace_everywhere(value, fresh)
+
+
+def _surely_not_null(pointer: Pointer) -> bool:
+    """An address inside a live object is never 0, nor is one a bounded way behind it: objects do not lie at the top of
+    the address space. One before the object may be. What a kernel object's member points to may be NULL whatever its
+    type says, as may arena addresses.
+    """
+    if pointer.kind in (BTF, PERCPU_BTF, ARENA):
+        return False
+    at = pointer.off + pointer.var.smin
+    return at >= (-STACK_BYTES if pointer.kind == STACK else 0)
 
 
 def settle(state: State, pointer: Pointer, is_null: bool) -> None:

@@ -70,6 +70,8 @@ def arrive(x: Explorer, invariant: Invariant, state: State) -> None:
     """A path is back at the head: inside the invariant, or `Grows`. Notes by how much each place has changed."""
     if not states_equal(x.program, invariant.slot, invariant.state, state, WITHIN):
         raise Grows(invariant, state)
+    # That it is contained was the condition: what is covered by an earlier state on the way here must be contained too.
+    _rely_on(state, invariant.state)
     changes: list[int | None] = []
     for place, base in invariant.bases.items():
         value = _at(state, place)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ebpf.abi.contracts import CHANGES_PACKET
+from ebpf.abi.helpers import HELPERS_BY_ID
 from ebpf.abi.maps import BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, MapType
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.isa.insn import (
@@ -233,6 +235,7 @@ class Program:
         self.references = dict(references or {})
         self.kfuncs = dict(kfuncs or {})
         self.memory_bytes: int | None = None  # of a bare program: r1 is a block of so many bytes, r2 their number
+        self._packet_changers: set[int] | None = None
         self.insns: dict[int, Insn] = {}
         slot = 0
         for insn in insns:
@@ -255,6 +258,29 @@ class Program:
     def subprog_of(self, slot: int) -> Subprog:
         """The function that the instruction belongs to."""
         return next(s for s in self.subprogs if s.start <= slot < s.end)
+
+    def may_change_packet(self, sub: Subprog) -> bool:
+        """Whether the function, or one that it calls, may move or resize the packet (by its text: an upper bound)."""
+        if self._packet_changers is None:
+            direct: set[int] = set()
+            calls: dict[int, set[int]] = {s.index: set() for s in self.subprogs}
+            for at, insn in self.insns.items():
+                kind = self.ops[at][0]
+                if kind == CALL:
+                    helper = HELPERS_BY_ID.get(insn.imm)
+                    if helper is None or helper.name in CHANGES_PACKET or helper.name == "bpf_tail_call":
+                        direct.add(self.subprog_of(at).index)
+                elif kind == CALL_LOCAL:
+                    calls[self.subprog_of(at).index].add(self.subprog_at[at + 1 + insn.imm].index)
+                elif kind == WIDE and insn.src == PSEUDO_FUNC:
+                    calls[self.subprog_of(at).index].add(self.subprog_at[at + 1 + r.signed32(insn.imm & r.M32)].index)
+            grown = True
+            while grown:
+                more = {i for i, called in calls.items() if called & direct} - direct
+                direct |= more
+                grown = bool(more)
+            self._packet_changers = direct
+        return sub.index in self._packet_changers
 
     def _find_subprogs(self, names: Mapping[int, str], globals_at: frozenset[int]) -> list[Subprog]:
         starts = {0}

@@ -218,10 +218,12 @@ def write_bytes(x: Explorer, frame: Frame, at: int, size: int, value: Scalar | N
         if value is not None and not zero and low == 0 and at == base and size in (1, 2, 4):
             types[:size] = SPILL8[:size]
             fits = value.range.umax < 1 << size * 8
-            frame.stack[base] = Slot(bytes(types), value if fits else Scalar(truncate(value.range, size), (value,)))
+            kept = value if fits else Scalar(truncate(value.range, size), (value,))
+            frame.stack[base] = Slot(bytes(types), kept, old)
             continue
         types[low:high] = bytes([ZERO if zero else MISC]) * (high - low)
-        frame.stack[base] = Slot(bytes(types))
+        # The bytes around come from the old slot: whoever reads them relies on it.
+        frame.stack[base] = Slot(bytes(types), origin=old if high - low < 8 else None)
 
 
 def _store_variable(x: Explorer, pointer: Pointer, at: int, size: int, value: Value) -> None:

@@ -70,18 +70,21 @@ class SlotInfo:
 class Frame:
     """One function on the call stack. ``stack`` maps an offset (a negative multiple of 8) to its `Slot`."""
 
-    __slots__ = ("callback", "callsite", "is_async", "regs", "stack", "subprog")
+    __slots__ = ("callback", "callsite", "id", "is_async", "regs", "stack", "subprog")
 
-    def __init__(self, subprog: int, callsite: int, regs: list[Value | None], stack: dict[int, Slot]) -> None:
+    def __init__(
+        self, subprog: int, callsite: int, regs: list[Value | None], stack: dict[int, Slot], id: int = 0
+    ) -> None:
         self.subprog = subprog
         self.callsite = callsite
+        self.id = id  # of this call: another call of the same function is another one
         self.regs = regs
         self.stack = stack
         self.callback: CallbackInfo | None = None
         self.is_async = False
 
     def copy(self) -> Frame:
-        new = Frame(self.subprog, self.callsite, self.regs.copy(), self.stack.copy())
+        new = Frame(self.subprog, self.callsite, self.regs.copy(), self.stack.copy(), self.id)
         new.callback = self.callback
         new.is_async = self.is_async
         return new
@@ -93,7 +96,7 @@ class CallbackInfo:
 
     __slots__ = ("args", "helper", "high", "refs")
 
-    def __init__(self, helper: str, high: int, args: tuple[Value | None, ...], refs: int) -> None:
+    def __init__(self, helper: str, high: int, args: tuple[Value | None, ...], refs: frozenset[int]) -> None:
         self.helper = helper
         self.high = high
         self.args = args
@@ -149,9 +152,14 @@ class Trail:
 
 class Checkpoint:
     """A state kept for comparison. ``branches``: ways from here that are still to be explored; 0: all of them were
-    found safe."""
+    found safe.
 
-    __slots__ = ("branches", "hits", "loop_ok", "misses", "parent", "slot", "state")
+    ``loop``: the outermost checkpoint that a way from here came back to, so that what matters of this state is known
+    only when all ways from that one were followed; ``backs``: of such a head the states that came back, each with the
+    checkpoint that covered it.
+    """
+
+    __slots__ = ("backs", "branches", "depth", "hits", "loop", "misses", "parent", "slot", "state")
 
     def __init__(self, slot: int, state: State, parent: Checkpoint | None) -> None:
         self.slot = slot
@@ -160,7 +168,17 @@ class Checkpoint:
         self.branches = 1
         self.hits = 0
         self.misses = 0
-        self.loop_ok = False
+        self.depth: int = parent.depth + 1 if parent is not None else 0
+        self.loop: Checkpoint | None = None
+        self.backs: list[tuple[Checkpoint, State]] = []
+
+    @property
+    def open_loop(self) -> Checkpoint | None:
+        """The head of the loop around this state if ways from that head are still to be followed."""
+        loop = self.loop
+        while loop is not None and not loop.branches:
+            loop = loop.loop if loop.loop is not loop else None
+        return loop
 
 
 def make_checkpoint(slot: int, state: State) -> Checkpoint:

@@ -31,7 +31,8 @@ class Verified(NamedTuple):
     stack of any chain of calls, ``seconds`` the time it took. ``kernel_budget_exceeded``: a kernel would look at more
     than a million instructions and give up. Facts by slot: ``pointer_kinds`` (bits, `ebpf.verifier.values`) that an
     access goes through, ``maps`` where it is always the same map, ``outcomes`` of conditional jumps (1: never taken, 2:
-    always, 3: both, 0: never reached), ``reached``. ``result`` contains every value that the program can return (with
+    always, 3: both, 0: never reached), ``reached``. ``context_bytes``: how much of its context it may touch.
+    ``result`` contains every value that the program can return (with
     `Options.track_result`).
     """
 
@@ -47,6 +48,7 @@ class Verified(NamedTuple):
     outcomes: bytes
     reached: bytes
     result: Range | None
+    context_bytes: int
 
 
 def verify_program(program: Program, options: Options | None = None) -> Verified:
@@ -94,6 +96,7 @@ def _explore(x: Explorer, started: float) -> Verified:
         bytes(x.outcomes),
         bytes(x.visited),
         x.result,
+        x.context_bytes,
     )
 
 
