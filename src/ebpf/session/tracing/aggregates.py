@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ebpf.session.tracing.histograms import Histogram, TimeSeries
 from ebpf.session.tracing.output import Stats
@@ -36,7 +36,7 @@ class Entries:
         """Each entry's bytes."""
         return [self.values[at:at + self.stride] for at in range(0, len(self.keys) * self.stride, self.stride)]
 
-    def sums(self, code: str) -> list[int]:
+    def sums(self, code: Literal["q", "Q"]) -> list[int]:
         """Each entry's 64-bit words, added up."""
         words = memoryview(self.values).cast(code)
         step = self.stride // 8

@@ -18,7 +18,7 @@ class Bucket(NamedTuple):
 
     low: int | None
     high: int | None
-    count: int
+    count: int  # type: ignore[assignment]  # the word of the language; nobody calls tuple.count here
     label: str
 
 

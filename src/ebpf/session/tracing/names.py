@@ -25,7 +25,7 @@ class Names:
     def __init__(self, probes: Sequence[str] = (), stacks: Mapping[str, Any] | None = None) -> None:
         self._probes = probes
         self._targets: dict[int, Sequence[str]] = {}
-        self._stacks = stacks or {}
+        self.stacks = stacks or {}
         self._users: dict[int, str] = {}
         self._cgroups: dict[int, str] = {}
         self._kernel: dict[int, Frame] = {}
@@ -73,7 +73,7 @@ class Names:
                      user=True)
 
     def _frames(self, id: int, mode: str, depth: int, map: str, name: Callable[[int], Frame]) -> list[Frame]:
-        data = self._stacks[map].lookup(id.to_bytes(4, "little")) if id >= 0 else None
+        data = self.stacks[map].lookup(id.to_bytes(4, "little")) if id >= 0 else None
         if not data:
             return []
         if mode == "build_id":

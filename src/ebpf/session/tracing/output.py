@@ -28,7 +28,7 @@ class MapView(NamedTuple):
 class Stats(NamedTuple):
     """What ``stats()`` gathered."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # the word of the language; nobody calls tuple.count here
     average: int
     total: int
 
@@ -45,7 +45,7 @@ class TextOutput:
     def attached(self, count: int) -> None:
         self._write(f"Attaching {count} probe{'' if count == 1 else 's'}...\n")
 
-    def message(self, kind: str, text: str) -> None:
+    def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
         """What printf, time, join, cat and system say."""
         self._write(text)
 
@@ -89,7 +89,7 @@ class JsonOutput:
     def attached(self, count: int) -> None:
         self._line("attached_probes", {"probes": count})
 
-    def message(self, kind: str, text: str) -> None:
+    def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
         self._line("syscall" if kind == "system" else kind, clean(text))
 
     def value(self, value: Any) -> None:

@@ -1,0 +1,268 @@
+"""From the probes of a plan to links: patterns are matched first, so that it is known how many there will be."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ebpf.compiler.trace.plan import Probe
+    from ebpf.session.session import Session
+
+# What counts as one event where the script gives no number: as bpftrace has it.
+_DEFAULT_COUNTS: Final = {
+    "alignment-faults": 1, "bpf-output": 1, "context-switches": 1000, "cpu-clock": 1_000_000, "cpu-migrations": 1,
+    "dummy": 1, "emulation-faults": 1, "major-faults": 1, "minor-faults": 100, "page-faults": 100,
+    "task-clock": 1_000_000, "branches": 100_000, "branch-misses": 100_000, "bus-cycles": 100_000,
+    "cache-misses": 1_000_000, "cache-references": 1_000_000, "cycles": 1_000_000, "instructions": 1_000_000,
+    "ref-cycles": 1_000_000, "stalled-cycles-backend": 1_000_000, "stalled-cycles-frontend": 1_000_000,
+}
+_ALIASES: Final = {"cpu": "cpu-clock", "cs": "context-switches", "faults": "page-faults", "cpu-cycles": "cycles",
+                   "branch-instructions": "branches"}
+
+
+class Site(NamedTuple):
+    """One place of a probe: its name as ``probe`` prints it, and what its kind needs to attach there."""
+
+    name: str
+    where: Any
+
+
+def glob(pattern: str) -> str:
+    """A pattern with ``*``, ``?`` and ``[…]`` as a regular expression for the whole name."""
+    return "".join(".*" if part == "*" else "." if part == "?" else part if part.startswith("[") else re.escape(part)
+                   for part in re.findall(r"\[[^\]]+\]|.", pattern))
+
+
+def sites(probe: Probe, pid: int | None = None) -> list[Site]:
+    """Where a probe will be attached. `TargetNotFound` if its pattern matches nothing."""
+    find = _SITES.get(probe.kind)
+    if not probe.details.get("wildcard") or find is None:
+        return [Site(probe.name, None)]
+    found = find(probe, pid)
+    if not found:
+        raise TargetNotFound(f"{probe.name} matches nothing", name=probe.name,
+                             helps=(f"list what there is: ebpf trace -l '{probe.kind}:*'",))
+    return found
+
+
+def _kernel_functions(probe: Probe, pid: int | None) -> list[Site]:
+    from ebpf.session.host import host
+
+    names = host.functions(glob(probe.details["function"]))
+    module = probe.details.get("module")
+    if module:
+        from ebpf.kernel.symbols import kernel_symbols
+
+        symbols, matches = kernel_symbols(), re.compile(glob(module)).fullmatch
+        names = [name for name in names
+                 if any(matches(symbol.module or "vmlinux") for symbol in symbols.find_all(name))]
+    return [Site(f"{probe.kind}:{name}", name) for name in names]
+
+
+def _tracepoints(probe: Probe, pid: int | None) -> list[Site]:
+    from ebpf.session.host import host
+
+    matches = re.compile(f"{glob(probe.details['category'])}:{glob(probe.details['event'])}").fullmatch
+    return [Site(f"tracepoint:{name}", name) for name in host.tracepoints() if matches(name)]
+
+
+def _raw_tracepoints(probe: Probe, pid: int | None) -> list[Site]:
+    from ebpf.session.host import host
+
+    matches = re.compile(glob(probe.details["event"])).fullmatch
+    names = sorted({name.partition(":")[2] for name in host.tracepoints()})
+    return [Site(f"rawtracepoint:{name}", name) for name in names if matches(name)]
+
+
+def _user_functions(probe: Probe, pid: int | None) -> list[Site]:
+    from glob import glob as files
+
+    from ebpf.session.host import host
+
+    path = probe.details["path"]
+    paths = sorted(files(path)) if any(c in path for c in "*?[") else [host.find_binary(path, pid)]
+    matches = re.compile(glob(probe.details.get("symbol") or "")).fullmatch
+    found = []
+    for file in paths:
+        try:
+            functions = host.user_functions(file)
+        except EbpfError:
+            if len(paths) == 1:
+                raise
+            continue  # no program: a directory, a script
+        seen = set()
+        for name, (offset, _) in sorted(functions.items()):
+            if matches(name) and offset not in seen:  # several names of one place are one probe
+                seen.add(offset)
+                found.append(Site(f"{probe.kind}:{file}:{name}", (file, name)))
+    return found
+
+
+def _usdt_sites(probe: Probe, pid: int | None) -> list[Site]:
+    from ebpf.binaries.usdt import usdt_probes
+    from ebpf.session.host import host
+
+    details = probe.details
+    provider = re.compile(glob(details.get("provider") or "*")).fullmatch
+    event = re.compile(glob(details["event"])).fullmatch
+    path = host.find_binary(details["path"], pid)
+    found = dict.fromkeys((note.provider, note.name) for note in usdt_probes(path)
+                          if provider(note.provider) and event(note.name))
+    return [Site(f"usdt:{path}:{owner}:{name}", (path, owner, name)) for owner, name in found]
+
+
+_SITES: Final[dict[str, Callable[[Probe, int | None], list[Site]]]] = {
+    "kprobe": _kernel_functions, "kretprobe": _kernel_functions, "fentry": _kernel_functions,
+    "fexit": _kernel_functions, "tracepoint": _tracepoints, "rawtracepoint": _raw_tracepoints,
+    "uprobe": _user_functions, "uretprobe": _user_functions, "usdt": _usdt_sites,
+}
+
+
+class Attaching:
+    """Attaches the probes of one script. `missing` says what becomes of probes that are not there: "error", "warn" (told by
+    ``warn``) or "ignore".
+    """
+
+    def __init__(self, session: Session, *, pid: int | None = None, missing: str = "error",
+                 warn: Callable[[str], object] = lambda text: None) -> None:
+        self._session = session
+        self._pid = pid
+        self._missing = missing
+        self._warn = warn
+
+    def attach(self, probe: Probe, found: Sequence[Site]) -> None:
+        """Attach one probe at all its sites; the links are the session's."""
+        attach = _ATTACH.get(probe.kind)
+        if attach is None:
+            raise NotSupported(f"{probe.kind} probes", who="ebpf")
+        try:
+            attach(self, probe, found)
+        except (TargetNotFound, AttachError) as error:
+            if self._missing == "error":
+                raise
+            if self._missing == "warn":
+                self._warn(f"{probe.name}: {error.message}")
+
+    def _program(self, probe: Probe) -> Any:
+        return self._session.programs[probe.program]
+
+    def _each(self, probe: Probe, found: Sequence[Site], one: Callable[[Site, int], Any]) -> None:
+        """Attach at every site; of several, those that refuse are passed over, unless all do."""
+        problem: EbpfError | None = None
+        done = 0
+        for number, site in enumerate(found):
+            try:
+                one(site, number)
+                done += 1
+            except (AttachError, NotSupported) as error:
+                if len(found) == 1:
+                    raise
+                problem = error
+                self._warn(f"{site.name}: {error.message}")
+        if problem is not None and not done:
+            raise problem
+
+    def _cookie(self, probe: Probe, number: int) -> int | None:
+        return number if probe.details.get("cookie") else None
+
+    def _kprobe(self, probe: Probe, found: Sequence[Site]) -> None:
+        program, details = self._program(probe), probe.details
+        returns = probe.kind == "kretprobe"
+        if len(found) > 1 and not details.get("cookie"):
+            program.attach_kprobes([site.where for site in found], retprobe=returns, partly=True)
+            return
+
+        def one(site: Site, number: int) -> Any:
+            function = site.where or details["function"]
+            if returns:
+                return program.attach_kretprobe(function, cookie=self._cookie(probe, number))
+            return program.attach_kprobe(function, offset=details.get("offset") or 0, cookie=self._cookie(probe, number))
+
+        self._each(probe, found, one)
+
+    def _tracepoint(self, probe: Probe, found: Sequence[Site]) -> None:
+        program, details = self._program(probe), probe.details
+        self._each(probe, found, lambda site, number: program.attach_tracepoint(
+            site.where or f"{details['category']}:{details['event']}", cookie=self._cookie(probe, number)))
+
+    def _raw_tracepoint(self, probe: Probe, found: Sequence[Site]) -> None:
+        program = self._program(probe)
+        self._each(probe, found, lambda site, number: program.attach_raw_tracepoint(
+            site.where or probe.details["event"]))
+
+    def _uprobe(self, probe: Probe, found: Sequence[Site]) -> None:
+        program, details = self._program(probe), probe.details
+        attach = program.attach_uretprobe if probe.kind == "uretprobe" else program.attach_uprobe
+
+        def one(site: Site, number: int) -> Any:
+            path, symbol = site.where or (details["path"], details.get("symbol") or None)
+            return attach(path, symbol, address=None if symbol else details.get("address"),
+                          offset=details.get("offset") or 0, pid=self._pid, cookie=self._cookie(probe, number))
+
+        self._each(probe, found, one)
+
+    def _usdt(self, probe: Probe, found: Sequence[Site]) -> None:
+        program, details = self._program(probe), probe.details
+
+        def one(site: Site, number: int) -> Any:
+            path, provider, event = site.where or (details["path"], details.get("provider") or None, details["event"])
+            return program._attach("usdt", path, provider=provider, event=event, pid=self._pid,
+                                   cookie=self._cookie(probe, number))
+
+        self._each(probe, found, one)
+
+    def _timer(self, probe: Probe, found: Sequence[Site]) -> None:
+        from ebpf.session.host import host
+
+        details, program = probe.details, self._program(probe)
+        rate = {"frequency": details["count"]} if details["unit"] == "hz" else {"period": details["period_ns"]}
+        only = None if probe.kind == "profile" else host.online_cpus()[0]
+        pid = self._pid if probe.kind == "profile" else None
+        program.attach_perf_event("cpu-clock", cpu=only, pid=pid, **rate)
+
+    def _counter(self, probe: Probe, found: Sequence[Site]) -> None:
+        event = _ALIASES.get(probe.details["event"], probe.details["event"])
+        period = probe.details.get("count") or _DEFAULT_COUNTS.get(event, 1)
+        self._program(probe).attach_perf_event(event, period=period, pid=self._pid)
+
+    def _watchpoint(self, probe: Probe, found: Sequence[Site]) -> None:
+        details = probe.details
+        self._program(probe)._attach("watchpoint", details["address"], length=details["length"], mode=details["mode"],
+                                     pid=self._pid)
+
+    def _tracing(self, probe: Probe, found: Sequence[Site]) -> None:
+        def one(site: Site, number: int) -> Any:
+            if site.where is None:
+                return self._program(probe).attach_tracing()
+            session = self._session
+            copy = session._backend.load_program(probe.program, attach_to=site.where, again=True)
+            try:
+                return session.adopt(session._backend.attach("tracing", copy, None))
+            finally:
+                copy.close()  # the link holds on to it
+
+        self._each(probe, found, one)
+
+    def _nothing(self, probe: Probe, found: Sequence[Site]) -> None:
+        """Programs that the runtime starts itself."""
+
+
+_ATTACH: Final[Mapping[str, Callable[[Attaching, Probe, Sequence[Site]], None]]] = {
+    "begin": Attaching._nothing, "end": Attaching._nothing, "self": Attaching._nothing, "iter": Attaching._nothing,
+    "kprobe": Attaching._kprobe, "kretprobe": Attaching._kprobe, "fentry": Attaching._tracing,
+    "fexit": Attaching._tracing, "tracepoint": Attaching._tracepoint, "rawtracepoint": Attaching._raw_tracepoint,
+    "uprobe": Attaching._uprobe, "uretprobe": Attaching._uprobe, "usdt": Attaching._usdt, "profile": Attaching._timer,
+    "interval": Attaching._timer, "software": Attaching._counter, "hardware": Attaching._counter,
+    "watchpoint": Attaching._watchpoint,
+}
+
+
+def check_pid(pid: int | None) -> None:
+    """Refuse a process id that is none."""
+    if pid is not None and pid <= 0:
+        raise UsageError(f"a process id is positive, not {pid}")

@@ -1,0 +1,77 @@
+"""From a script to a `Trace`: compiled, or taken from the cache, which imports no compiler."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ebpf.errors import FormatError, KernelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from ebpf.compiler.trace.plan import Plan
+    from ebpf.object import Object
+    from ebpf.session.tracing.trace import Trace
+
+
+def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), pid: int | None = None,
+          backend: str | None = None, unsafe: bool = False, filename: str | None = None,
+          options: Mapping[str, Any] | None = None, cache: bool = True,
+          warn: Callable[[str], Any] | None = None) -> Trace:
+    """A script of the tracing language (bpftrace's), ready to run: ``for event in ebpf.trace('kprobe:vfs_read { … }'): …``
+
+    ``script`` is its text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.bt``);
+    ``params`` are its positional parameters (``$1``, …). ``command`` is started, traced, and ends the script with it; ``pid``: the
+    script ends with that process. ``backend``: see `load`. ``unsafe`` allows system(), signal() and override().
+    ``options`` sets what a config block could (``{"max_strlen": 200}``). Raises `CompileError` with one diagnostic for each
+    mistake; `Trace` says what else may go wrong when it starts.
+    """
+    text, name = _read_script(script)
+    obj, plan, compile_warnings = compile_script(text, filename=filename or name, params=tuple(map(str, params)),
+                                                 options=options, pid=pid, cache=cache)
+    from ebpf.session.tracing.trace import Trace
+
+    made = Trace(obj, plan, command=command, pid=pid, backend=backend, unsafe=unsafe, warn=warn)
+    for warning in compile_warnings:
+        made._warn(warning)
+    return made
+
+
+def compile_script(text: str, *, filename: str, params: tuple[str, ...] = (), options: Mapping[str, Any] | None = None,
+                   pid: int | None = None, cache: bool = True) -> tuple[Object, Plan, tuple[str, ...]]:
+    """The object, its plan, and what the compiler warns of."""
+    from ebpf.compiler.cache import Store
+    from ebpf.compiler.trace import compile_trace_cached
+    from ebpf.kernel.facts import SystemFacts
+
+    store = Store() if cache else None
+    data = compile_trace_cached(text, filename=filename, facts=SystemFacts(store), store=store, params=params,
+                                **(options or {}))
+    return open_script(data, os.path.basename(filename))
+
+
+def open_script(data: bytes, name: str) -> tuple[Object, Plan, tuple[str, ...]]:
+    """The same from an object's bytes."""
+    from ebpf.compiler.trace.plan import SECTION, Plan
+    from ebpf.object.elf import ElfImage
+    from ebpf.object.reader import read_object
+
+    section = ElfImage.parse(data).get(SECTION)
+    if section is None:
+        raise FormatError("the object was not made from a script", helps=("compile it with ebpf trace -o",))
+    plan = Plan.parse(bytes(section.data))
+    return read_object(data, name or "script"), plan, tuple(plan.warnings)
+
+
+def _read_script(script: str | Path) -> tuple[str, str]:
+    if not isinstance(script, (str, os.PathLike)):
+        raise UsageError(f"a script's text or a path is wanted, not {type(script).__name__}")
+    if isinstance(script, str) and ("\n" in script or not script.endswith(".bt")):
+        return script, "<script>"
+    try:
+        with open(script, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(), os.fspath(script)
+    except OSError as error:
+        raise KernelError(f"open({os.fspath(script)})", error.errno or 0) from None

@@ -1,0 +1,431 @@
+"""A script that runs: `Trace` loads it, attaches it, does what its records say, and ends it in order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ebpf.errors import EbpfError, UsageError
+from ebpf.session.tracing.actions import Actions, Sink
+from ebpf.session.tracing.attaching import Attaching, Site, sites
+from ebpf.session.tracing.maps import TraceMap
+from ebpf.session.tracing.names import Names
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from ebpf.compiler.trace.plan import Plan, Probe
+    from ebpf.kernel.processes import Process
+    from ebpf.object import Object
+    from ebpf.session.backend import RingReader
+    from ebpf.session.poller import Poller
+    from ebpf.session.session import Session
+    from ebpf.session.tracing.output import MapView
+
+_SLICE_S = 0.25  # an endless wait looks up this often
+_AT_ONCE = 4096  # records handled before signals and processes are looked at again
+
+
+class TraceEvent(NamedTuple):
+    """Something that a script said.
+
+    ``kind``: ``"printf"``, ``"time"``, ``"join"``, ``"cat"``, ``"system"`` (``text``; ``values`` are printf's arguments, typed, join's words);
+    ``"value"`` (``print($x)``: ``values`` holds it); ``"map"`` (``print(@m)``: ``name``, ``values`` are pairs of key and value in
+    the order of printing, the key ``None`` where the map has none).
+    """
+
+    kind: str
+    text: str = ""
+    values: tuple[Any, ...] = ()
+    name: str = ""
+
+
+class _Collected:
+    """A sink that keeps what is said, as events."""
+
+    def __init__(self) -> None:
+        self.events: deque[TraceEvent] = deque()
+
+    def attached(self, count: int) -> None:
+        """Not an event."""
+
+    def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
+        self.events.append(TraceEvent(kind, text, tuple(values)))
+
+    def value(self, value: Any) -> None:
+        from ebpf.session.tracing.values import show
+
+        self.events.append(TraceEvent("value", show(value), (value,)))
+
+    def map(self, view: MapView) -> None:
+        from ebpf.session.tracing.output import format_map
+
+        self.events.append(TraceEvent("map", format_map(view), tuple(view.rows), view.name))
+
+    def before_maps(self) -> None:
+        """Nothing."""
+
+    def lost(self, count: int) -> None:
+        """`Trace.lost` says so."""
+
+
+class Trace:
+    """A script that is ready to run, or runs.
+
+    ``with ebpf.trace("…") as trace: for event in trace: …`` yields what it says, as `TraceEvent`; ``async for`` does so
+    without blocking the loop. The iteration ends when the script does: by ``exit()``, with the command or process it was
+    given, or after `stop`. ``trace.maps["@name"]`` is a live map, readable all the while and until the end of ``with``.
+    `run` is what the command line does: it hands everything to a `Sink`, prints the maps at the end and returns the status.
+    """
+
+    def __init__(self, obj: Object, plan: Plan, *, command: Sequence[str] = (), pid: int | None = None,
+                 backend: str | None = None, unsafe: bool = False,
+                 warn: Callable[[str], Any] | None = None) -> None:
+        if plan.unsafe and not unsafe:
+            raise UsageError(f"the script uses {', '.join(plan.unsafe)}, which may harm the system",
+                             helps=("allow it: --unsafe on the command line, unsafe=True in Python",))
+        if command and pid is not None:
+            raise UsageError("a command and a process id at once", helps=("give -c or -p",))
+        self.obj = obj
+        self.plan = plan
+        #: live maps by the script's names
+        self.maps: dict[str, TraceMap] = {}
+        self.session: Session | None = None
+        #: what ``exit(status)`` gave
+        self.status = 0
+        self._command = tuple(command)
+        self._pid = pid
+        self._backend = backend
+        self._warn = warn if warn is not None else _warn_on_stderr
+        self._collected = _Collected()
+        self._sink: Sink = self._collected
+        self._actions: Actions | None = None
+        self._ring: RingReader | None = None
+        self._poller: Poller | None = None
+        self._process: Process | None = None
+        self._process_ended = False
+        self._wake = -1
+        self._stopped = False
+        self._finished = False
+        self._lost = 0
+        self._iterators: list[str] = []
+
+    def __repr__(self) -> str:
+        state = "runs" if self.session is not None and not self._finished else "has ended" if self._finished else "not started"
+        return f"<Trace of {len(self.plan.probes)} probes: {state}>"
+
+    # ---- the beginning ----
+
+    def start(self) -> Trace:
+        """Load, run BEGIN, attach everything, and let the command go. All or nothing: what fails detaches the rest."""
+        if self.session is not None:
+            return self
+        from ebpf.session.choice import choose
+        from ebpf.session.session import load
+
+        where = choose(self._backend, self.obj).backend
+        if self._command and where == "machine":
+            from ebpf.session.choice import use
+
+            use("machine", command=self._command)
+        try:
+            if where == "kernel":
+                self._open_process()
+            names, found = self._find_sites()
+            self._sink.attached(sum(len(some) for some in found.values()))
+            self.session = load(self.obj, backend=where)
+            self._open(names)
+            self._run_own("begin")
+            self._consume()
+            assert self._actions is not None
+            if not self._actions.exited:
+                self._attach(found)
+                if self._process is not None:
+                    self._process.release()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _open_process(self) -> None:
+        from ebpf.kernel.processes import Command, Process
+
+        if self._command:
+            self._process = Command(self._command)
+        elif self._pid is not None:
+            self._process = Process(self._pid)
+
+    def _find_sites(self) -> tuple[Names, dict[int, list[Site]]]:
+        """Every probe's places; and what knows their names."""
+        plan = self.plan
+        names = Names([probe.name for probe in plan.probes])
+        missing = plan.config.get("missing_probes", "error")
+        found: dict[int, list[Site]] = {}
+        for index, probe in enumerate(plan.probes):
+            try:
+                found[index] = sites(probe, self._pid)
+            except EbpfError as error:
+                if missing == "error":
+                    raise
+                if missing == "warn":
+                    self._warn(error.message)
+                continue
+            names.set_targets(index, [site.name for site in found[index]])
+        return names, found
+
+    def _open(self, names: Names) -> None:
+        from ebpf.compiler.trace.plan import EVENTS
+
+        session = self.session
+        assert session is not None
+        script_maps = {map.map for map in self.plan.maps}
+        names.stacks = {name: map.raw for name, map in session.maps.items() if name not in script_maps}
+        self.maps = {map.name: TraceMap(map, session.maps[map.map].raw, names) for map in self.plan.maps}
+        self._poller = session.poller()
+        if EVENTS in session.maps:
+            self._ring = session.maps[EVENTS].raw.ring_buffer()
+            self._poller.add(self._ring.fileno(), lambda: 1)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller.add(self._wake, lambda: 1)
+        if self._process is not None:
+            self._poller.add(self._process.fileno(), self._note_process_end)
+        self._names = names
+        self._actions = self._actions_for(self._sink)
+        if self._uses_user_code():
+            names.user.follow()
+
+    def _actions_for(self, sink: Sink) -> Actions:
+        from ebpf.kernel.processes import shell_output
+
+        return Actions(self.plan, self._names, self.maps, sink, warn=self._warn, shell=shell_output)
+
+    def _uses_user_code(self) -> bool:
+        """Whether symbols of processes will be asked for: by then they may have ended."""
+        types = [type for event in self.plan.events for _, type in event.args]
+        for map in self.plan.maps:
+            types += [map.value] if map.key is None else [map.key, map.value]
+        while types:
+            type = types.pop()
+            if type.kind in ("ustack", "usym"):
+                return True
+            if type.kind in ("tuple", "record"):
+                types += [part for _, _, part in type.args]
+        return False
+
+    def _note_process_end(self) -> int:
+        self._process_ended = True
+        if self._poller is not None and self._process is not None:
+            self._poller.remove(self._process.fileno())
+        return 1
+
+    def _attach(self, found: dict[int, list[Site]]) -> None:
+        session = self.session
+        assert session is not None
+        pid = self._process.pid if self._process is not None else self._pid
+        attaching = Attaching(session, pid=pid, missing=self.plan.config.get("missing_probes", "error"), warn=self._warn)
+        for index, probe in enumerate(self.plan.probes):
+            if index in found:
+                attaching.attach(probe, found[index])
+
+    def _run_own(self, kind: str) -> None:
+        """Run the programs that nothing but us starts."""
+        session = self.session
+        assert session is not None
+        for probe in self.plan.probes:
+            if probe.kind == kind:
+                session.programs[probe.program].test_run()
+
+    # ---- while it runs ----
+
+    def stop(self) -> None:
+        """End the script as Ctrl-C does: END runs, then the iteration (or `run`) ends. From any thread, or a signal's handler."""
+        self._stopped = True
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+
+    def signal(self, name: str) -> None:
+        """Run the script's ``self:signal:NAME`` probes."""
+        session = self.session
+        if session is not None:
+            for probe in self.plan.probes:
+                if probe.kind == "self" and probe.details.get("signal") == name:
+                    session.programs[probe.program].test_run()
+
+    @property
+    def lost(self) -> int:
+        """How many records found no room in the ring buffer so far."""
+        from ebpf.compiler.trace.plan import LOST
+
+        session = self.session
+        if session is not None and not session.closed and LOST in session.maps:
+            data = session.maps[LOST].raw.lookup(bytes(4)) or b""
+            self._lost = sum(memoryview(data).cast("Q")) if data else 0
+        return self._lost
+
+    def _consume(self) -> int:
+        """Do what the records say that are there."""
+        if self._ring is None or self._actions is None:
+            return 0
+        return self._ring.consume(self._actions.do, _AT_ONCE)
+
+    @property
+    def _over(self) -> bool:
+        """Whether it is to end."""
+        assert self._actions is not None and self.session is not None
+        return self._stopped or self._actions.exited or self._process_ended or self.session.ended or self._nothing_left
+
+    @property
+    def _nothing_left(self) -> bool:
+        """Whether nothing can happen any more: only iterators, which have run."""
+        kinds = {probe.kind for probe in self.plan.probes}
+        return "iter" in kinds and kinds <= {"iter", "begin", "end"}
+
+    def _step(self, timeout: float) -> None:
+        """Handle what is there; else wait for it."""
+        if self._consume() or self._over:
+            return
+        if self._poller is not None:
+            self._poller.poll(timeout)
+            self._consume()
+
+    def _iterate(self) -> None:
+        session = self.session
+        assert session is not None
+        for probe in self.plan.probes:
+            if probe.kind == "iter":
+                text = session.programs[probe.program].read_iterator().decode("utf-8", "surrogateescape")
+                if text:
+                    self._sink.message("printf", text)
+
+    def _finish(self) -> None:
+        """Detach, do what has been said by then, run END, and do what that says."""
+        if self._finished:
+            return
+        self._finished = True
+        session, actions = self.session, self._actions
+        assert session is not None and actions is not None
+        links, session.links = session.links, []
+        for link in reversed(links):
+            link.detach()
+        while self._consume():
+            pass
+        actions.resume()
+        status = actions.status
+        self._run_own("end")
+        while self._consume():
+            pass
+        self.status = actions.status or status
+
+    # ---- three ways to use it ----
+
+    def run(self, sink: Sink) -> int:
+        """Run it to its end, everything going to ``sink``, its maps at the end too; the status of ``exit()``, else 0."""
+        self._sink = sink
+        try:
+            self.start()
+            self._iterate()
+            while not self._over:
+                self._step(_SLICE_S)
+            self._finish()
+            if self.plan.config.get("print_maps_on_exit", True):
+                sink.before_maps()
+                for map in self.maps.values():
+                    sink.map(map.view())
+            if self.lost:
+                sink.lost(self.lost)
+            return self.status
+        finally:
+            self.close()
+
+    def __iter__(self) -> Iterator[TraceEvent]:
+        self.start()
+        self._iterate()
+        events = self._collected.events
+        while True:
+            while events:
+                yield events.popleft()
+            if self._over:
+                break
+            self._step(_SLICE_S)
+        self._finish()
+        while events:
+            yield events.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[TraceEvent]:
+        import asyncio
+
+        self.start()
+        self._iterate()
+        events, poller = self._collected.events, self._poller
+        assert poller is not None
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(poller.fileno(), ready.set)
+        try:
+            while True:
+                self._step(0)
+                while events:
+                    yield events.popleft()
+                if self._over:
+                    break
+                ready.clear()
+                try:
+                    await asyncio.wait_for(ready.wait(), _SLICE_S)
+                except TimeoutError:
+                    pass
+        finally:
+            loop.remove_reader(poller.fileno())
+        self._finish()
+        while events:
+            yield events.popleft()
+
+    def poll(self, timeout: float = 0) -> list[TraceEvent]:
+        """What it has said since the last call, waiting up to ``timeout`` seconds for the first of it."""
+        self.start()
+        until = time.monotonic() + timeout
+        while not self._collected.events and not self._over:
+            left = until - time.monotonic()
+            self._step(max(0, min(left, _SLICE_S)))
+            if left <= 0:
+                break
+        found = list(self._collected.events)
+        self._collected.events.clear()
+        return found
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """Detach and close everything; the command ends. Doing so again is harmless."""
+        self.lost  # noqa: B018  remembered beyond the end
+        session, self.session = self.session, None
+        try:
+            if session is not None:
+                if self._ring is not None:
+                    self._ring.close()
+                session.close()
+        finally:
+            self._ring = None
+            self._finished = True
+            if self._process is not None:
+                self._process.close()
+                self._process = None
+            if self._poller is not None:
+                self._poller.close()
+                self._poller = None
+            wake, self._wake = self._wake, -1
+            if wake >= 0:
+                os.close(wake)
+
+    def __enter__(self) -> Trace:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _warn_on_stderr(text: str) -> None:
+    import sys
+
+    print(f"ebpf: warning: {text}", file=sys.stderr)
