@@ -248,11 +248,11 @@ class BPF(Attaching):
     # ---- what programs print ----
 
     def trace_open(self, nonblocking: bool = False) -> TraceFile:
-        """The kernel's trace_pipe."""
+        """The kernel's trace_pipe, or the machine's."""
         if self._trace is None:
             from bcc.trace import TraceFile
 
-            self._trace = TraceFile(nonblocking)
+            self._trace = TraceFile(self.session, nonblocking)
         return self._trace
 
     @property

@@ -10,16 +10,14 @@ if TYPE_CHECKING:
 class TraceFile:
     """The open trace pipe."""
 
-    def __init__(self, nonblocking: bool = False) -> None:
-        from ebpf import host
-
-        self._pipe = host.trace_pipe()
+    def __init__(self, session: Any, nonblocking: bool = False) -> None:
+        self._pipe = session.trace_pipe()
         self.nonblocking = nonblocking
         self._pattern: Any = None
 
     def fileno(self) -> int:
         """For select."""
-        return self._pipe.fileno()
+        return int(self._pipe.fileno())
 
     def readline(self, size: int = -1) -> bytes:
         """The next line, with its newline; empty if there is none and the pipe was opened without blocking."""

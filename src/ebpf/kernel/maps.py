@@ -98,7 +98,8 @@ class KernelMap(sys.OwnedFd):
     it.
     """
 
-    __slots__ = ("_memory", "_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size", "value_stride")
+    __slots__ = ("_memory", "_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size",
+                 "value_stride")
 
     def __init__(self, fd: int, *, name: str, type: int, key_size: int, value_size: int, max_entries: int,
                  flags: int = 0) -> None:
@@ -392,6 +393,9 @@ class KernelMap(sys.OwnedFd):
         return self.take_all().count
 
     # ---- the map as a whole ----
+
+    #: whether nothing more will be sent through it: in a kernel that is never known
+    ended: Final = False
 
     @property
     def per_cpu_slots(self) -> int:

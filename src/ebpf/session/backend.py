@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Link(Protocol):
     """A program that is attached to `target`; `kind` is the hook's name (``"kprobe"``), `program` the program's.
 
-    It is detached by `detach` (or `close`), at the end of ``with``, with its session, and when the process ends.
+    It is detached by `detach` (or `close`), at the end of ``with``, with its session, and when the process ends. A
+    kernel's can be pinned, too (``pin(path)``).
     """
 
     @property
@@ -43,12 +44,6 @@ class Link(Protocol):
 
     def close(self) -> None:
         """The same as `detach`."""
-
-    def pin(self, path: str) -> None:
-        """Keep it attached beyond this process, by a name on a BPF file system; `NotSupported` where it cannot be."""
-
-    def info(self) -> Any:
-        """What the kernel tells about it; ``None`` if it does not know it as a link."""
 
     def __enter__(self) -> Link: ...
 
@@ -136,6 +131,10 @@ class RawMap(Protocol):
 
     @property
     def per_cpu_slots(self) -> int: ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be sent through it."""
 
     def fileno(self) -> int: ...
 
@@ -288,6 +287,10 @@ class Backend(Protocol):
     def obj(self) -> Object: ...
 
     @property
+    def ended(self) -> bool:
+        """Whether no more events will come."""
+
+    @property
     def maps(self) -> Mapping[str, RawMap]: ...
 
     @property
@@ -297,7 +300,7 @@ class Backend(Protocol):
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> RawProgram: ...
 
     def attach(self, kind: str, program: Any, target: Any, **details: Any) -> Link:
-        """Attach the `RawProgram` ``program``. ``kind`` and ``details`` are those of `Program`'s ``attach_`` methods."""
+        """Attach a `RawProgram`. ``kind`` and ``details`` are those of `Program`'s ``attach_`` methods."""
 
     def attach_socket(self, program: Any, sock: Any) -> None: ...
 

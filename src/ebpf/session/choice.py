@@ -55,7 +55,8 @@ def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | 
     if isinstance(command, str):
         raise UsageError(f"command is a list of words, not {command!r}", helps=(f"command={command.split()!r}",))
     if chosen == "kernel" and (command or pcap):
-        raise UsageError(f"a {'command' if command else 'capture'} is an event source of the machine, not of the kernel",
+        source = "command" if command else "capture"
+        raise UsageError(f"a {source} is an event source of the machine, not of the kernel",
                          helps=("the kernel's programs see the whole system: start the command beside them",))
     wish.backend = chosen
     wish.command = tuple(map(os.fspath, command))
@@ -116,7 +117,7 @@ def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
 
     if not choice.asked:
         _tell(choice.why)
-    return load_machine(obj, **how)
+    return load_machine(obj, interrupts=backend != "machine", **how)
 
 
 def _tell(why: str) -> None:

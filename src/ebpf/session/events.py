@@ -31,8 +31,9 @@ class EventStream:
     """The events of one map, in the order of their arrival (perf event arrays: per CPU).
 
     Iterate over it, ``async for`` over it, or give `consume` a callback; close it, or let the session do so. Closing it
-    ends an iteration, also one that another task is waiting in; reading from a closed one is a `UsageError`. An event
-    counts as read when it is handed out: if a callback raises, the next call goes on with the event after.
+    ends an iteration, also one that another task is waiting in (so does, in the machine, the end of what is traced:
+    `Session.ended`); reading from a closed one is a `UsageError`. An event counts as read when it is handed out: if a
+    callback raises, the next call goes on with the event after.
     """
 
     def __init__(self, map: Map, *, type_name: str | None = None, timeout: float | None = None, pages: int = 64,
@@ -142,6 +143,8 @@ class EventStream:
                 return False
             if poller.poll(left) or self._pending:
                 return True
+            if self.map.raw.ended:
+                return bool(self._fill())
             self.refresh()
         return False
 
@@ -224,6 +227,8 @@ class EventStream:
                     return False
                 if watch.poll(left):
                     return True
+                if self.map.raw.ended:
+                    return False
         finally:
             watch.close()
         return False
@@ -260,9 +265,9 @@ class EventStream:
             if self._fill():
                 continue
             left = _SLICE_S if self.timeout is None else self.timeout - (time.monotonic() - quiet_since)
-            if left < 0:
+            if left < 0 or self.map.raw.ended:
                 return
-            await self._readable(min(left, _SLICE_S) if self._perf is not None or self.timeout is not None else None)
+            await self._readable(min(left, _SLICE_S))
             self.refresh()
 
     async def _readable(self, timeout: float | None) -> None:

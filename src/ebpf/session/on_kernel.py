@@ -44,6 +44,7 @@ class OnKernel:
     """See `ebpf.session.backend.Backend`."""
 
     name = "kernel"
+    ended = False
 
     def __init__(self, loaded: KernelObject) -> None:
         self._loaded = loaded
@@ -161,6 +162,12 @@ def _uretprobe(program: KernelProgram, binary: str, **where: Any) -> KernelLink:
     return _uprobe(program, binary, retprobe=True, **where)
 
 
+def _usdt(program: KernelProgram, binary: str, **where: Any) -> KernelLink:
+    from ebpf.kernel.attach import usdt
+
+    return usdt.attach(program, binary, **where)
+
+
 def _perf_event(program: KernelProgram, type: int, *, config: int, **how: Any) -> KernelLink:
     from ebpf.kernel.attach import perf_event
 
@@ -199,6 +206,6 @@ def _iterator(program: KernelProgram, target: None) -> KernelLink:
 
 _ATTACH: dict[str, Callable[..., Any]] = {
     "kprobe": _kprobe, "kretprobe": _kretprobe, "kprobe_multi": _kprobe_multi, "tracepoint": _tracepoint,
-    "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "perf_event": _perf_event,
+    "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "usdt": _usdt, "perf_event": _perf_event,
     "xdp": _xdp, "raw_socket": _raw_socket, "cgroup": _cgroup, "tracing": _tracing, "iterator": _iterator,
 }

@@ -52,8 +52,8 @@ class Program:
         """Run it on ``data`` (a packet) and ``context``; nothing is attached. Gives `.result` and `.data`.
 
         ``data`` has at least 14 bytes (an Ethernet header) for programs that see packets. ``.result`` is the return
-        value as unsigned 32 bits, ``.duration_ns`` the mean of ``repeat`` runs. The machine runs programs of every type; the
-        kernel network programs, raw tracepoints (5.10) and syscall programs (`NotSupported` for the others).
+        value as unsigned 32 bits, ``.duration_ns`` the mean of ``repeat`` runs. The machine runs programs of every
+        type; the kernel network programs, raw tracepoints (5.10) and syscall programs, `NotSupported` for others.
         """
         return self.raw.test_run(data, context, repeat=repeat, flags=flags, cpu=cpu)
 
@@ -85,9 +85,10 @@ class Program:
     def attach_kprobe(self, function: str, *, offset: int = 0, cookie: int | None = None) -> Link:
         """Run when the kernel function is entered. ``sys_clone`` finds the running kernel's name of a system call.
 
-        ``offset``: that many bytes into it; ``cookie``: what bpf_get_attach_cookie() gives (Linux 5.15), here and below.
-        `TargetNotFound` if there is no such function (``similar`` has some that there are), `AttachError` if it cannot
-        be probed (inlined, blacklisted), `NotSupported` without kprobes; in the machine for all but system calls.
+        ``offset``: that many bytes into it; ``cookie``, here and below: what bpf_get_attach_cookie() gives (Linux
+        5.15). `TargetNotFound` if there is no such function (``similar`` has some that there are), `AttachError` if it
+        cannot be probed (inlined, blacklisted), `NotSupported` without kprobes; in the machine for all but system
+        calls.
         """
         return self._attach("kprobe", function, offset=offset, cookie=cookie)
 
@@ -132,6 +133,14 @@ class Program:
                          pid: int | None = None, cookie: int | None = None) -> Link:
         """Run when the function returns. Parameters and errors are `attach_uprobe`'s."""
         return self._attach("uretprobe", binary, symbol=symbol, address=address, offset=offset, pid=pid, cookie=cookie)
+
+    def attach_usdt(self, binary: str, name: str, *, provider: str = "", pid: int | None = None,
+                    cookie: int | None = None) -> Link:
+        """Run wherever the static probe ``name`` (of ``provider``) in a user program or library is hit.
+
+        ``binary`` and ``pid`` as for `attach_uprobe`. `TargetNotFound` lists the probes that the file has.
+        """
+        return self._attach("usdt", binary, name=name, provider=provider, pid=pid, cookie=cookie)
 
     def attach_perf_event(self, event: str | int, config: int = 0, *, period: int = 0, frequency: int = 0,
                           pid: int | None = None, cpu: int | None = None, cookie: int | None = None) -> Link:
@@ -233,6 +242,15 @@ def _uprobe(program: Program, info: SectionInfo) -> Link:
         raise UsageError(f"program {program.name!r}: {place!r} in section {program.section!r} is no function") from None
 
 
+def _usdt(program: Program, info: SectionInfo) -> Link:
+    binary, _, probe = info.attach_to.partition(":")
+    provider, colon, name = probe.partition(":")
+    if not colon:
+        raise AttachError(f"program {program.name!r}: section {program.section!r} does not name a static probe",
+                          helps=(f'write SEC("{info.kind}/path:provider:name"), or use attach_usdt',))
+    return program.attach_usdt(binary, name, provider=provider)
+
+
 def _tracepoint(program: Program, info: SectionInfo) -> Link:
     if "/" not in info.attach_to:
         raise AttachError(f"program {program.name!r}: section {program.section!r} lacks the tracepoint's category",
@@ -255,7 +273,7 @@ def _iterator(program: Program, info: SectionInfo) -> Link:
 _BY_SECTION: dict[str, Callable[[Program, SectionInfo], Link]] = {
     "kprobe": _kprobe, "kretprobe": _kprobe, "kprobe.multi": _kprobe_multi, "kretprobe.multi": _kprobe_multi,
     "ksyscall": _syscall, "kretsyscall": _syscall,
-    "uprobe": _uprobe, "uprobe.s": _uprobe, "uretprobe": _uprobe, "uretprobe.s": _uprobe,
+    "usdt": _usdt, "usdt.s": _usdt, "uprobe": _uprobe, "uprobe.s": _uprobe, "uretprobe": _uprobe, "uretprobe.s": _uprobe,
     "tracepoint": _tracepoint, "tp": _tracepoint,
     "raw_tracepoint": _raw_tracepoint, "raw_tp": _raw_tracepoint, "raw_tracepoint.w": _raw_tracepoint,
     "raw_tp.w": _raw_tracepoint,

@@ -111,6 +111,11 @@ class Session:
         return self._closed
 
     @property
+    def ended(self) -> bool:
+        """Whether no more events will come: what the machine traces has ended. In a kernel never."""
+        return self._backend.ended
+
+    @property
     def backend(self) -> str:
         """Where it runs: ``"kernel"``, or ``"machine"``, the userspace one."""
         return self._backend.name

@@ -6,8 +6,7 @@ import errno as _errno
 import os
 from typing import TYPE_CHECKING
 
-from ebpf.binaries.find import find_binary
-from ebpf.binaries.symbols import elf_symbols
+from ebpf.binaries.place import locate
 from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import refused
@@ -27,21 +26,9 @@ def attach(program: KernelProgram, binary: str, *, symbol: str | None = None, ad
     `binary` is a path, a library's short name (``"c"``) or a program on PATH. With neither symbol nor address,
     `offset` is an offset in the file. `pid`: in that process only. `ref_ctr_offset`: file offset of a USDT semaphore.
     """
-    path = find_binary(binary, pid)
-    place = offset
-    target = f"{path}+{offset:#x}"
-    if symbol is not None:
-        found = elf_symbols(path).find(symbol)
-        place = found.offset + offset
-        target = f"{path}:{symbol}" + (f"+{offset:#x}" if offset else "")
-    elif address is not None:
-        in_file = elf_symbols(path).file_offset(address)
-        if in_file is None:
-            raise TargetNotFound(f"{path} has nothing at address {address:#x}", name=f"{address:#x}")
-        place = in_file + offset
-        target = f"{path}:{address + offset:#x}"
-    return attach_at(program, path, place, retprobe=retprobe, pid=pid, ref_ctr_offset=ref_ctr_offset, cookie=cookie,
-                     target=target)
+    place = locate(binary, symbol=symbol, address=address, offset=offset, pid=pid)
+    return attach_at(program, place.path, place.offset, retprobe=retprobe, pid=pid, ref_ctr_offset=ref_ctr_offset,
+                     cookie=cookie, target=place.text)
 
 
 def attach_at(program: KernelProgram, path: str, offset: int, *, retprobe: bool = False, pid: int | None = None,

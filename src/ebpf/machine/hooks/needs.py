@@ -11,7 +11,7 @@ from ebpf.machine.tracing.events import Needs
 if TYPE_CHECKING:
     from ebpf.machine.interpreter import Program
 
-_COMM = frozenset(("bpf_get_current_comm",))
+_COMM = frozenset(("bpf_get_current_comm", "bpf_trace_printk", "bpf_trace_vprintk"))  # a printed line names the task
 _IDS = frozenset(("bpf_get_current_uid_gid",))
 _CGROUP = frozenset(("bpf_get_current_cgroup_id", "bpf_get_current_ancestor_cgroup_id"))
 # Helpers that look at no task, or that the record answers. Every other one has the task stand still.

@@ -177,6 +177,11 @@ class PerfEventArray(MachineMap):
         self._samples.append(Sample(index, data))
         return 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether samples wait to be read."""
+        return bool(self._samples)
+
     def consume(self, callback: Callable[[Sample], object]) -> int:
         """Call ``callback(sample)`` for every sample, in the order in which they were sent; how many there were."""
         count = 0
