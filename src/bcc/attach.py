@@ -367,6 +367,12 @@ class Attaching:
         """Run ``fn_name`` whenever that function returns."""
         return self._attach_uprobe(b"r", name, sym, sym_re, addr, fn_name, pid, 0)
 
+    def _attach_usdt(self, path: str, provider: str, probe: str, function: str, pid: int | None) -> None:
+        """For `USDT`: run ``function`` at every place of a static probe."""
+        link = self._program(function.encode(), _KPROBE).attach_usdt(path, probe, provider=provider, pid=pid)
+        name = f"p_{path}:{provider}:{probe}_{function}_{pid or -1}".encode()
+        self.uprobe_fds[name] = self._keep("uprobe", name, link)
+
     def _attach_uprobe(self, prefix: bytes, name: str | bytes, sym: str | bytes, sym_re: str | bytes, addr: int | None,
                        fn_name: str | bytes, pid: int, sym_off: int) -> Self:
         if sym_re:

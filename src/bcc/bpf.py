@@ -112,8 +112,7 @@ class BPF(Attaching):
         if device is not None:
             raise ebpf.NotSupported("loading a program into a network card (device=)",
                                     instead="leave device= out: the program then runs in the kernel")
-        for context in usdt_contexts:
-            context.get_context()  # says that it is not supported
+        usdt_contexts = list(usdt_contexts)
         filename = "<text>"
         if src_file:
             filename = self._find_file(to_str(src_file))
@@ -125,6 +124,10 @@ class BPF(Attaching):
             raise ebpf.UsageError("BPF() wants text= or src_file=")
         if hdr_file:
             source = f'#include "{os.path.abspath(self._find_file(to_str(hdr_file)))}"\n#line 1\n' + source
+        if usdt_contexts:
+            from bcc.usdt import texts
+
+            source = texts(usdt_contexts) + "#line 1\n" + source
         defines, folders = _from_cflags(cflags)
         if src_file:
             folders.append(os.path.dirname(os.path.abspath(filename)))
@@ -136,6 +139,8 @@ class BPF(Attaching):
 
         atexit.register(self.cleanup)
         try:
+            for context in usdt_contexts:
+                context.attach_uprobes(self, attach_usdt_ignore_pid)
             self._trace_autoload()
         except BaseException:
             self.cleanup()

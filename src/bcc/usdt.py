@@ -93,7 +93,7 @@ class USDTProbe:
         self.bin_path = os.fsencode(path)
         self.semaphore: int = first.semaphore
         self.num_locations = len(places)
-        self.num_arguments = len(first.arguments)
+        self.num_arguments = max(len(place.arguments) for place in places)
         self._places = places
 
     def __str__(self) -> str:
@@ -125,15 +125,17 @@ class USDTProbe:
         ctype = self.argument_ctype(index)
         by_way: dict[str, set[int]] = {}
         for place in self._places:
-            argument = USDTProbeArgument(place.arguments[index])
-            way = f"{{ {argument.ctype} it = 0; {argument.read('it')} value = it; }}"
+            way = "{ }"
+            if index < len(place.arguments):
+                argument = USDTProbeArgument(place.arguments[index])
+                way = f"{{ {argument.ctype} it = 0; {argument.read('it')} value = it; }}"
             by_way.setdefault(way, set()).add(place.address % _PAGE_BYTES)
         ways = list(by_way.items())
         taken: set[int] = set()
         for _, pages in ways:
             if taken & pages:
-                raise ebpf.NotSupported(f"the static probe {self.short_name()}: two of its places cannot be told apart, "
-                                        "and hold their arguments differently")
+                raise ebpf.NotSupported(f"the static probe {self.short_name()}: two of its places cannot be told apart"
+                                        " and hold their arguments differently")
             taken |= pages
         # Where a file is mapped is known when it runs, an address within its page before.
         text = ways[-1][0]

@@ -290,15 +290,6 @@ def test_cflags() -> None:
     assert _from_cflags(["-DA=1", b"-D", "B", "-Wno-x", "-I/x", "-O3", "-I", "y"]) == (["A=1", "B"], ["/x", "y"])
 
 
-def test_usdt_says_that_it_is_missing() -> None:
-    from bcc import USDT, USDTException
-
-    with pytest.raises(ebpf.NotSupported, match="not supported yet"):
-        USDT(pid=1)
-    with pytest.raises(USDTException, match="pid or a binary path"):
-        USDT()
-
-
 HISTOGRAMS = [
     [0], [0, 1], [0, 0, 3, 17, 1000], [5] * 33, [0] * 34 + [7], [3, 0, 0, 1], [1, 2, 3, 4, 5, 6, 7, 40, 41, 80], [0] * 64 + [1],
 ]

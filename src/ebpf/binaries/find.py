@@ -74,17 +74,27 @@ def _is_library(file: str, name: str) -> bool:
     return file.startswith(stem + ".so") or (file.startswith(stem + "-") and file.endswith(".so"))
 
 
-def _mapped_library(name: str, pid: int) -> str | None:
+def mapped_files(pid: int) -> list[str]:
+    """Files of which process `pid` has mapped code, as seen from here: through its own root if that is another.
+
+    `TargetNotFound` if there is no such process, or it may not be looked at.
+    """
     try:
         with open(f"/proc/{pid}/maps") as file:
-            paths = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if line.count("/")}
-    except (OSError, IndexError):
+            rows = [line.rstrip("\n").split(maxsplit=5) for line in file]
+    except OSError as error:
+        raise TargetNotFound(f"process {pid}: {os.strerror(error.errno or 0)}", name=str(pid)) from None
+    paths = sorted({row[5] for row in rows if len(row) == 6 and row[5].startswith("/") and "x" in row[1]})
+    seen = [(path, f"/proc/{pid}/root{path}") for path in paths]
+    return [path if _same_file(path, inside) else inside for path, inside in seen]
+
+
+def _mapped_library(name: str, pid: int) -> str | None:
+    try:
+        files = mapped_files(pid)
+    except TargetNotFound:
         return None
-    for path in sorted(paths):
-        if _is_library(os.path.basename(path), name):
-            inside = f"/proc/{pid}/root{path}"
-            return path if _same_file(path, inside) else inside
-    return None
+    return next((path for path in files if _is_library(os.path.basename(path), name)), None)
 
 
 def _same_file(a: str, b: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ebpf.binaries.usdt import UsdtProbe
     from ebpf.btf import Btf
     from ebpf.kernel.tracepipe import TracePipe
 
@@ -120,6 +121,18 @@ class Host:
         from ebpf.binaries.symbols import elf_symbols
 
         return {name: (s.offset, s.address) for name, s in elf_symbols(self.find_binary(binary)).functions.items()}
+
+    def usdt_probes(self, path: str) -> tuple[UsdtProbe, ...]:
+        """Static probes (USDT) of a program or library: each place of each probe, with its arguments."""
+        from ebpf.binaries.usdt import usdt_probes
+
+        return usdt_probes(path)
+
+    def mapped_files(self, pid: int) -> list[str]:
+        """Files that a process has mapped to run them, as seen from here (containers); `TargetNotFound` if it ended."""
+        from ebpf.binaries.find import mapped_files
+
+        return mapped_files(pid)
 
     # ---- CPUs ----
 

@@ -90,13 +90,39 @@ def _checksum(layer: int) -> Handler:
     return handle
 
 
-def _usdt(c: ExprChecker, node: ast.Call) -> tree.Expr:
-    c.refuse(
-        "C0408",
-        node,
-        "USDT probes are not supported yet",
-        helps=["attach to the function by a uprobe, and read its arguments by PT_REGS_PARM1(ctx)"],
-    )
+def _usdt(prefix: str, count: int) -> Handler:
+    """``bpf_usdt_readarg(1, ctx, &value)``, ``bpf_usdt_readarg_p(1, ctx, buffer, size)``: a call of the function that
+    reads that argument of the probe for which the function that we are in was enabled. It stands before the program
+    (bcc's `USDT.get_text`).
+    """
+
+    def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
+        from ebpf.compiler.c.conversions import cast
+
+        number, ctx, place, *rest = take(c, node, count)
+        assert c.function is not None
+        function = c.function.decl.name
+        found = c.file_scope.names.get(f"{prefix}{function}_{c.constant_of(c.value(number))}")
+        if not isinstance(found, tree.FunctionDecl):
+            c.refuse(
+                "C0409",
+                node,
+                f"no static probe with such an argument is enabled for the function `{function}`",
+                notes=["arguments count from 1, and are read in the function that is attached, not in those it calls"],
+                helps=[f'usdt.enable_probe("NAME", "{function}"), and BPF(..., usdt_contexts=[usdt])'],
+            )
+        target = c.value(place)
+        if not isinstance(target.type, C.Pointer):
+            c.refuse("C0306", place, "the third argument is where the value goes: an address")
+        size = (
+            c.fit(c.value(rest[0]), C.ULLONG, rest[0], "passed as")
+            if rest
+            else c.int_const(node, C.size_of(target.type.target) or 0, C.ULLONG)
+        )
+        args = [c.value(ctx), cast(target, C.Pointer(C.VOID)), size]
+        return tree.CallFunction(C.INT, node.loc, node.end, found, args)
+
+    return handle
 
 
 def _renamed(helper: str, *extra: int) -> Handler:
@@ -133,8 +159,8 @@ FUNCTIONS: dict[str, Handler] = {
     "load_dword": _load_dword,
     "incr_cksum_l3": _checksum(3),
     "incr_cksum_l4": _checksum(4),
-    "bpf_usdt_readarg": _usdt,
-    "bpf_usdt_readarg_p": _usdt,
+    "bpf_usdt_readarg": _usdt("_bpf_readarg_", 3),
+    "bpf_usdt_readarg_p": _usdt("_bpf_readarg_p_", 4),
     "log2l": _library("bpf_log2l"),
     "log2": _library("bpf_log2"),
     "bpf_perf_prog_read_value": _renamed("bpf_perf_prog_read_value"),
