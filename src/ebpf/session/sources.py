@@ -118,7 +118,22 @@ def _syscalls_like(pattern: str) -> list[str]:
             if any(fnmatchcase(prefix + function[4:], pattern) for prefix in FUNCTION_PREFIXES)]
 
 
-class Group:
+class _Link:
+    """What links of the machine cannot do."""
+
+    def pin(self, path: str) -> None:
+        """There is nothing that would outlive the process."""
+        raise NotSupported("pinning", who="the userspace machine", instead="keep the process running")
+
+    def info(self) -> None:
+        """No kernel knows of it."""
+
+    def fileno(self) -> int:
+        """-1: no descriptor stands for it."""
+        return -1
+
+
+class Group(_Link):
     """Several links that come and go together; ``functions`` names what they are on."""
 
     def __init__(self, links: Sequence[Link], program: str) -> None:
@@ -131,9 +146,6 @@ class Group:
     @property
     def attached(self) -> bool:
         return any(link.attached for link in self.links)
-
-    def fileno(self) -> int:
-        return -1
 
     def detach(self) -> None:
         for link in self.links:
@@ -155,8 +167,8 @@ class Traced:
         from ebpf.machine.tracing import Tracer, workload
 
         self.argv = wish.command or (sys.executable, "-I", "-S", workload.__file__)
-        enter = next((source.wire.enter for source in world.sources if isinstance(source, Network)), None)
-        self.tracer = Tracer(self.argv, enter=enter) if enter is not None else Tracer(self.argv)
+        wire = next((source.wire for source in world.sources if isinstance(source, Network)), None)
+        self.tracer = Tracer(self.argv, namespaces=wire.namespaces if wire is not None else ())
         self._hooks: dict[int, Hooks] = {}
 
     def has(self, target: Any) -> bool:
@@ -286,7 +298,7 @@ class Network:
         self.wire.close()
 
 
-class _FedLink:
+class _FedLink(_Link):
     """A program that packets are fed to."""
 
     def __init__(self, source: Fed, session: OnMachine, program: str, kind: str, target: str) -> None:
@@ -299,9 +311,6 @@ class _FedLink:
     @property
     def attached(self) -> bool:
         return self._source is not None
-
-    def fileno(self) -> int:
-        return -1
 
     def detach(self) -> None:
         source, self._source = self._source, None

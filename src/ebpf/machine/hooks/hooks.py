@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.sections import parse_section
 from ebpf.abi.tracepoints import tracepoint_fields
+from ebpf.binaries.find import find_binary
+from ebpf.binaries.place import locate
+from ebpf.binaries.usdt import find_usdt
 from ebpf.errors import NotSupported, UsageError
 from ebpf.machine.environment import Clock
 from ebpf.machine.hooks import contexts
@@ -72,6 +75,13 @@ class MachineLink:
 
     close = detach
 
+    def pin(self, path: str) -> None:
+        """There is nothing that would outlive the process."""
+        raise NotSupported("pinning", who="the userspace machine", instead="keep the process running")
+
+    def info(self) -> None:
+        """No kernel knows of it."""
+
     def __enter__(self) -> MachineLink:
         return self
 
@@ -115,10 +125,11 @@ class Hooks:
         """Run ``program`` at the hook ``target``.
 
         ``kind`` and ``target``: ``kprobe``, ``kretprobe`` (a function's name), ``tracepoint`` (``"category:name"``),
-        ``raw_tracepoint`` (a name), ``uprobe``, ``uretprobe`` (a file; ``offset=`` in it), ``perf_event`` (type of
-        event; ``config=``, ``period=`` or ``frequency=``), ``interval`` (nanoseconds), ``tracing`` (fentry, fexit,
-        tp_btf: as the program's section says). ``cookie=``, ``pid=`` where a kernel has them. `NotSupported` says which
-        hook would do, `TargetNotFound` which was meant.
+        ``raw_tracepoint`` (a name), ``uprobe``, ``uretprobe`` (a file or a library's name; ``symbol=``, ``address=``,
+        ``offset=`` as of `ebpf.binaries.place.locate`), ``usdt`` (the same; ``name=``, ``provider=``), ``perf_event``
+        (type of event; ``config=``, ``period=`` or ``frequency=``, ``cpu=``), ``interval`` (nanoseconds), ``tracing``
+        (fentry, fexit, tp_btf: as the program's section says). ``cookie=``, ``pid=`` where a kernel has them.
+        `NotSupported` says which hook would do, `TargetNotFound` which was meant.
         """
         attacher = _KINDS.get(kind)
         if attacher is None:
@@ -216,12 +227,20 @@ class Hooks:
         yield hook, lambda event: words(regs, event), {}
 
     def _uprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
+        place = locate(target, **details)
         size = contexts.regs_bytes(self.tracer.arch.name)
-        yield Uprobe(target, details["offset"]), lambda event: contexts.user_context(event, size), {}
+        yield Uprobe(place.path, place.offset), lambda event: contexts.user_context(event, size), {}
 
     def _uretprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
+        place = locate(target, **details)
         size = contexts.regs_bytes(self.tracer.arch.name)
-        yield Uretprobe(target, details["offset"]), lambda event: contexts.user_context(event, size), {}
+        yield Uretprobe(place.path, place.offset), lambda event: contexts.user_context(event, size), {}
+
+    def _usdt(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
+        path = find_binary(target)
+        size = contexts.regs_bytes(self.tracer.arch.name)
+        for place in find_usdt(path, details["name"], details.get("provider", "")):
+            yield (Uprobe(path, place.offset, place.semaphore), lambda event: contexts.user_context(event, size), {})
 
     def _perf_event(self, program: str, target: int, details: dict[str, Any]) -> Iterator[contexts.Made]:
         if target != _PERF_TYPE_SOFTWARE or details.get("config", 0) not in (_CPU_CLOCK, _TASK_CLOCK):
@@ -268,7 +287,7 @@ class Hooks:
 _KINDS: dict[str, Callable[[Hooks, str, Any, dict[str, Any]], Iterator[contexts.Made]]] = {
     "kprobe": Hooks._kprobe, "kretprobe": Hooks._kretprobe, "tracepoint": Hooks._tracepoint,
     "raw_tracepoint": Hooks._raw_tracepoint, "uprobe": Hooks._uprobe, "uretprobe": Hooks._uretprobe,
-    "perf_event": Hooks._perf_event, "interval": Hooks._interval, "tracing": Hooks._tracing,
+    "usdt": Hooks._usdt, "perf_event": Hooks._perf_event, "interval": Hooks._interval, "tracing": Hooks._tracing,
 }
 
 

@@ -84,14 +84,14 @@ class Tracer(Reporter):
 
     # ---- the command ----
 
-    def start(self, path: str, argv: list[str], cwd: str | None, env: dict[str, str],
+    def start(self, path: str, argv: list[str], cwd: str | None, env: dict[str, str], namespaces: list[str],
               signals: tuple[list[int], list[int]]) -> None:
         """Fork the command; it waits for `release`."""
         go_read, self.go_fd = os.pipe()
         self.status_fd, status_write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _become(go_read, status_write, path, argv, cwd, env, *signals)
+            _become(go_read, status_write, path, argv, cwd, env, namespaces, *signals)
         os.close(go_read)
         os.close(status_write)
         self.main = pid
@@ -116,6 +116,8 @@ class Tracer(Reporter):
         wanted = self.wanted
         every = bool(wanted.enter_all or wanted.exit_all)
         self.filtered = None if every else {*wanted.enter, *wanted.exit}
+        if self.filtered is not None and self.breakpoints is not None and self.breakpoints.counts:
+            self.filtered.add(self.arch.mmap)
         self.filter_covers_maps = every or self.breakpoints is not None
         code = b""
         if every or self.filtered or self.filter_covers_maps:
@@ -441,14 +443,16 @@ class Tracer(Reporter):
         return number in ((59, 322) if self.arch.name == "x86_64" else (221, 281))
 
 
-def _become(go: int, status: int, path: str, argv: list[str], cwd: str | None, env: dict[str, str], mask: list[int],
-            ignored: list[int]) -> NoReturn:
+def _become(go: int, status: int, path: str, argv: list[str], cwd: str | None, env: dict[str, str],
+            namespaces: list[str], mask: list[int], ignored: list[int]) -> NoReturn:
     """In the forked child: turn into the command when the word comes. Never returns."""
     try:
         for number in (*_DEAF_TO, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):  # Python itself ignores two
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         size, = p.LENGTH.unpack(p.read_exactly(go, 4))
         code = p.read_exactly(go, size) if size else b""
+        for file in namespaces:
+            pt.enter_namespace(file)
         if cwd is not None:
             os.chdir(cwd)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -531,8 +535,8 @@ def main(command: int, events: int, parent: int) -> NoReturn:
         if os.getppid() != parent:
             os._exit(1)
         first = tracer.listen()
-        _, path, argv, cwd, env = first
-        tracer.start(path, argv, cwd, env, (mask, ignored))
+        _, path, argv, cwd, env, namespaces = first
+        tracer.start(path, argv, cwd, env, namespaces, (mask, ignored))
         tracer.run()
     except (EOFError, BrokenPipeError):
         tracer.finish()

@@ -40,10 +40,14 @@ class Exit(NamedTuple):
 
 
 class Uprobe(NamedTuple):
-    """The instruction at ``offset`` in the file ``path`` is about to run."""
+    """The instruction at ``offset`` in the file ``path`` is about to run.
+
+    ``semaphore``: the offset of a counter in the file that is above zero while somebody watches (USDT); 0: none.
+    """
 
     path: str
     offset: int
+    semaphore: int = 0
 
 
 class Uretprobe(NamedTuple):

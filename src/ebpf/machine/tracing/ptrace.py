@@ -49,6 +49,16 @@ def install_filter(code: bytes) -> None:
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
+def enter_namespace(path: str) -> None:
+    """setns(2) into what the file stands for. Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(fd, 0) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(fd)
+
+
 class Registers:
     """A register set's buffer: `words` after `read`. One is enough for a process that traces one stop at a time."""
 

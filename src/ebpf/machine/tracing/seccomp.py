@@ -26,7 +26,8 @@ _X32_BIT = 0x40000000
 def build_filter(arch: Arch, numbers: Iterable[int] | None, *, executable: bool = False) -> bytes:
     """Instructions (``struct sock_filter``) that stop the system calls ``numbers``; ``None``: all of them.
 
-    ``executable``: also every mmap and mprotect that makes memory executable, which is how libraries come.
+    ``executable``: also every mmap and mprotect that makes memory executable, which is how libraries come. (Who waits
+    for a library's data too asks for the number of mmap.)
     """
     code: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, arch.audit), (_RET, 0, 0, RET_ALLOW),

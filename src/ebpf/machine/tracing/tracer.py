@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ebpf.errors import InternalError, NotSupported, PrivilegeError, TargetNotFound, UsageError
 from ebpf.machine.tracing import protocol as p
+from ebpf.machine.tracing.affinity import SharedCpu
 from ebpf.machine.tracing.arch import this_arch
 from ebpf.machine.tracing.events import (
     Event,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 18
 _CLOSE_SECONDS = 5.0
+_HOT_SECONDS, _HOT_PAUSE_MS = 0.05, 1
 _DEFAULT_NEEDS = Needs()
 _KIND_OF = {SyscallEnter: p.ENTER, SyscallExit: p.EXIT, Fork: p.FORK, Exec: p.EXEC, Exit: p.TASK_EXIT,
             Uprobe: p.UPROBE, Uretprobe: p.URETPROBE, Interval: p.INTERVAL, Sample: p.SAMPLE}
@@ -48,12 +50,14 @@ class Tracer:
     """A command that has not begun yet, and everything that it and its children do from `release` on.
 
     ``argv[0]`` is a path or a name on PATH. Handlers run in `dispatch`, one at a time; while one runs that waits
-    (`Needs`), the task stands still, and `memory` is its memory. The command gets no new privileges: a setuid program
+    (`Needs`), the task stands still, and `memory` is its memory. ``namespaces``: files (``/proc/PID/ns/net``) of those
+    that the command enters first, in order. The command gets no new privileges: a setuid program
     that it starts runs as the user who started it. When this object is closed, or this process ends, the command and
     its children end too. Raises `UsageError` if there is no such command.
     """
 
-    def __init__(self, argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None,
+                 namespaces: Sequence[str] = ()) -> None:
         self._owner = os.getpid()
         self._child = 0
         self._fds: list[int] = []
@@ -80,10 +84,11 @@ class Tracer:
         self._current: Event | None = None
         self._clocks: list[tuple[Callable[[], int | None], Callable[[], object]]] = []
         try:
-            self._start(path, list(argv), cwd, environment)
+            self._start(path, list(argv), cwd, environment, list(namespaces))
         except BaseException:
             self.close()
             raise
+        self._cpu = SharedCpu(self._child)
         self._poller = select.poll()
         self._poller.register(self._events, select.POLLIN)
 
@@ -91,7 +96,7 @@ class Tracer:
         state = "ended" if self.ended else "runs" if self._released else "waits"
         return f"<Tracer {' '.join(self.argv)} (pid {self.pid}, {state})>"
 
-    def _start(self, path: str, argv: list[str], cwd: str | None, env: dict[str, str]) -> None:
+    def _start(self, path: str, argv: list[str], cwd: str | None, env: dict[str, str], namespaces: list[str]) -> None:
         command_read, self._command = os.pipe()
         self._fds += [command_read, self._command]
         self._events, events_write = os.pipe()
@@ -101,7 +106,7 @@ class Tracer:
         for fd in (command_read, events_write):
             self._fds.remove(fd)
             os.close(fd)
-        self._send(p.frame("start", path, argv, cwd, env))
+        self._send(p.frame("start", path, argv, cwd, env, namespaces))
         try:
             head = p.read_exactly(self._events, p.HEAD.size)
             size, kind, _, tid, _, _, _, _, code, *_ = p.HEAD.unpack(head)
@@ -146,7 +151,7 @@ class Tracer:
         for probe in self._probes.values():
             key = probe.hook.number if isinstance(probe.hook, SyscallEnter | SyscallExit) else None
             if isinstance(probe.hook, Uprobe | Uretprobe | Interval | Sample):
-                key = self._site(probe)
+                key = probe.id
             by_kind.setdefault(_KIND_OF[type(probe.hook)], {}).setdefault(key, []).append(probe)
         self._by_kind = by_kind
         if self.ended or not self._child:
@@ -173,9 +178,6 @@ class Tracer:
             mask |= probe.needs.mask
         return mask
 
-    def _site(self, probe: Probe) -> int:
-        return probe.id
-
     def _sites(self) -> list[tuple[object, ...]]:
         found: list[tuple[object, ...]] = []
         for probe in self._probes.values():
@@ -183,7 +185,8 @@ class Tracer:
                 path = os.path.realpath(probe.hook.path)
                 stat = os.stat(path)
                 found.append((probe.id, path, stat.st_dev, stat.st_ino, probe.hook.offset,
-                              isinstance(probe.hook, Uretprobe), probe.needs.mask))
+                              isinstance(probe.hook, Uretprobe), probe.needs.mask,
+                              probe.hook.semaphore if isinstance(probe.hook, Uprobe) else 0))
         return found
 
     def add_clock(self, next_ns: Callable[[], int | None], expire: Callable[[], object]) -> None:
@@ -217,12 +220,24 @@ class Tracer:
         while not self.ended:
             if self._wait(deadline):
                 with self._handling:  # another thread may have been here first
-                    count = self._take() if not self.ended and self._poller.poll(0) else 0
+                    count = self._take_all() if not self.ended and self._poller.poll(0) else 0
                 if count:
                     return count
             elif deadline is not None and time.monotonic() >= deadline:
                 break
         return 0
+
+    def _take_all(self) -> int:
+        """Handle what there is; while tasks wait one after the other, what follows within milliseconds too."""
+        try:
+            count = self._take()
+            if self._cpu.shared:
+                until = time.monotonic() + _HOT_SECONDS
+                while not self.ended and time.monotonic() < until and self._poller.poll(_HOT_PAUSE_MS):
+                    count += self._take()
+            return count
+        finally:
+            self._cpu.rest()
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait for the pipe, no longer than until a clock is due; whether there is something to read."""
@@ -284,6 +299,7 @@ class Tracer:
             self._current = None
             self.memory.tid = 0
             if waits:
+                self._cpu.waited()
                 self._send(p.GO if event.overridden is None else p.frame("go", event.overridden & (1 << 64) - 1))
         return 1
 
