@@ -18,9 +18,10 @@ NAMES = [
     "AttachError", "AttachType", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding",
     "FormatError", "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError",
     "MapFull", "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program",
-    "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound", "UnknownName", "UsageError",
+    "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound", "Trace",
+    "TraceEvent", "UnknownName", "UsageError",
     "VerifierError", "build", "compile", "disassemble", "examine", "explain", "format_diagnostic", "format_error",
-    "host", "inventory", "load", "open", "use", "verify",
+    "host", "inventory", "list_probes", "load", "open", "trace", "use", "verify",
 ]
 
 

@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.toolchain import build as build
+    from ebpf.session.tracing.build import trace as trace
+    from ebpf.session.tracing.listing import list_probes as list_probes
+    from ebpf.session.tracing.trace import Trace as Trace, TraceEvent as TraceEvent
     from ebpf.session.verification import verify as verify
 
 __version__ = "0.1.0"
@@ -108,6 +111,15 @@ _HOMES = {
     ),
     "ebpf.session.inventory": (
         "inventory",
+    ),
+    "ebpf.session.tracing.build": (
+        "trace",
+    ),
+    "ebpf.session.tracing.listing": (
+        "list_probes",
+    ),
+    "ebpf.session.tracing.trace": (
+        "Trace", "TraceEvent",
     ),
     "ebpf.session.verification": (
         "verify",

@@ -22,6 +22,7 @@ import sys
 # Name → what `ebpf --help` says of it. The module of that name has `configure(parser)` and `run(args) -> int`.
 COMMANDS = {
     "run": "run a C program, an object file or a Python script",
+    "trace": "run a script of the tracing language (bpftrace's), or list what it could attach to",
     "compile": "compile C to an object file (or assembly, or LLVM IR)",
     "verify": "prove a program safe without loading it, or show where it is not",
     "disasm": "show the instructions of an object file or of a loaded program",
@@ -35,15 +36,18 @@ COMMANDS = {
 FAILED, WRONG_USAGE, NOT_PERMITTED, NOT_SUPPORTED, OUR_BUG, INTERRUPTED, NO_READER = 1, 2, 3, 4, 70, 130, 141
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line ``argv`` (default: the process's own); returns the exit status."""
+def main(argv: list[str] | None = None, *, prog: str = "") -> int:
+    """Runs the command line ``argv`` (default: the process's own); returns the exit status.
+
+    ``prog``: the name of a command of its own (``bpftrace``) that is one of ours by another name.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us; its number must not become a map's
             setattr(sys, name, open("/dev/null", mode))
     try:
         _end_like_ctrl_c_on_sigterm()
-        status = _dispatch(arguments)
+        status = _dispatch(arguments, prog)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -55,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         return _report(error)
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], prog: str = "") -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
         print(_overview())
@@ -76,10 +80,11 @@ def _dispatch(arguments: list[str]) -> int:
     from importlib import import_module
 
     module = import_module(f"ebpf.cli.{name}")
-    parser = argparse.ArgumentParser(prog=f"ebpf {name}", description=COMMANDS[name], allow_abbrev=False,
+    parser = argparse.ArgumentParser(prog=prog or f"ebpf {name}", description=COMMANDS[name], allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     module.configure(parser)
-    status: int = module.run(parser.parse_args(arguments[1:]))
+    parse = getattr(module, "parse", argparse.ArgumentParser.parse_args)
+    status: int = module.run(parse(parser, arguments[1:]))
     return status
 
 

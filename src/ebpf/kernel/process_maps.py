@@ -127,7 +127,9 @@ def _drain(mapping: sys.Mapping) -> list[tuple[int, int, int, bytes]]:
     while tail < head:
         at = tail % size
         kind, misc, length = struct.unpack_from("@IHH", data, at)
-        whole = bytes(data[at:at + length]) if at + length <= size else bytes(data[at:]) + bytes(data[:at + length - size])
+        whole = bytes(data[at:at + length])
+        if at + length > size:
+            whole += bytes(data[:at + length - size])
         tail += length
         if kind in (_COMM, _FORK, _MMAP2):
             found.append((int.from_bytes(whole[-8:], "little"), kind, misc, whole[8:-8]))

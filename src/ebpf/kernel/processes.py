@@ -30,7 +30,8 @@ class Process:
                                  notes=("it has ended, or never was",)) from None
         except OSError as error:
             if error.errno == _errno.EINVAL:
-                raise UsageError(f"{pid} is a thread, not a process", helps=(f"its process is {_process_of(pid)}",)) from None
+                raise UsageError(f"{pid} is a thread, not a process",
+                                 helps=(f"its process is {_process_of(pid)}",)) from None
             raise KernelError(f"pidfd_open({pid})", error.errno or 0) from None
 
     def fileno(self) -> int:
@@ -54,7 +55,8 @@ def _process_of(thread: int) -> str:
 
 
 class Command(Process):
-    """A command that is started, and runs from `release` on: the same process, so that probes see its first instruction.
+    """A command that is started, and runs from `release` on: the same process, so that probes see its first
+    instruction.
 
     Raises `UsageError` if there is no such command. `close` ends what has not ended by itself.
     """

@@ -171,7 +171,8 @@ def address_of(data: bytes | bytearray | memoryview | ctypes.Array[Any]) -> int:
 
 # ---- perf events, ioctls, memory ----------------------------------------------------------------
 
-PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_TYPE_HW_CACHE, PERF_TYPE_RAW = range(5)
+(PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_TYPE_HW_CACHE, PERF_TYPE_RAW,
+ PERF_TYPE_BREAKPOINT) = range(6)
 PERF_COUNT_SW_CPU_CLOCK, PERF_COUNT_SW_BPF_OUTPUT = 0, 10
 PERF_SAMPLE_RAW: Final = 1 << 10
 PERF_FLAG_FD_CLOEXEC: Final = 8
@@ -185,10 +186,10 @@ PERF_ATTR_DISABLED, PERF_ATTR_INHERIT, PERF_ATTR_FREQ = 1, 1 << 1, 1 << 10
 
 
 def perf_event_attr(type: int, config: int, *, sample: int = 0, sample_type: int = 0, flags: int = 0,
-                    wakeup_events: int = 0, config1: int = 0, config2: int = 0) -> Buffer:
+                    wakeup_events: int = 0, config1: int = 0, config2: int = 0, bp_type: int = 0) -> Buffer:
     """A ``struct perf_event_attr``. `sample` is the period, or with PERF_ATTR_FREQ in `flags` the frequency in Hz."""
-    data = _PERF_ATTR.pack(type, _PERF_ATTR.size, config, sample, sample_type, 0, flags, wakeup_events, 0, config1,
-                           config2, 0, 0, 0, 0, 0, 0, 0, 0)
+    data = _PERF_ATTR.pack(type, _PERF_ATTR.size, config, sample, sample_type, 0, flags, wakeup_events, bp_type,
+                           config1, config2, 0, 0, 0, 0, 0, 0, 0, 0)
     return ctypes.create_string_buffer(data, len(data))
 
 

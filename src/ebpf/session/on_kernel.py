@@ -198,6 +198,12 @@ def _tracing(program: KernelProgram, target: None) -> KernelLink:
     return tracing.attach(program)
 
 
+def _watchpoint(program: KernelProgram, address: int, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import watchpoint
+
+    return watchpoint.attach(program, address, **how)
+
+
 def _iterator(program: KernelProgram, target: None) -> KernelLink:
     from ebpf.kernel.attach import tracing
 
@@ -206,6 +212,8 @@ def _iterator(program: KernelProgram, target: None) -> KernelLink:
 
 _ATTACH: dict[str, Callable[..., Any]] = {
     "kprobe": _kprobe, "kretprobe": _kretprobe, "kprobe_multi": _kprobe_multi, "tracepoint": _tracepoint,
-    "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "usdt": _usdt, "perf_event": _perf_event,
+    "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "usdt": _usdt,
+    "perf_event": _perf_event,
     "xdp": _xdp, "raw_socket": _raw_socket, "cgroup": _cgroup, "tracing": _tracing, "iterator": _iterator,
+    "watchpoint": _watchpoint,
 }

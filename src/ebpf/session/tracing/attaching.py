@@ -124,7 +124,8 @@ _SITES: Final[dict[str, Callable[[Probe, int | None], list[Site]]]] = {
 
 
 class Attaching:
-    """Attaches the probes of one script. `missing` says what becomes of probes that are not there: "error", "warn" (told by
+    """Attaches the probes of one script. `missing` says what becomes of probes that are not there: "error", "warn"
+    (told by
     ``warn``) or "ignore".
     """
 
@@ -178,10 +179,10 @@ class Attaching:
             return
 
         def one(site: Site, number: int) -> Any:
-            function = site.where or details["function"]
+            function, cookie = site.where or details["function"], self._cookie(probe, number)
             if returns:
-                return program.attach_kretprobe(function, cookie=self._cookie(probe, number))
-            return program.attach_kprobe(function, offset=details.get("offset") or 0, cookie=self._cookie(probe, number))
+                return program.attach_kretprobe(function, cookie=cookie)
+            return program.attach_kprobe(function, offset=details.get("offset") or 0, cookie=cookie)
 
         self._each(probe, found, one)
 
@@ -210,9 +211,9 @@ class Attaching:
         program, details = self._program(probe), probe.details
 
         def one(site: Site, number: int) -> Any:
-            path, provider, event = site.where or (details["path"], details.get("provider") or None, details["event"])
-            return program._attach("usdt", path, provider=provider, event=event, pid=self._pid,
-                                   cookie=self._cookie(probe, number))
+            path, provider, event = site.where or (details["path"], details.get("provider") or "", details["event"])
+            return program.attach_usdt(path, event, provider=provider, pid=self._pid,
+                                       cookie=self._cookie(probe, number))
 
         self._each(probe, found, one)
 
@@ -240,9 +241,10 @@ class Attaching:
             if site.where is None:
                 return self._program(probe).attach_tracing()
             session = self._session
-            copy = session._backend.load_program(probe.program, attach_to=site.where, again=True)
+            backend: Any = session._backend
+            copy = backend.load_program(probe.program, attach_to=site.where, again=True)
             try:
-                return session.adopt(session._backend.attach("tracing", copy, None))
+                return session.adopt(backend.attach("tracing", copy, None))
             finally:
                 copy.close()  # the link holds on to it
 

@@ -12,48 +12,58 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ebpf.compiler.trace.plan import Plan
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.object import Object
     from ebpf.session.tracing.trace import Trace
 
 
 def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), pid: int | None = None,
           backend: str | None = None, unsafe: bool = False, filename: str | None = None,
-          options: Mapping[str, Any] | None = None, cache: bool = True,
-          warn: Callable[[str], Any] | None = None) -> Trace:
-    """A script of the tracing language (bpftrace's), ready to run: ``for event in ebpf.trace('kprobe:vfs_read { … }'): …``
+          options: Mapping[str, Any] | None = None, btf: str | Path | None = None, formats: str | Path | None = None,
+          cache: bool = True, warn: Callable[[str], Any] | None = None) -> Trace:
+    """A script of the tracing language (bpftrace's), ready to run: ``for event in ebpf.trace("kprobe:vfs_read { … }"):
+    …``
 
     ``script`` is its text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.bt``);
-    ``params`` are its positional parameters (``$1``, …). ``command`` is started, traced, and ends the script with it; ``pid``: the
-    script ends with that process. ``backend``: see `load`. ``unsafe`` allows system(), signal() and override().
-    ``options`` sets what a config block could (``{"max_strlen": 200}``). Raises `CompileError` with one diagnostic for each
-    mistake; `Trace` says what else may go wrong when it starts.
+    ``params`` are its positional parameters (``$1``, …). ``command`` is started, traced, and the script ends with it;
+    ``pid``: the script ends with that process. ``backend``: see `load`. ``unsafe`` allows system(), signal() and
+    override().
+    ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``, ``includes``.
+    ``btf`` (a vmlinux, or its types) and ``formats`` (a copy of tracefs' events) stand in for the running kernel's, for
+    `Trace.check`. Raises `CompileError` with one diagnostic for each mistake; more may go wrong when it starts.
     """
-    text, name = _read_script(script)
-    obj, plan, compile_warnings = compile_script(text, filename=filename or name, params=tuple(map(str, params)),
-                                                 options=options, pid=pid, cache=cache)
     from ebpf.session.tracing.trace import Trace
 
-    made = Trace(obj, plan, command=command, pid=pid, backend=backend, unsafe=unsafe, warn=warn)
-    for warning in compile_warnings:
-        made._warn(warning)
-    return made
+    text, name = _read_script(script)
+    facts = _facts(btf, formats, cache)
+    elf = _compile(text, filename=filename or name, params=tuple(map(str, params)), options=options or {}, facts=facts,
+                   cache=cache and btf is None and formats is None)
+    return Trace(elf, name=os.path.basename(filename or name), command=command, pid=pid, backend=backend, unsafe=unsafe,
+                 warn=warn, facts=facts)
 
 
-def compile_script(text: str, *, filename: str, params: tuple[str, ...] = (), options: Mapping[str, Any] | None = None,
-                   pid: int | None = None, cache: bool = True) -> tuple[Object, Plan, tuple[str, ...]]:
-    """The object, its plan, and what the compiler warns of."""
+def _facts(btf: str | Path | None, formats: str | Path | None, cache: bool) -> SystemFacts:
     from ebpf.compiler.cache import Store
-    from ebpf.compiler.trace import compile_trace_cached
     from ebpf.kernel.facts import SystemFacts
 
     store = Store() if cache else None
-    data = compile_trace_cached(text, filename=filename, facts=SystemFacts(store), store=store, params=params,
-                                **(options or {}))
-    return open_script(data, os.path.basename(filename))
+    if btf is None and formats is None:
+        return SystemFacts(store)
+    from ebpf.session.tracing.elsewhere import OtherKernel
+
+    return OtherKernel(btf, formats)
 
 
-def open_script(data: bytes, name: str) -> tuple[Object, Plan, tuple[str, ...]]:
-    """The same from an object's bytes."""
+def _compile(text: str, *, filename: str, params: tuple[str, ...], options: Mapping[str, Any], facts: SystemFacts,
+             cache: bool) -> bytes:
+    from ebpf.compiler.trace import compile_trace_cached
+
+    return compile_trace_cached(text, filename=filename, facts=facts, store=facts.store if cache else None,
+                                params=params, **options)
+
+
+def open_script(data: bytes, name: str) -> tuple[Object, Plan]:
+    """The object and the plan in it."""
     from ebpf.compiler.trace.plan import SECTION, Plan
     from ebpf.object.elf import ElfImage
     from ebpf.object.reader import read_object
@@ -62,7 +72,7 @@ def open_script(data: bytes, name: str) -> tuple[Object, Plan, tuple[str, ...]]:
     if section is None:
         raise FormatError("the object was not made from a script", helps=("compile it with ebpf trace -o",))
     plan = Plan.parse(bytes(section.data))
-    return read_object(data, name or "script"), plan, tuple(plan.warnings)
+    return read_object(data, name or "script"), plan
 
 
 def _read_script(script: str | Path) -> tuple[str, str]:

@@ -68,8 +68,9 @@ class Histogram:
 
     def __str__(self) -> str:
         most = max((bucket.count for bucket in self.buckets), default=0)
-        return "".join(f"{bucket.label:<16}{bucket.count:8d} |{'@' * (bucket.count * _BAR // most if most else 0):{_BAR}}|\n"
-                       for bucket in self.buckets)
+        bars = ["@" * (bucket.count * _BAR // most if most else 0) for bucket in self.buckets]
+        return "".join(f"{bucket.label:<16}{bucket.count:8d} |{bar:{_BAR}}|\n"
+                       for bucket, bar in zip(self.buckets, bars))
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.total} values>\n{self}"

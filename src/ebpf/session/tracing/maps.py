@@ -1,4 +1,6 @@
-"""A script's maps: read whole from the kernel (or the machine), added up over CPUs, typed, and in the order of printing."""
+"""A script's maps: read whole from the kernel (or the machine), added up over CPUs, typed, and in the order of
+printing.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,8 @@ class TraceMap(Mapping[Any, Any]):
 
         rows = "".join(f"<tr><td>{escape(self.name if key is None else show_key(key))}</td><td>{cell(value)}</td></tr>"
                        for key, value in self.items())
-        return f"<table><thead><tr><th>{escape(self.name)}</th><th>{self.kind}</th></tr></thead><tbody>{rows}</tbody></table>"
+        head = f"<tr><th>{escape(self.name)}</th><th>{self.kind}</th></tr>"
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
     # ---- printing ----
 
@@ -116,7 +119,8 @@ class TraceMap(Mapping[Any, Any]):
         """Parts of a key from the first to the last: integers as unsigned, as bpftrace compares them."""
         key = entry[1]
         parts = key if type(key) is Tuple else (key,)
-        return tuple([(0, part & 0xFFFFFFFFFFFFFFFF, "") if isinstance(part, int) else (1, 0, str(part)) for part in parts])
+        return tuple([(0, part & 0xFFFFFFFFFFFFFFFF, "") if isinstance(part, int) else (1, 0, str(part))
+                      for part in parts])
 
     def view(self, top: int = 0, div: int = 0, entries: list[tuple[bytes, Any, Any]] | None = None) -> MapView:
         """What ``print(@m, top, div)`` shows: the last ``top`` rows (0: all), values divided by ``div``."""

@@ -151,7 +151,8 @@ class Names:
         whole = ns + (self._offset_ns() if clock in ("boot", "") else 0)
         if clock == "monotonic":
             whole = ns + time.time_ns() - time.monotonic_ns()
-        return time.strftime(text.replace("%f", f"{whole // 1000 % 1000000:06d}"), time.localtime(whole // 1_000_000_000))
+        text = text.replace("%f", f"{whole // 1000 % 1000000:06d}")
+        return time.strftime(text, time.localtime(whole // 1_000_000_000))
 
     def _offset_ns(self) -> int:
         if self._boot_ns is None:

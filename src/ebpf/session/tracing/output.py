@@ -39,11 +39,13 @@ class Stats(NamedTuple):
 class TextOutput:
     """As bpftrace writes it."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, quiet: bool = False) -> None:
         self._write = write
+        self._quiet = quiet
 
     def attached(self, count: int) -> None:
-        self._write(f"Attaching {count} probe{'' if count == 1 else 's'}...\n")
+        if not self._quiet:
+            self._write(f"Attaching {count} probe{'' if count == 1 else 's'}...\n")
 
     def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
         """What printf, time, join, cat and system say."""
@@ -80,14 +82,16 @@ def format_map(view: MapView) -> str:
 class JsonOutput:
     """One JSON object a line: its type and its data."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, quiet: bool = False) -> None:
         self._write = write
+        self._quiet = quiet
 
     def _line(self, type: str, data: Any) -> None:
         self._write(json.dumps({"type": type, "data": data}) + "\n")
 
     def attached(self, count: int) -> None:
-        self._line("attached_probes", {"probes": count})
+        if not self._quiet:
+            self._line("attached_probes", {"probes": count})
 
     def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
         self._line("syscall" if kind == "system" else kind, clean(text))

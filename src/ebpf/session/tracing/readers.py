@@ -65,7 +65,7 @@ def _buffer(type: Type, names: Names) -> Reader:
 
 def _enum(type: Type, names: Names) -> Reader:
     number = _integer(type, names)
-    known = {value: name for value, name in type.args}
+    known = dict(type.args)
     return lambda data, at: Enumerator(value := number(data, at), known.get(value, ""))
 
 

@@ -16,9 +16,8 @@ from ebpf.session.tracing.names import Names
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from ebpf.compiler.trace.plan import Plan, Probe
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.kernel.processes import Process
-    from ebpf.object import Object
     from ebpf.session.backend import RingReader
     from ebpf.session.poller import Poller
     from ebpf.session.session import Session
@@ -31,8 +30,10 @@ _AT_ONCE = 4096  # records handled before signals and processes are looked at ag
 class TraceEvent(NamedTuple):
     """Something that a script said.
 
-    ``kind``: ``"printf"``, ``"time"``, ``"join"``, ``"cat"``, ``"system"`` (``text``; ``values`` are printf's arguments, typed, join's words);
-    ``"value"`` (``print($x)``: ``values`` holds it); ``"map"`` (``print(@m)``: ``name``, ``values`` are pairs of key and value in
+    ``kind``: ``"printf"``, ``"time"``, ``"join"``, ``"cat"``, ``"system"`` (``text``; ``values`` are printf's
+    arguments, typed, join's words);
+    ``"value"`` (``print($x)``: ``values`` holds it); ``"map"`` (``print(@m)``: ``name``, ``values`` are pairs of key
+    and value in
     the order of printing, the key ``None`` where the map has none).
     """
 
@@ -75,19 +76,26 @@ class Trace:
     """A script that is ready to run, or runs.
 
     ``with ebpf.trace("…") as trace: for event in trace: …`` yields what it says, as `TraceEvent`; ``async for`` does so
-    without blocking the loop. The iteration ends when the script does: by ``exit()``, with the command or process it was
+    without blocking the loop. The iteration ends when the script does: by ``exit()``, with the command or process it
+    was
     given, or after `stop`. ``trace.maps["@name"]`` is a live map, readable all the while and until the end of ``with``.
-    `run` is what the command line does: it hands everything to a `Sink`, prints the maps at the end and returns the status.
+    `run` is what the command line does: it hands everything to a `Sink`, prints the maps at the end and returns the
+    status.
     """
 
-    def __init__(self, obj: Object, plan: Plan, *, command: Sequence[str] = (), pid: int | None = None,
-                 backend: str | None = None, unsafe: bool = False,
-                 warn: Callable[[str], Any] | None = None) -> None:
+    def __init__(self, elf: bytes, *, name: str = "script", command: Sequence[str] = (), pid: int | None = None,
+                 backend: str | None = None, unsafe: bool = False, warn: Callable[[str], Any] | None = None,
+                 facts: SystemFacts | None = None) -> None:
+        from ebpf.session.tracing.build import open_script
+
+        obj, plan = open_script(elf, name)
         if plan.unsafe and not unsafe:
             raise UsageError(f"the script uses {', '.join(plan.unsafe)}, which may harm the system",
                              helps=("allow it: --unsafe on the command line, unsafe=True in Python",))
         if command and pid is not None:
             raise UsageError("a command and a process id at once", helps=("give -c or -p",))
+        #: the object, as bytes and as it was read; the plan in it
+        self.elf = elf
         self.obj = obj
         self.plan = plan
         #: live maps by the script's names
@@ -99,6 +107,7 @@ class Trace:
         self._pid = pid
         self._backend = backend
         self._warn = warn if warn is not None else _warn_on_stderr
+        self._facts = facts
         self._collected = _Collected()
         self._sink: Sink = self._collected
         self._actions: Actions | None = None
@@ -110,10 +119,11 @@ class Trace:
         self._stopped = False
         self._finished = False
         self._lost = 0
-        self._iterators: list[str] = []
+        self._follows = False
+        self._signals: deque[str] = deque()
 
     def __repr__(self) -> str:
-        state = "runs" if self.session is not None and not self._finished else "has ended" if self._finished else "not started"
+        state = "has ended" if self._finished else "not started" if self.session is None else "runs"
         return f"<Trace of {len(self.plan.probes)} probes: {state}>"
 
     # ---- the beginning ----
@@ -137,6 +147,8 @@ class Trace:
             self._sink.attached(sum(len(some) for some in found.values()))
             self.session = load(self.obj, backend=where)
             self._open(names)
+            for warning in self.plan.warnings:
+                self._warn(warning)
             self._run_own("begin")
             self._consume()
             assert self._actions is not None
@@ -148,6 +160,36 @@ class Trace:
             self.close()
             raise
         return self
+
+    def load(self) -> None:
+        """Load the programs, find every probe's places, and attach nothing: a dry run. `close` comes after it."""
+        from ebpf.session.session import load
+
+        self._find_sites()
+        self.session = load(self.obj, backend=self._backend)
+
+    def check(self) -> None:
+        """Say whether it would run, without privilege: every program verified by our own verifier, every probe there.
+
+        Raises what is wrong: `VerifierError`, `TargetNotFound`.
+        """
+        from ebpf.session.verification import verify
+
+        for name in self.obj.programs:
+            verify(self.obj, name)
+        if self._facts is None or type(self._facts).__name__ == "SystemFacts":
+            self._find_sites()
+
+    def dump(self, stage: str) -> str:
+        """What the compiler made of it, as text: ``"plan"``, ``"dis"`` (the instructions)."""
+        if stage == "plan":
+            import json
+
+            return json.dumps(json.loads(self.plan.emit()), indent=1)
+        from ebpf.isa import disassemble
+
+        return "\n".join(f"{name}:\n" + "\n".join(f"  {slot}: {text}" for slot, _, text in disassemble(spec.code))
+                         for name, spec in self.obj.programs.items())
 
     def _open_process(self) -> None:
         from ebpf.kernel.processes import Command, Process
@@ -188,12 +230,13 @@ class Trace:
             self._ring = session.maps[EVENTS].raw.ring_buffer()
             self._poller.add(self._ring.fileno(), lambda: 1)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poller.add(self._wake, lambda: 1)
+        self._poller.add(self._wake, self._woken)
         if self._process is not None:
             self._poller.add(self._process.fileno(), self._note_process_end)
         self._names = names
         self._actions = self._actions_for(self._sink)
-        if self._uses_user_code():
+        if self._uses_user_code() and session.backend == "kernel":
+            self._follows = True
             names.user.follow()
 
     def _actions_for(self, sink: Sink) -> Actions:
@@ -214,6 +257,10 @@ class Trace:
                 types += [part for _, _, part in type.args]
         return False
 
+    def _woken(self) -> int:
+        os.eventfd_read(self._wake)
+        return 1
+
     def _note_process_end(self) -> int:
         self._process_ended = True
         if self._poller is not None and self._process is not None:
@@ -224,7 +271,8 @@ class Trace:
         session = self.session
         assert session is not None
         pid = self._process.pid if self._process is not None else self._pid
-        attaching = Attaching(session, pid=pid, missing=self.plan.config.get("missing_probes", "error"), warn=self._warn)
+        missing = self.plan.config.get("missing_probes", "error")
+        attaching = Attaching(session, pid=pid, missing=missing, warn=self._warn)
         for index, probe in enumerate(self.plan.probes):
             if index in found:
                 attaching.attach(probe, found[index])
@@ -240,15 +288,24 @@ class Trace:
     # ---- while it runs ----
 
     def stop(self) -> None:
-        """End the script as Ctrl-C does: END runs, then the iteration (or `run`) ends. From any thread, or a signal's handler."""
+        """End the script as Ctrl-C does: END runs, then the iteration (or `run`) ends.
+
+        From any thread, or a signal's handler.
+        """
         self._stopped = True
         if self._wake >= 0:
             os.eventfd_write(self._wake, 1)
 
     def signal(self, name: str) -> None:
-        """Run the script's ``self:signal:NAME`` probes."""
+        """Have the script's ``self:signal:NAME`` probes run soon. From any thread, or a signal's handler."""
+        self._signals.append(name)
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+
+    def _answer_signals(self) -> None:
         session = self.session
-        if session is not None:
+        while self._signals and session is not None:
+            name = self._signals.popleft()
             for probe in self.plan.probes:
                 if probe.kind == "self" and probe.details.get("signal") == name:
                     session.programs[probe.program].test_run()
@@ -284,11 +341,14 @@ class Trace:
 
     def _step(self, timeout: float) -> None:
         """Handle what is there; else wait for it."""
-        if self._consume() or self._over:
+        if self._signals:
+            self._answer_signals()
+        if self._consume() or self._over or self._poller is None:
             return
-        if self._poller is not None:
-            self._poller.poll(timeout)
-            self._consume()
+        self._poller.poll(timeout)
+        self._consume()
+        if self._follows:
+            self._names.user.collect()
 
     def _iterate(self) -> None:
         session = self.session
@@ -320,24 +380,54 @@ class Trace:
 
     # ---- three ways to use it ----
 
-    def run(self, sink: Sink) -> int:
-        """Run it to its end, everything going to ``sink``, its maps at the end too; the status of ``exit()``, else 0."""
+    def run(self, write: Callable[[str], Any], *, format: str = "text", quiet: bool = False,
+            flush: Callable[[], Any] = lambda: None, reader_gone: int = -1) -> int:
+        """Run it to its end, as the command does; the status of ``exit()``, else 0.
+
+        What it says goes to ``write``, as text or, ``format="json"``, as JSON, an object a line; its maps at the end
+        too.
+        ``quiet``: not how many probes are attached. ``flush`` is called when nothing more is there to be written at
+        once.
+        ``reader_gone``: a descriptor, of a pipe: when nobody reads it any more, that is a `BrokenPipeError`.
+        """
+        from ebpf.session.tracing.output import JsonOutput, TextOutput
+
+        if format not in ("text", "json"):
+            raise UsageError(f"there is no format {format!r}", helps=("there are text and json",))
+        sink: Sink = JsonOutput(write, quiet) if format == "json" else TextOutput(write, quiet)
         self._sink = sink
         try:
             self.start()
+            self._watch_reader(reader_gone)
             self._iterate()
+            flush()
             while not self._over:
                 self._step(_SLICE_S)
+                flush()
             self._finish()
             if self.plan.config.get("print_maps_on_exit", True):
-                sink.before_maps()
-                for map in self.maps.values():
-                    sink.map(map.view())
+                self._print_maps(sink)
             if self.lost:
                 sink.lost(self.lost)
+            flush()
             return self.status
         finally:
             self.close()
+
+    def _print_maps(self, sink: Sink) -> None:
+        sink.before_maps()
+        for name in sorted(self.maps):
+            sink.map(self.maps[name].view())
+
+    def _watch_reader(self, fd: int) -> None:
+        def gone() -> int:
+            raise BrokenPipeError
+
+        if fd >= 0 and self._poller is not None:
+            try:
+                self._poller.add(fd, gone)  # a pipe that is only written to becomes readable by losing its reader
+            except OSError:  # a file: it has no readers
+                pass
 
     def __iter__(self) -> Iterator[TraceEvent]:
         self.start()
@@ -408,6 +498,9 @@ class Trace:
         finally:
             self._ring = None
             self._finished = True
+            if self._follows:
+                self._names.user.close()
+                self._follows = False
             if self._process is not None:
                 self._process.close()
                 self._process = None
