@@ -299,6 +299,7 @@ class Tracer(Reporter):
         leave = wanted.exit.get(number, 0) | wanted.exit_all
         maps = self.breakpoints is not None and number in (arch.mmap, arch.mprotect)
         task.in_syscall = bool(leave or maps or self.every_call)
+        task.number = number
         if mask:
             answer = self.tell(p.ENTER, task, mask, number, 0, registers.buffer)
             if answer:
@@ -320,7 +321,7 @@ class Tracer(Reporter):
         registers, arch = self.registers, self.arch
         if not registers.read(task.tid):
             return
-        number = registers.words[arch.number]
+        number = task.number
         if self.breakpoints is not None and number in (arch.mmap, arch.mprotect):
             self.breakpoints.mapped(task, registers.words[arch.result])
         mask = self.wanted.exit.get(number, 0) | self.wanted.exit_all
@@ -382,7 +383,7 @@ class Tracer(Reporter):
             old = self.tasks.pop(former, None)
             if old is not None:
                 # The system call that goes on is the former thread's.
-                task.in_syscall = old.in_syscall
+                task.in_syscall, task.number = old.in_syscall, old.number
                 self.forget(old)
         task.tgid = task.tid
         if not self.started and task.tid == self.main:

@@ -21,17 +21,17 @@ _MAX_COMM_FDS = 128
 class Task:
     """A traced thread."""
 
-    __slots__ = ("comm_fd", "dead", "in_syscall", "options", "space", "steps", "tgid", "tid")
+    __slots__ = ("comm_fd", "dead", "in_syscall", "number", "options", "space", "tgid", "tid")
 
     def __init__(self, tid: int, options: int) -> None:
         self.tid = tid
         self.tgid = 0  # asked when first told
         self.options = options
         self.in_syscall = False  # stopped at the entry, to be stopped again at the end
+        self.number = 0  # of that call: signal returns lose it
         self.dead = False  # its end was told
         self.comm_fd = -1
         self.space: Space | None = None
-        self.steps = 0
 
 
 class Reporter:
