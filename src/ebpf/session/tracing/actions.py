@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ebpf.session.tracing.formatting import Format
 from ebpf.session.tracing.output import MapView
-from ebpf.session.tracing.readers import reader
+from ebpf.session.tracing.readers import format_kind, values_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,12 +51,32 @@ class Actions:
         self._config = plan.config
         self.exited = False
         self.status = 0
+        self._plan = plan
         self._actions = [_MAKERS[event.kind](self, event) for event in plan.events]
+        self._prints = {n: event.map for n, event in enumerate(plan.events) if event.kind == "print_map"}
+        self._clears = {n: event.map for n, event in enumerate(plan.events) if event.kind == "clear"}
 
-    def do(self, record: bytes) -> None:
-        """Do what one record says."""
-        if not self.exited:
-            self._actions[int.from_bytes(record[:4], sys.byteorder)](record)
+    def do(self, records: Sequence[bytes]) -> None:
+        """Do what the records say.
+
+        ``print(@m); clear(@m)`` is one step: what programs count between the two is neither printed twice nor lost.
+        """
+        actions, order = self._actions, sys.byteorder
+        taken = -1
+        for at, record in enumerate(records):
+            if self.exited:
+                return
+            event = int.from_bytes(record[:4], order)
+            if event in self._prints and at + 1 < len(records) and \
+                    self._prints[event] == self._clears.get(int.from_bytes(records[at + 1][:4], order)):
+                self._print_and_clear(event, record)
+                taken = at + 1
+            elif at != taken:
+                actions[event](record)
+
+    def _print_and_clear(self, event: int, record: bytes) -> None:
+        map = self._maps[self._prints[event]]
+        self._sink.map(map.view(*self._top_and_div(self._plan.events[event], record), entries=map.take()))
 
     def resume(self) -> None:
         """Act again: the records of END follow."""
@@ -64,12 +84,14 @@ class Actions:
 
     # ---- one maker for each kind of event ----
 
-    def _values(self, event: Event) -> Callable[[bytes], list[Any]]:
-        reads = [(offset, reader(type, self._names)) for offset, type in event.args]
-        return lambda record: [read(record, offset) for offset, read in reads]
+    def _values(self, event: Event) -> Callable[[bytes], tuple[Any, ...]]:
+        return values_reader(event.args, self._names)
+
+    def _format(self, event: Event) -> Format:
+        return Format(event.text, [format_kind(type) for _, type in event.args])
 
     def _message(self, event: Event) -> Action:
-        apply, values, say, kind = Format(event.text).apply, self._values(event), self._sink.message, event.kind
+        apply, values, say, kind = self._format(event).apply, self._values(event), self._sink.message, event.kind
 
         def act(record: bytes) -> None:
             read = values(record)
@@ -78,7 +100,7 @@ class Actions:
         return act
 
     def _warning(self, event: Event) -> Action:
-        apply, values = Format(event.text).apply, self._values(event)
+        apply, values = self._format(event).apply, self._values(event)
         return lambda record: self._warn(apply(values(record)).rstrip("\n"))
 
     def _time(self, event: Event) -> Action:
@@ -98,7 +120,7 @@ class Actions:
         return act
 
     def _cat(self, event: Event) -> Action:
-        apply, values = Format(event.text).apply, self._values(event)
+        apply, values = self._format(event).apply, self._values(event)
         limit = int(self._config.get("max_cat_bytes", _MAX_CAT_BYTES))
 
         def act(record: bytes) -> None:
@@ -114,7 +136,7 @@ class Actions:
         return act
 
     def _system(self, event: Event) -> Action:
-        apply, values = Format(event.text).apply, self._values(event)
+        apply, values = self._format(event).apply, self._values(event)
 
         def act(record: bytes) -> None:
             text = self._shell(apply(values(record))).decode("utf-8", "surrogateescape")
@@ -123,16 +145,12 @@ class Actions:
         return act
 
     def _print_map(self, event: Event) -> Action:
-        map, values = self._maps[event.map], self._values(event)
+        map = self._maps[event.map]
+        return lambda record: self._sink.map(map.view(*self._top_and_div(event, record)))
 
-        def act(record: bytes) -> None:
-            top, div = event.top, event.div
-            given = values(record)
-            if given:
-                top, div = (*given, 0)[:2]
-            self._sink.map(map.view(top, div))
-
-        return act
+    def _top_and_div(self, event: Event, record: bytes) -> tuple[int, int]:
+        given = self._values(event)(record) if event.args else ()
+        return (*given, 0)[:2] if given else (event.top, event.div)
 
     def _print_value(self, event: Event) -> Action:
         values = self._values(event)

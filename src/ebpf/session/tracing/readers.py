@@ -9,7 +9,7 @@ from ebpf.errors import InternalError
 from ebpf.session.tracing.values import Array, Buffer, Enumerator, Struct, Tuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ebpf.compiler.trace.plan import Type
     from ebpf.session.tracing.names import Names
@@ -30,6 +30,33 @@ def reader(type: Type, names: Names) -> Reader:
     if make is None:
         raise InternalError(f"no values of type {type.kind!r} can be read")
     return make(type, names)
+
+
+def values_reader(args: Sequence[tuple[int, Type]], names: Names) -> Callable[[bytes], tuple[Any, ...]]:
+    """What reads all arguments of a record. Integers and strings by one unpacking: most records have nothing else."""
+    codes, conversions, end = "<", [], 0
+    for number, (offset, type) in enumerate(args):
+        code = _INTEGERS.get((type.size, bool(type.signed))) if type.kind in ("int", "pointer") else None
+        if code is None and type.kind != "str" or offset < end:
+            reads = [(at, reader(each, names)) for at, each in args]
+            return lambda record: tuple([read(record, at) for at, read in reads])
+        codes += f"{offset - end}x{code[1] if code is not None else f'{type.size}s'}"
+        conversions.append(f"x[{number}]" if code is not None else
+                           f'x[{number}].partition(nul)[0].decode("utf-8", "surrogateescape")')
+        end = offset + type.size
+    unpack = struct.Struct(codes).unpack_from
+    if all(type.kind != "str" for _, type in args):
+        return unpack
+    body = f"lambda record: (x := unpack(record)) and ({', '.join(conversions)},)"
+    made: Callable[[bytes], tuple[Any, ...]] = eval(body, {"unpack": unpack, "nul": b"\0"})
+    return made
+
+
+def format_kind(type: Type) -> str:
+    """What `Format` is told of a value."""
+    if type.kind == "str":
+        return "str"
+    return ("signed" if type.signed or type.size < 8 else "unsigned") if type.kind == "int" else ""
 
 
 def _integer(type: Type, names: Names) -> Reader:

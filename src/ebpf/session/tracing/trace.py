@@ -325,7 +325,10 @@ class Trace:
         """Do what the records say that are there."""
         if self._ring is None or self._actions is None:
             return 0
-        return self._ring.consume(self._actions.do, _AT_ONCE)
+        records: list[bytes] = []
+        count = self._ring.consume(records.append, _AT_ONCE)
+        self._actions.do(records)
+        return count
 
     @property
     def _over(self) -> bool:
