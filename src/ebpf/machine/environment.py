@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ebpf.machine.interpreter import Program
     from ebpf.machine.maps.base import MachineMap
     from ebpf.machine.packets import Packet
+    from ebpf.machine.runtime.bindings import Runtime
     from ebpf.machine.timers import Timer
     from ebpf.machine.translator import Translated
 
@@ -111,8 +112,10 @@ class Environment:
         clock: Clock | None = None,
         memory: TracedMemory | None = None,
         seed: int | None = None,
+        native: bool | None = None,
     ) -> None:
         self.space = AddressSpace()
+        self._native = native
         self.cpus = cpus
         self.cpu = 0
         self.task: CurrentTask = task or Task()
@@ -161,6 +164,19 @@ class Environment:
         self.return_value: int | None = None
         self.override: int | None = None
         self.lock = 0
+
+    # ---- maps ----
+
+    @property
+    def native(self) -> bool:
+        """Whether maps are made in native memory: where compiled programs share them, or the caller wants it."""
+        return self.space.native if self._native is None else self._native
+
+    def runtime(self) -> Runtime:
+        """The C code of native maps. `NotSupported` where native code cannot be had."""
+        from ebpf.machine.runtime.build import runtime
+
+        return runtime()
 
     # ---- programs ----
 

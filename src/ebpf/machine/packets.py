@@ -53,7 +53,7 @@ class Packet:
         assert layout is not None  # every type in PACKET_TYPES has one
         self.environment = environment
         self.is_xdp = type == ProgType.XDP
-        self.with_ethernet = type in WITH_ETHERNET
+        self.with_ethernet = type in WITH_ETHERNET or (environment.raw_socket and type == ProgType.SOCKET_FILTER)
         frame = max(PAGE_BYTES, HEADROOM_BYTES + len(data) + SHARED_INFO_BYTES)
         self.buffer = bytearray(frame - SHARED_INFO_BYTES)
         self.mac = HEADROOM_BYTES  # where the Ethernet header is
@@ -75,7 +75,9 @@ class Packet:
         """The fields of ``struct __sk_buff`` that follow from the packet, as eth_type_trans fills them in for ``lo``.
         """
         destination = data[:6]
-        kind = 1 if destination == b"\xff" * 6 else 2 if destination[0] & 1 else 0 if destination == bytes(6) else 3
+        kind = self.environment.packet_type
+        if kind is None:
+            kind = 1 if destination == b"\xff" * 6 else 2 if destination[0] & 1 else 0 if destination == bytes(6) else 3
         self.set("pkt_type", kind)
         protocol = data[12:14]
         if int.from_bytes(protocol, "big") < 1536:  # a length: 802.3

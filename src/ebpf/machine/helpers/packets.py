@@ -328,7 +328,7 @@ def bpf_redirect_peer(env: Environment, ifindex: int, flags: int) -> int:
 def bpf_redirect_neigh(env: Environment, ifindex: int, params: int, plen: int, flags: int) -> int:
     if (u32(plen) and u32(plen) < 20) or flags:
         return TC_ACT_SHOT
-    env.redirect = Redirect(u32(ifindex))
+    env.redirect = Redirect(u32(ifindex), neighbour=True)
     return TC_ACT_REDIRECT
 
 
