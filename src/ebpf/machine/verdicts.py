@@ -10,7 +10,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ebpf.verifier.verdict import Options, Verified, verify
+from ebpf.verifier.options import Options
+from ebpf.verifier.verdict import Verified, verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -116,7 +116,6 @@ def check_call(x: Explorer, slot: int, id: int) -> int:
     call = Call(name, contract)
     for index, kind in enumerate(contract.args):
         _check_argument(x, call, index + 1, kind)
-    _check_map_type(call, program.sleepable)
     _check_special(x, call)
     if call.release:
         x.release(call.release, name)
@@ -152,6 +151,7 @@ def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
             raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "map_ptr", helper)
         call.map = value.map
         x.note_map(value.map)
+        _check_map_type(call)
     elif kind == "key" or kind.startswith("value"):
         if call.map is None:
             raise memory.wrong_argument(register, value, "map_ptr", helper)
@@ -484,7 +484,7 @@ def _check_dynptr(x: Explorer, call: Call, register: int, value: Value, kind: st
         x.invalidate_dynptr(info.id)
 
 
-def _check_map_type(call: Call, sleepable: bool) -> None:
+def _check_map_type(call: Call) -> None:
     info = call.map
     if info is None:
         return

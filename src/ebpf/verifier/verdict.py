@@ -125,9 +125,9 @@ def verify(
 ) -> Verified:
     """Verify the program (or function) ``program`` of the object.
 
-    ``linked``: it was linked, and its CO-RE relocations were made, already. Raises `VerifierError` whose diagnostic has the source line, the reason, the way that leads there and what would
-    mend it;
-    `ebpf.errors.RelocationError` or `UnknownName` if the object does not hold together.
+    ``linked``: it was linked, and its CO-RE relocations were made, already. Raises `VerifierError` whose diagnostic has
+    the source line, the reason, the way that leads there and what would mend it; `ebpf.errors.RelocationError` or
+    `UnknownName` if the object does not hold together.
     """
     from ebpf.verifier.prepare import link_for, prepare
     from ebpf.verifier.report import explain
