@@ -32,7 +32,7 @@ _ERROR_EXIT = 3  # the child's own: LLVM refused the IR (our bug); the words are
 _NO_LLVM_EXIT = 4
 _NO_START_EXIT = 5
 _STDERR_LIMIT_BYTES = 1 << 20
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -61,12 +61,13 @@ class CodeGenerator:
             self._fds += [result_read, result_write]
             error_read, error_write = os.pipe()
             self._fds += [error_read, error_write]
-            start = _fork if _single_threaded() else _spawn
             # A signal between the child's start and the note of its number would leave a child that nobody reaps.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             try:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
-                self._pid = start(job_read, result_write, error_write, mcpu, opt, timeout_seconds)
+                signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+                self._pid = start(
+                    f"{__name__}:_generate", (job_read, result_write, error_write), (mcpu, opt), timeout_seconds
+                )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
@@ -93,7 +94,7 @@ class CodeGenerator:
             while self._result in waiting or self._error in waiting:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise CodeGenerationError("timeout", _text(errors))
+                    raise CodeGenerationError("timeout", error_text(errors))
                 for fd, _ in poller.poll(left * 1000):
                     if fd == self._job:
                         try:
@@ -122,7 +123,7 @@ class CodeGenerator:
         # A parent that ignores SIGCHLD gets no status; a whole ELF file speaks for itself.
         if status == 0 or (status is None and elf[:4] == b"\x7fELF"):
             return elf
-        raise CodeGenerationError(_how(status), _text(errors))
+        raise CodeGenerationError(how_ended(status), error_text(errors))
 
     def close(self) -> None:
         """End the child if it still runs, and reap it. Harmless when done already."""
@@ -170,7 +171,7 @@ class CodeGenerator:
         return None
 
 
-def _how(status: int | None) -> str:
+def how_ended(status: int | None) -> str:
     if status is None:
         return "ended early"
     if os.WIFSIGNALED(status):
@@ -184,7 +185,7 @@ def _how(status: int | None) -> str:
     return known.get(code, f"exit status {code}")
 
 
-def _text(chunks: list[bytes]) -> str:
+def error_text(chunks: list[bytes]) -> str:
     return b"".join(chunks).decode("utf-8", "replace")
 
 
@@ -196,61 +197,69 @@ def _single_threaded() -> bool:
         return threading is None or threading.active_count() == 1
 
 
-def _fork(job: int, result: int, error: int, mcpu: str, opt: int, timeout: float) -> int:
+def start(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], timeout_seconds: float) -> int:
+    """Start a child that runs ``work`` (``"module:function"``) as ``function(job, result, *arguments)`` and exits; its
+    process number. ``fds`` are the child's ends: jobs to read, results to write, errors (its stdout and stderr).
+    ``arguments`` must survive `repr`. 0 seconds: no timer.
+    """
+    return (_fork if _single_threaded() else _spawn)(work, fds, arguments, timeout_seconds)
+
+
+def _fork(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], timeout: float) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            _child_main(job, result, error, mcpu, opt, timeout)
+            _child_main(work, fds, arguments, timeout)
         except BaseException as e:  # before its descriptors were in order: none left, say
-            os.write(error, f"{type(e).__name__}: {e}\n".encode()[:60000])
+            os.write(fds[2], f"{type(e).__name__}: {e}\n".encode()[:60000])
         finally:
             os._exit(_NO_START_EXIT)
     return pid
 
 
-def _spawn(job: int, result: int, error: int, mcpu: str, opt: int, timeout: float) -> int:
+def _spawn(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], timeout: float) -> int:
     import subprocess
 
     # The child gets descriptors 0, 1 and 2, and our sys.path: a venv or a test may have changed it.
     path = [p for p in sys.path if p]
     code = (
         f"import sys; sys.path[:] = {path!r}; from ebpf.compiler.llvm import child; "
-        f"child._spawned({mcpu!r}, {opt}, {timeout})"
+        f"child._spawned({work!r}, {arguments!r}, {timeout})"
     )
     process = subprocess.Popen(
         [sys.executable or "python3", "-I", "-S", "-c", code],
-        stdin=job,
-        stdout=result,
-        stderr=error,
+        stdin=fds[0],
+        stdout=fds[1],
+        stderr=fds[2],
         start_new_session=True,
     )
     process.returncode = 0  # we reap it ourselves; this keeps Popen's destructor from doing so
     return process.pid
 
 
-def _spawned(mcpu: str, opt: int, timeout: float) -> NoReturn:
+def _spawned(work: str, arguments: tuple[object, ...], timeout: float) -> NoReturn:
     job, result = os.dup(0), os.dup(1)
     os.dup2(2, 1)
-    _child_main(job, result, 2, mcpu, opt, timeout)
+    _child_main(work, (job, result, 2), arguments, timeout)
 
 
 # ------------------------------------------------------------------------------------------------- in the child
 
 
-def _child_main(job: int, result: int, error: int, mcpu: str, opt: int, timeout: float) -> NoReturn:
-    """Read IR until end of file, write the object, exit. Never returns, runs none of the parent's exit handlers."""
+def _child_main(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], timeout: float) -> NoReturn:
+    """Do the work, exit. Never returns, runs none of the parent's exit handlers."""
     # Ctrl-C reaches the whole foreground group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP", "SIGALRM", "SIGABRT", "SIGPIPE", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.alarm(int(timeout) + 5)
+    signal.alarm(int(timeout) + 5 if timeout else 0)
     # High numbers first, so that no dup2 below overwrites one still needed; then nothing of the parent's stays open:
     # a map or link of its must not outlive it because a compilation was still running.
     import fcntl
 
-    job, result, error = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (job, result, error))
+    job, result, error = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds)
     os.dup2(error, 2)
     os.dup2(error, 1)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -260,7 +269,10 @@ def _child_main(job: int, result: int, error: int, mcpu: str, opt: int, timeout:
     os.closerange(keep[0] + 1, keep[1])
     os.closerange(keep[1] + 1, 1 << 20)
     try:
-        _generate(job, result, mcpu, opt)
+        from importlib import import_module
+
+        module, _, function = work.partition(":")
+        getattr(import_module(module), function)(job, result, *arguments)
     except BaseException as e:  # whatever it is, it must not unwind into the parent's frames
         os.write(2, f"{type(e).__name__}: {e}\n".encode()[:60000])
         os._exit(_NO_LLVM_EXIT if isinstance(e, ImportError) else _ERROR_EXIT)
@@ -268,6 +280,7 @@ def _child_main(job: int, result: int, error: int, mcpu: str, opt: int, timeout:
 
 
 def _generate(job: int, result: int, mcpu: str, opt: int) -> None:
+    """Read IR until end of file, write the object."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is an answer here, not a crash to keep
