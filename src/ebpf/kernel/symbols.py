@@ -161,6 +161,10 @@ def function_not_found(name: str, why: str = "") -> TargetNotFound:
                      "where C says")
     similar = (*variants[:3], *near)
     helps = (f"similar functions: {', '.join(similar)}",) if similar else ()
+    from ebpf.kernel.replacement import replacement
+
+    if (instead := replacement(f"kprobe:{name}")) is not None:
+        helps = (f"this kernel has {instead} in its place",)
     message = f"no kernel function called {name!r}" if not why else f"kernel function {name!r} cannot be probed"
     return TargetNotFound(message, name=name, similar=similar, notes=notes, helps=helps)
 

@@ -11,6 +11,7 @@ from ebpf.errors import EbpfError, TargetNotFound
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import refused
 from ebpf.kernel.attach.perf import open_event, set_program
+from ebpf.kernel.replacement import replacement
 from ebpf.kernel.tracepipe import tracefs
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ def tracepoint_not_found(category: str, name: str) -> EbpfError:
     notes: tuple[str, ...] = ()
     if category not in {t.partition(":")[0] for t in known}:
         notes = (f"there is no category {category!r}; its module may not be loaded",)
+    helps = (f"similar tracepoints: {', '.join(similar)}",) if similar else ()
+    if (instead := replacement(f"tracepoint:{category}:{name}")) is not None:
+        helps = (f"this kernel has {instead} in its place",)
     return TargetNotFound(f"no tracepoint called {category}:{name}", name=f"{category}:{name}", similar=similar,
-                          notes=notes, helps=(f"similar tracepoints: {', '.join(similar)}",) if similar else ())
+                          notes=notes, helps=helps)
 
 
 def tracepoints(category: str | None = None) -> list[str]:
