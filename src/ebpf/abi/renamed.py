@@ -23,7 +23,7 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     "kprobe:tcp_drop": ("tracepoint:skb:kfree_skb", "kprobe:kfree_skb_reason"),  # 5.17, 5.18
     # the compiler's work: it passed a member in place of the struct
     "kprobe:finish_task_switch": ("kprobe:finish_task_switch.isra.0", "tracepoint:sched:sched_switch"),
-    "kprobe:kfree_skb": ("tracepoint:skb:kfree_skb", "kprobe:sk_skb_reason_drop", "kprobe:kfree_skb_reason"),  # 5.17; 6.11
+    "kprobe:kfree_skb": ("tracepoint:skb:kfree_skb", "kprobe:sk_skb_reason_drop", "kprobe:kfree_skb_reason"),  # 5.17
     "kprobe:kfree_skb_reason": ("tracepoint:skb:kfree_skb", "kprobe:sk_skb_reason_drop"),  # 6.11
     "kprobe:account_page_dirtied": ("kprobe:folio_account_dirtied",),  # 5.16
     "kprobe:mark_page_accessed": ("kprobe:folio_mark_accessed",),  # 5.16

@@ -10,7 +10,7 @@ from ebpf.kernel.tracepipe import tracefs
 
 
 def replacement(probe: str) -> str | None:
-    """Of ``"kprobe:NAME"`` or ``"tracepoint:CATEGORY:NAME"``: the hook that does its work here; None if none is known."""
+    """Of ``"kprobe:NAME"`` or ``"tracepoint:CATEGORY:NAME"``: the hook that does its work here, or None."""
     return next((found for found in replacements(probe) if _exists(found)), None)
 
 
