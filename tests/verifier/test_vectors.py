@@ -18,11 +18,12 @@ _LIST = Path(__file__).with_name("accepted_beyond_6_1.txt")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 CLASSES = {"privilege", "version", "complexity", "precision", "style", "environment"}
 
-pytestmark = pytest.mark.skipif(
+NO_VECTORS = pytest.mark.skipif(
     directory() is None,
-    reason="no vectors: apt install linux-source-6.1 and unpack it, or set "
-    "EBPF_VERIFIER_VECTORS to tools/testing/selftests/bpf/verifier of a 6.1 tree",
+    reason="no vectors: apt install linux-source-6.1, or set EBPF_VERIFIER_VECTORS to tools/testing/selftests/bpf/verifier "
+    "of a 6.1 tree",
 )
+pytestmark = NO_VECTORS
 
 
 def listed() -> dict[str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import struct
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,18 +26,36 @@ from .c_tables import Block, Call, read_blocks, string
 _DIRECTORY = "tools/testing/selftests/bpf/verifier"
 
 
+@cache
 def directory() -> Path | None:
-    """Where the vectors are, or ``None``."""
+    """Where the vectors are, or ``None``. Debian's archive is unpacked (once: it takes a minute) into the user's cache."""
     named = os.environ.get("EBPF_VERIFIER_VECTORS")
+    unpacked = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ebpf-vectors"
     candidates = (
         [Path(named)]
         if named
         else [
             *(p / _DIRECTORY for p in sorted(Path("/usr/src").glob("linux-source-6.1"))),
             Path("/usr/src/linux") / _DIRECTORY,
+            unpacked / "linux-source-6.1" / _DIRECTORY,
         ]
     )
+    archive = Path("/usr/src/linux-source-6.1.tar.xz")
+    if not named and not any((c / "and.c").is_file() for c in candidates) and archive.exists():
+        _unpack(archive, unpacked)
     return next((c for c in candidates if (c / "and.c").is_file()), None)
+
+
+def _unpack(archive: Path, where: Path) -> None:
+    """One directory of the archive; complete or not there at all."""
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=where.parent) as fresh:
+            subprocess.run(["tar", "-xJf", archive, "-C", fresh, f"linux-source-6.1/{_DIRECTORY}"], check=True, capture_output=True)
+            os.rename(fresh, where)
+            os.mkdir(fresh)  # for the context manager to remove
+    except (OSError, subprocess.CalledProcessError):
+        return  # no tar, no xz, no home, or another process was first
 
 
 class Vector(NamedTuple):
