@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
+    from ebpf.machine.batch import Packets, Runs
     from ebpf.machine.environment import Clock, Redirect, Task, TracedMemory
     from ebpf.machine.maps import MachineMap
     from ebpf.object import Extern, Linked, MapSpec, Object, ProgramSpec
@@ -316,6 +317,20 @@ class Machine:
             environment.return_value,
             environment.override,
         )
+
+    def run_many(self, program: str, packets: Packets, *, ctx: Context | None = None, cpu: int = 0, keep: bool = False,
+                 numpy: bool = False) -> Runs:
+        """Run ``program`` for every packet, in order.
+
+        ``packets``: a sequence of ``bytes``, a two-dimensional NumPy array of ``uint8`` (a row each), or ``(buffer,
+        offsets, lengths)``, from the Ethernet header on. ``ctx`` is what every context begins as. `Runs.results` has
+        the return values (``numpy``: as a NumPy array); ``keep`` asks for the packets afterwards as well.
+
+        Raises `UsageError` before anything runs if a packet is too short or lies outside, `MachineFault` as `run` does.
+        """
+        from ebpf.machine.batch import run_many
+
+        return run_many(self, program, packets, ctx=ctx, cpu=cpu, keep=keep, numpy=numpy)
 
     def step(
         self, program: str, data: bytes | None = None, *, ctx: Context | None = None, cpu: int = 0

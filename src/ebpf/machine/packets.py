@@ -65,13 +65,14 @@ class Packet:
         self.context = bytearray(context[:layout.size].ljust(layout.size, b"\0"))
         self.offsets = _offsets(type)
         self.window = 0
+        self._first = 0, 0, b""
         if not self.is_xdp:
-            self._describe(data, bool(context))
+            self._describe(data)
         elif not context:
             self.set("ingress_ifindex", 1)
         self.place()
 
-    def _describe(self, data: bytes, given: bool) -> None:
+    def _describe(self, data: bytes) -> None:
         """The fields of ``struct __sk_buff`` that follow from the packet, as eth_type_trans fills them in for ``lo``.
         """
         destination = data[:6]
@@ -111,6 +112,33 @@ class Packet:
         self.set("data_end", base + self.end - self.meta)
         if not self.is_xdp:
             self.set("len", self.length)
+
+    def remember(self) -> None:
+        """Before the first run: what `refill` goes back to."""
+        self._first = self.window, self.length, bytes(self.context)
+
+    def refill(self, data: bytes) -> None:
+        """Another packet in the same memory, with the context as it was before the first run. One of the same length
+        lies at the same address, unless the program before moved its own.
+        """
+        window, length, context = self._first
+        self.context[:] = context
+        if self.window == window and self.mac == HEADROOM_BYTES and len(data) == self.end - HEADROOM_BYTES and (
+                self.length == length):
+            self.buffer[HEADROOM_BYTES:self.end] = data
+        else:
+            self.environment.space.hide(self.window)
+            needed = max(PAGE_BYTES - SHARED_INFO_BYTES, HEADROOM_BYTES + len(data))
+            self.buffer = bytearray(needed)
+            self.mac = HEADROOM_BYTES
+            self.start = self.meta = HEADROOM_BYTES + (0 if self.with_ethernet else ETHERNET_BYTES)
+            self.end = HEADROOM_BYTES + len(data)
+            self.buffer[HEADROOM_BYTES:self.end] = data
+            self.network = HEADROOM_BYTES + ETHERNET_BYTES
+            self.place()
+            self._first = self.window, self.length, bytes(self.context)
+        if not self.is_xdp:
+            self._describe(data)
 
     def remove(self) -> None:
         """The packet has gone its way: its memory is no longer there."""
