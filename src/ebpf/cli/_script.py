@@ -28,6 +28,10 @@ def run_script(path: str, arguments: list[str]) -> int:
     except SyntaxError as error:
         traceback.print_exception(error, limit=0)
         return 1
+    except SystemExit as error:
+        if isinstance(error, KeyboardInterrupt):  # what the machine traced has ended, and the script let that pass
+            return 0
+        raise
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:

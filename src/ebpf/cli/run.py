@@ -3,6 +3,10 @@
 Programs of C and object files are attached where their sections say. What they print (bpf_printk) and send (ring
 buffers, perf event arrays) goes to standard output as it comes; programs that do neither show their maps at the end.
 What concerns the run itself goes to standard error.
+
+They run in the kernel where this user may load programs, else in the userspace machine, which watches a small
+demonstration of its own. A command behind ``--`` is what the machine traces instead, with all its children; the run
+ends when the command does.
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ _UNREADABLE_MAPS = (*_EVENT_MAPS, "PROG_ARRAY", "STACK_TRACE")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.usage = "ebpf run [OPTION...] FILE [ARG...]"
+    parser.usage = "ebpf run [OPTION...] FILE [ARG...] [-- COMMAND [ARG...]]"
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--kernel", dest="backend", action="store_const", const="kernel", help="run in the kernel")
+    where.add_argument("--machine", dest="backend", action="store_const", const="machine",
+                       help="run in the userspace machine; no privilege is needed")
+    parser.add_argument("--pcap", metavar="FILE", default="",
+                        help="the machine's network: packets of this capture (pcap, pcapng) arrive")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that time")
     parser.add_argument("-p", "--pid", type=int, metavar="PID",
                         help="uprobes, tracepoints: in this process only")
@@ -39,10 +49,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _build.add_options(parser)
     parser.add_argument("file", metavar="FILE", help="prog.c, prog.o or script.py")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="a script's own arguments")
-    parser.set_defaults(parser=parser)
+    parser.set_defaults(parser=parser, command=[])
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """The options, and what stands behind ``--``: argparse would lose where that was."""
+    if "--" in argv:
+        at = argv.index("--")
+        if not argv[at + 1:]:
+            parser.error("there is no command behind --")
+        parser.set_defaults(command=argv[at + 1:])
+        argv = argv[:at]
+    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
+    _use(args)
     kind = _kind(args.file)
     if kind == "script":
         from ebpf.cli._script import run_script
@@ -53,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         args = args.parser.parse_args([*args.args, path], argparse.Namespace(**{**vars(args), "args": []}))
         if args.file != path or args.args:
             raise ebpf.UsageError(f"{path} takes no arguments")
+        if args.backend is not None or args.pcap:
+            _use(args)
     if kind == "object":
         obj = _build.open_object(args.file)
     else:
@@ -64,6 +88,12 @@ def run(args: argparse.Namespace) -> int:
         if args.log and error.log:
             progress(error.log.rstrip())
         raise
+
+
+def _use(args: argparse.Namespace) -> None:
+    """What the options say of the backend; nothing, and EBPF_BACKEND counts."""
+    if args.backend is not None or args.command or args.pcap:
+        ebpf.use(args.backend, command=args.command, pcap=args.pcap)
 
 
 def _kind(path: str) -> str:
@@ -90,7 +120,7 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
             progress("loaded; nothing is attached")
         end = None if args.duration is None else time.monotonic() + args.duration
         try:
-            _pump(sources, end)
+            _pump(session, sources, end)
         except KeyboardInterrupt:
             if sys.stdout.isatty():
                 print()
@@ -104,8 +134,9 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
 def _attach(session: ebpf.Session, args: argparse.Namespace) -> None:
     by_section = []
     for program in session.programs.values():
-        if program.type.name == "XDP" and args.device:
-            program.attach_xdp(args.device)
+        device = args.device or ("eth0" if session.backend == "machine" else None)
+        if program.type.name == "XDP" and device:
+            program.attach_xdp(device)
         elif program.type.name.startswith("CGROUP") and args.cgroup:
             program.attach_cgroup(args.cgroup)
         elif program.type.name == "XDP":
@@ -170,13 +201,17 @@ def _prints(code: bytes) -> bool:
                and int.from_bytes(code[at + 4:at + 8], "little") in _PRINTK_HELPERS for at in range(0, len(code), 8))
 
 
-def _pump(readers: dict[int, Callable[[], None]], end: float | None) -> None:
+def _pump(session: ebpf.Session, readers: dict[int, Callable[[], None]], end: float | None) -> None:
+    """Until ``end``, or what the machine traces has ended and is read."""
     import select
 
-    while True:
-        left = 0.5 if end is None else min(0.5, end - time.monotonic())
+    slice_s = 0.5 if session.backend == "kernel" else 0.05
+    ended = False
+    while not ended:
+        left = slice_s if end is None else min(slice_s, end - time.monotonic())
         if left <= 0:
             return
+        ended = session.ended  # what it left behind is read below
         if not readers:
             time.sleep(left)
         for fd in select.select(list(readers), [], [], left)[0] if readers else ():

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class Link(Protocol):
     """A program that is attached to `target`; `kind` is the hook's name (``"kprobe"``), `program` the program's.
 
-    It is detached by `detach` (or `close`), at the end of ``with``, with its session, and when the process ends. A
-    kernel's can be pinned, too (``pin(path)``).
+    It is detached by `detach` (or `close`), at the end of ``with``, with its session, and when the process ends.
     """
 
     @property
@@ -44,6 +43,12 @@ class Link(Protocol):
 
     def close(self) -> None:
         """The same as `detach`."""
+
+    def pin(self, path: str) -> None:
+        """Keep it attached beyond this process, by a name on a BPF file system; `NotSupported` where it cannot be."""
+
+    def info(self) -> Any:
+        """What the kernel tells about it; ``None`` if it does not know it as a link."""
 
     def __enter__(self) -> Link: ...
 
@@ -118,13 +123,26 @@ class Closable(Protocol):
 class RawMap(Protocol):
     """A map: bytes in, bytes out. `ebpf.kernel.maps.KernelMap` has the words on each."""
 
-    name: str
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    value_stride: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> int: ...
+
+    @property
+    def key_size(self) -> int: ...
+
+    @property
+    def value_size(self) -> int: ...
+
+    @property
+    def max_entries(self) -> int: ...
+
+    @property
+    def flags(self) -> int: ...
+
+    @property
+    def value_stride(self) -> int: ...
 
     @property
     def closed(self) -> bool: ...
@@ -240,10 +258,17 @@ class ProgramInfo(Protocol):
 class RawProgram(Protocol):
     """A loaded program."""
 
-    name: str
-    type: Any
-    expected_attach_type: int
-    log: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> Any: ...
+
+    @property
+    def expected_attach_type(self) -> int: ...
+
+    @property
+    def log(self) -> str: ...
 
     def fileno(self) -> int: ...
 

@@ -182,7 +182,8 @@ class PerfBuffer(_Reader):
     @property
     def lost(self) -> int:
         """Samples for which there was no room since this reader began."""
-        return sum(self.map.lost_by_cpu) - sum(self._lost_before.values())
+        lost: int = sum(self.map.lost_by_cpu) - sum(self._lost_before.values())
+        return lost
 
     def consume(self, callback: Callable[[int, bytes], Any] | None = None,
                 on_lost: Callable[[int, int], Any] | None = None) -> int:

@@ -103,8 +103,13 @@ class OnMachine:
 
     @property
     def ended(self) -> bool:
-        """Whether what is traced has ended and nobody but us will say so (`interrupts`)."""
-        return self._world is not None and not self.interrupts and self._world.ended
+        """Whether what is traced has ended. Who asks and hears it is not interrupted any more."""
+        if self._world is None or not self._world.ended:
+            return False
+        self._world.noticed = True
+        if self._world.problem is not None:
+            raise self._world.problem
+        return True
 
     def _print(self, text: str) -> None:
         environment = self.machine.environment
@@ -223,8 +228,8 @@ class MapOnMachine(_Numbered):
 
     @property
     def ended(self) -> bool:
-        """Whether no more events will come."""
-        return self._session.ended
+        """Whether no more events will come, for who is not told so by an interrupt."""
+        return not self._session.interrupts and self._session.ended
 
     def _open(self) -> MachineMap:
         """The map beneath; whoever asks holds the lock."""

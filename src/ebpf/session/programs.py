@@ -273,7 +273,8 @@ def _iterator(program: Program, info: SectionInfo) -> Link:
 _BY_SECTION: dict[str, Callable[[Program, SectionInfo], Link]] = {
     "kprobe": _kprobe, "kretprobe": _kprobe, "kprobe.multi": _kprobe_multi, "kretprobe.multi": _kprobe_multi,
     "ksyscall": _syscall, "kretsyscall": _syscall,
-    "usdt": _usdt, "usdt.s": _usdt, "uprobe": _uprobe, "uprobe.s": _uprobe, "uretprobe": _uprobe, "uretprobe.s": _uprobe,
+    "usdt": _usdt, "usdt.s": _usdt,
+    "uprobe": _uprobe, "uprobe.s": _uprobe, "uretprobe": _uprobe, "uretprobe.s": _uprobe,
     "tracepoint": _tracepoint, "tp": _tracepoint,
     "raw_tracepoint": _raw_tracepoint, "raw_tp": _raw_tracepoint, "raw_tracepoint.w": _raw_tracepoint,
     "raw_tp.w": _raw_tracepoint,

@@ -13,7 +13,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ebpf.errors import EbpfError, NotSupported, TargetNotFound
+from ebpf.errors import EbpfError, NotSupported, TargetNotFound, UsageError
 from ebpf.session import world as worlds
 from ebpf.session.choice import wish
 
@@ -245,8 +245,12 @@ class Network:
     """A network device of our own, in which the user's command runs, or a demonstration makes traffic."""
 
     def __init__(self, world: World, device: str) -> None:
+        from shutil import which
+
         from ebpf.machine.network import Wire
 
+        if wish.command and which(wish.command[0]) is None:
+            raise UsageError(f"no command {wish.command[0]!r} on PATH")
         self._world = world
         self.wire: Wire = Wire(device)
         self.wire.lock = worlds.lock

@@ -2,8 +2,8 @@
 
 A world begins when the first session attaches a program. Its sources (`sources`) are a traced command and a network;
 they stand still until the script waits for us, or 50 ms after the last attachment. When they have ended, and the script
-has read what came, it gets what Ctrl-C would give it; a session that asked for the machine by name is told by
-`Session.ended` instead.
+has read what came, it gets what Ctrl-C would give it. Who asks `Session.ended` is told there, and not interrupted;
+neither is a session that asked for the machine by name (`load(backend="machine")`), whose event streams end.
 
 `lock` is held while a program runs and while a session reads or writes a map.
 """
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ebpf.errors import EbpfError
+from ebpf.errors import EbpfError, InternalError
 from ebpf.session.lines import Lines
 from ebpf.session.poller import Poller
 
@@ -123,6 +123,14 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def _ours(error: Exception) -> EbpfError:
+    import traceback
+
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return InternalError(f"{type(error).__name__} in the machine's thread: {error} "
+                         f"({os.path.basename(place.filename)}:{place.lineno})")
+
+
 class World:
     """See the module's text."""
 
@@ -133,8 +141,9 @@ class World:
         self.ended = False
         self.interrupts = False
         self.interrupted = False  # the signal is on its way
+        self.noticed = False  # somebody has asked whether all has ended
         #: what went wrong while a program ran
-        self.problem: EbpfError | None = None
+        self.problem: EbpfError | OSError | None = None
         self._released = False
         self.begin_at = 0.0  #: when (time.monotonic) what is traced begins
         self._ended_at = 0.0
@@ -215,8 +224,8 @@ class World:
                 self._expire_timers()
                 with lock:
                     ran()
-        except EbpfError as error:
-            self.problem = error
+        except Exception as error:  # whatever it is, the script must not wait for ever
+            self.problem = error if isinstance(error, EbpfError | OSError) else _ours(error)
             self.ended = True
             self._interrupt()
         finally:
@@ -257,7 +266,7 @@ class World:
                 ran()
             for source in self.sources:
                 source.tell()
-        if not self.interrupts:
+        if not self.interrupts or self.noticed:
             return True
         since = now - self._ended_at
         idle = now - max(_touched, lines().touched, self._ended_at)
@@ -280,6 +289,6 @@ class World:
         import signal
 
         main = threading.main_thread()
-        if self.interrupts and main.is_alive() and main.ident is not None:
+        if self.interrupts and not self.noticed and main.is_alive() and main.ident is not None:
             self.interrupted = True
             signal.pthread_kill(main.ident, signal.SIGINT)
