@@ -9,6 +9,7 @@ from ebpf.errors import UsageError
 Dialect = Literal["auto", "bcc", "libbpf"]
 DIALECTS = ("auto", "bcc", "libbpf")
 CPUS = ("v1", "v2", "v3", "v4")
+TARGETS = ("bpf", "host")
 
 
 class _Options(NamedTuple):
@@ -18,6 +19,7 @@ class _Options(NamedTuple):
     include_dirs: tuple[str, ...] = ()
     opt_level: int = 2
     arch: str | None = None
+    target: Literal["bpf", "host"] = "bpf"
 
 
 class Options(_Options):
@@ -28,6 +30,8 @@ class Options(_Options):
     ``arch`` (``"x86"``, ``"arm64"``) names the registers of ``PT_REGS_PARM1`` and its sisters; None means the facts'
     own.
     ``opt_level``: 1, 2 or 3; BPF needs an optimiser, so there is no 0.
+    ``target``: ``"host"`` is for the package's own C that runs in the process itself (the machine's maps): IR for
+    ``arch`` instead of BPF, without BTF, and without what BPF calls and stacks are limited to.
     """
 
     __slots__ = ()
@@ -40,6 +44,7 @@ class Options(_Options):
         include_dirs: tuple[str, ...] = (),
         opt_level: int = 2,
         arch: str | None = None,
+        target: Literal["bpf", "host"] = "bpf",
     ) -> Options:
         if dialect not in DIALECTS:
             raise UsageError(f"dialect={dialect!r} is not one of {', '.join(DIALECTS)}")
@@ -47,4 +52,6 @@ class Options(_Options):
             raise UsageError(f"mcpu={mcpu!r} is not one of {', '.join(CPUS)}")
         if opt_level not in (1, 2, 3):
             raise UsageError(f"opt_level={opt_level!r} is not 1, 2 or 3")
-        return super().__new__(cls, dialect, mcpu, defines, include_dirs, opt_level, arch)
+        if target not in TARGETS:
+            raise UsageError(f"target={target!r} is not one of {', '.join(TARGETS)}")
+        return super().__new__(cls, dialect, mcpu, defines, include_dirs, opt_level, arch, target)

@@ -71,6 +71,13 @@ def _generate(generator: CodeGenerator, ir: str, options: Options) -> bytes:
         return gentler.run(ir)
 
 
+def compile_host_ir(text: str, *, filename: str, facts: Facts, options: Options) -> str:
+    """LLVM IR for C of the package's own that runs on the host (``options.target`` is ``"host"``), before any
+    optimisation, without debug information. Raises `CompileError`."""
+    unit, sources, found = front_end(text, filename=filename, facts=facts, options=options)
+    return lower_unit(unit, sources, found, options)
+
+
 def front_end(text: str, *, filename: str, facts: Facts, options: Options) -> tuple[Unit, SourceMap, list[Diagnostic]]:
     """The typed tree. Raises `CompileError` if anything in the text is wrong."""
     from ebpf.compiler.c.checker import check
@@ -158,7 +165,10 @@ class _KernelNames:
 
 
 def _predefined(facts: Facts, options: Options) -> dict[str, str | int]:
-    """Macros that the kernel's build would define."""
+    """Macros that the kernel's build would define; on a host, those of a compiler."""
+    if options.target == "host":
+        orders = ("RELAXED", "CONSUME", "ACQUIRE", "RELEASE", "ACQ_REL", "SEQ_CST")
+        return {f"__ATOMIC_{name}": number for number, name in enumerate(orders)}
     arch = options.arch or facts.arch
     return {
         "__KERNEL__": 1,

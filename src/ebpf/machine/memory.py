@@ -35,6 +35,9 @@ LAST_LOW_WINDOW = 255
 class AddressSpace:
     """Windows by number (see the module's text). `reserve` gives numbers, `show` puts a buffer behind one."""
 
+    #: whether addresses are those of real memory
+    native = False
+
     __slots__ = ("_low", "_next", "_reserved", "_retired", "_starts", "readable", "running", "writable")
 
     def __init__(self) -> None:

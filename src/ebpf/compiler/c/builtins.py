@@ -5,7 +5,7 @@ A handler takes the checker and the call, and gives the tree for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import ast, tree, types as C
@@ -207,7 +207,10 @@ def _first(c: ExprChecker, node: ast.Call) -> tree.Expr:
 
 
 def _prefetch(c: ExprChecker, node: ast.Call) -> tree.Expr:
-    return tree.Convert(C.VOID, node.loc, node.end, "void", c.value(take(c, node, 1, 3)[0]))
+    at = c.value(take(c, node, 1, 3)[0])
+    if c.options.target == "host":
+        return tree.Builtin(C.VOID, node.loc, node.end, "prefetch", [at])
+    return tree.Convert(C.VOID, node.loc, node.end, "void", at)
 
 
 def _frame(name: str) -> Handler:
@@ -326,16 +329,17 @@ def _atomic_handler(name: str) -> Handler | None:
 
     def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
         if kind == "fence":
-            return tree.Builtin(C.VOID, node.loc, node.end, "fence", [])
+            return tree.Builtin(C.VOID, node.loc, node.end, "fence", _order(c, node.args, 0) if orders else [])
         if kind.startswith("through "):
             return _through_pointers(c, node, kind.partition(" ")[2], name)
         if kind in ("bool", "compare"):
             return _compare_exchange(c, node, kind == "compare")
+        # The order's place in the arguments is behind the values.
         wanted = {"atomic_load": 1, "release": 1, "atomic_compare_exchange": 3}.get(kind, 2)
         args = take(c, node, wanted, wanted + orders if orders else 99)
         pointer, t = _atomic_pointer(c, args[0], name)
         if kind == "atomic_load":
-            return tree.Builtin(t, node.loc, node.end, kind, [pointer])
+            return tree.Builtin(t, node.loc, node.end, kind, [pointer, *_order(c, args, wanted)])
         if kind == "release":
             return tree.Builtin(
                 C.VOID, node.loc, node.end, "atomic_store", [pointer, c.fit(c.int_const(node, 0), t, node, "stored as")]
@@ -346,9 +350,21 @@ def _atomic_handler(name: str) -> Handler | None:
             if is_pointer(t) and is_integer(e.type) or is_pointer(e.type):
                 e = cast(e, t)
             values.append(c.fit(e, t, a, "combined with"))
-        return tree.Builtin(C.VOID if kind == "atomic_store" else t, node.loc, node.end, kind, [pointer, *values])
+        order = _order(c, args, wanted) if orders else []
+        return tree.Builtin(C.VOID if kind == "atomic_store" else t, node.loc, node.end, kind,
+                            [pointer, *values, *order])
 
     return handle
+
+
+def _order(c: ExprChecker, args: Sequence[ast.Expr], at: int) -> list[tree.Expr]:
+    """The memory order that argument ``at`` asks for, as C numbers them. BPF has one order for each operation."""
+    if c.options.target != "host" or at >= len(args):
+        return []
+    number = evaluate(c.value(args[at]))
+    if number is None or not 0 <= number <= 5:
+        c.refuse("C0305", args[at], "a memory order is one of the constants `__ATOMIC_RELAXED` to `__ATOMIC_SEQ_CST`")
+    return [c.int_const(args[at], number)]
 
 
 def _atomic_pointer(c: ExprChecker, node: ast.Expr, name: str) -> tuple[tree.Expr, CType]:
@@ -398,7 +414,9 @@ def _compare_exchange(
     wanted, found = c.new_local("", t, node), c.new_local("", t, node)
     at = tree.Deref(t, node.loc, node.end, c.load_of(place, node))
     before = tree.Convert(t, node.loc, node.end, "load", at)
-    old = tree.Builtin(t, node.loc, node.end, "atomic_compare_exchange", [pointer, c.load_of(wanted, node), new])
+    orders = [*_order(c, args, 4), *_order(c, args, 5)]
+    old = tree.Builtin(t, node.loc, node.end, "atomic_compare_exchange",
+                       [pointer, c.load_of(wanted, node), new, *orders])
     same = tree.Binary(C.INT, node.loc, node.end, "==", c.load_of(found, node), c.load_of(wanted, node))
     store = tree.Evaluate(node.loc, node.end, tree.Assign(t, node.loc, node.end, at, c.load_of(found, node)))
     return c.statements(

@@ -412,7 +412,7 @@ class Checker(StmtChecker):
             return "program"
         if self.bcc is not None:
             return "inline" if storage == "static" or inline or always else "program"
-        if always or _needs_inlining(decl.type):
+        if always or _needs_inlining(decl.type, 64 if self.options.target == "host" else 5):
             return "inline"
         return "static" if storage == "static" or inline or decl.linkage == "static" else "global"
 
@@ -525,11 +525,11 @@ class Checker(StmtChecker):
             self.scope = self.file_scope
 
 
-def _needs_inlining(t: C.Function) -> bool:
-    """Records by value and more than five arguments exist only where no call remains."""
+def _needs_inlining(t: C.Function, most: int) -> bool:
+    """Records by value and more than ``most`` arguments exist only where no call remains."""
     return (
         isinstance(C.strip(t.result), C.Record)
-        or len(t.parameters) > 5
+        or len(t.parameters) > most
         or any(isinstance(C.strip(p), C.Record) for p in t.parameters)
     )
 

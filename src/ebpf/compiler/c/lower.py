@@ -22,7 +22,7 @@ from ebpf.compiler.c.lower_init import constant_initializer
 from ebpf.compiler.c.lower_place import is_context_target
 from ebpf.compiler.c.lower_types import in_memory, ir_type, is_const
 from ebpf.compiler.c.types import Array, Pointer, Record, Void, align_of, strip
-from ebpf.compiler.llvm.debuginfo import DebugInfo
+from ebpf.compiler.llvm.debuginfo import DebugInfo, NoDebugInfo
 from ebpf.compiler.llvm.ir import FunctionWriter, Module, quote, stand_in, symbol
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _ATTRIBUTES = (
     'nounwind "frame-pointer"="all" "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true" '
     '"target-cpu"="{mcpu}"'
 )
+# Without a CPU: code that is put into another module must not ask for more than that one does.
+_HOST_ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true" "no-trapping-math"="true"'
 
 
 def lower(unit: tree.Unit, diagnostics: Diagnostics, options: Options) -> str:
@@ -50,14 +52,17 @@ class UnitLowering:
         self.unit = unit
         self.diagnostics = diagnostics
         self.options = options
-        self.module = Module(unit.filename)
-        self.debug = DebugInfo(self.module, diagnostics.sources, unit.filename, optimized=options.opt_level > 0)
+        self.host = options.target == "host"
+        self.module = Module(unit.filename, (options.arch or "x86") if self.host else "bpf")
+        self.debug: DebugInfo = NoDebugInfo() if self.host else DebugInfo(
+            self.module, diagnostics.sources, unit.filename, optimized=options.opt_level > 0
+        )
         self.questions = 0
         self._globals: dict[int, str] = {}
         self._functions: dict[int, str] = {}
         self._names: set[str] = {v.name for v in unit.globals} | {f.name for f in unit.functions}
         self._subprograms: dict[int, str] = {}
-        attributes = _ATTRIBUTES.format(mcpu=options.mcpu)
+        attributes = _HOST_ATTRIBUTES if self.host else _ATTRIBUTES.format(mcpu=options.mcpu)
         self._attributes = {
             how: self.module.attributes(f"{how} {attributes}".strip()) for how in ("", "noinline", "alwaysinline")
         }
@@ -100,11 +105,11 @@ class UnitLowering:
                 )
                 section = f" section {quote(decl.section)}" if decl.section else ""
                 weak = "extern_weak " if decl.weak else ""
-                self.module.declare(f"declare !dbg {node} {weak}{result} {address}({parameters}){section}")
+                self.module.declare(f"declare {node and f'!dbg {node} '}{weak}{result} {address}({parameters}){section}")
         return address
 
     def _acceptable(self, decl: tree.FunctionDecl) -> bool:
-        if self._inlined(decl) or len(decl.type.parameters) <= _MAX_PARAMETERS:
+        if self.host or self._inlined(decl) or len(decl.type.parameters) <= _MAX_PARAMETERS:
             return True
         extra = decl.parameters[_MAX_PARAMETERS]
         self.diagnostics.error(
@@ -122,7 +127,7 @@ class UnitLowering:
         gives."""
         if decl.linkage == "inline":
             return True
-        if decl.linkage != "static" or decl.noinline:
+        if decl.linkage != "static" or decl.noinline or self.host:
             return False
         wide = (decl.type.result, *decl.type.parameters)
         return len(decl.type.parameters) > _MAX_PARAMETERS or any(in_memory(t) or ir_type(t) == "i128" for t in wide)
@@ -140,9 +145,10 @@ class UnitLowering:
         name = symbol(decl.name)
         if not local:
             self.module.keep(name)
+        node = self.subprogram(decl)
         return self.module.function(
             f"define {linkage}dso_local {visibility}{result} {name}({parameters}) "
-            f"{self._attributes[how]}{section} !dbg {self.subprogram(decl)}"
+            f"{self._attributes[how]}{section}{node and f' !dbg {node}'}"
         )
 
     def subprogram(self, decl: tree.FunctionDecl) -> str:
@@ -198,13 +204,14 @@ class UnitLowering:
         else:
             self.debug.whole(v.type)
         node = self.debug.variable(name, v.type, v.loc, local=v.static, definition=definition, tags=v.tags)
+        described = node and f", !dbg {node}"
         section = f", section {quote(v.section)}" if v.section else ""
         align = max(v.align, align_of(v.type))
         if not definition:
             weak = "extern_weak" if v.weak else "external"
             kind = "i8" if isinstance(strip(v.type), Void) else ir_type(v.type)
             self.module.add_global(
-                f"{address} = {weak} dso_local global {kind}{section}, align {align}, !dbg {node}"
+                f"{address} = {weak} dso_local global {kind}{section}, align {align}{described}"
             )
             return
         kind, value = constant_initializer(self, v.type, v.init)
@@ -212,7 +219,7 @@ class UnitLowering:
         visibility = "hidden " if v.hidden and not v.static else ""
         word = "constant" if is_const(v.type) else "global"
         self.module.add_global(
-            f"{address} = {linkage}dso_local {visibility}{word} {kind} {value}{section}, align {align}, !dbg {node}"
+            f"{address} = {linkage}dso_local {visibility}{word} {kind} {value}{section}, align {align}{described}"
         )
         if v.section or not v.static:
             self.module.keep(address)

@@ -219,6 +219,8 @@ _WIDE = Int("long", 8, True, 4)
 # ----------------------------------------------------------------------------------------------------------- atomics
 
 _ORDER = "seq_cst"
+# C's memory orders; consume is acquire.
+_ORDERS = ("monotonic", "acquire", "acquire", "release", "acq_rel", "seq_cst")
 _COMBINE = {"add": "+", "sub": "-", "and": "&", "or": "|", "xor": "^"}
 
 
@@ -231,7 +233,7 @@ def _atomic(f: FunctionLowering, e: tree.Builtin, used: bool) -> str:
     if (
         not isinstance(strip(pointer.target), (Int, Enum, Pointer))
         or bits > 64
-        or (bits < 32 and name not in ("load", "store"))
+        or (bits < 32 and name not in ("load", "store") and not f.unit.host)
     ):
         f.error(
             "C0506",
@@ -244,6 +246,11 @@ def _atomic(f: FunctionLowering, e: tree.Builtin, used: bool) -> str:
         return "0"
     at = f.value(e.args[0])
     align = bits // 8
+    if name in ("load", "store") and f.unit.host:
+        if name == "load":
+            return f.w.emit(f"load atomic {kind}, ptr {at} {_order(e, 1)}, align {align}")
+        f.w.do(f"store atomic {kind} {f.value(e.args[1])}, ptr {at} {_order(e, 2)}, align {align}")
+        return ""
     if name in ("load", "store"):
         # Aligned words are read and written whole; volatile keeps the compiler out.
         if name == "load":
@@ -254,18 +261,24 @@ def _atomic(f: FunctionLowering, e: tree.Builtin, used: bool) -> str:
     f.at(e.loc)
     if name == "compare_exchange":
         new = f.value(e.args[2])
-        pair = f.w.emit(f"cmpxchg ptr {at}, {kind} {value}, {kind} {new} {_ORDER} {_ORDER}")
+        pair = f.w.emit(f"cmpxchg ptr {at}, {kind} {value}, {kind} {new} {_order(e, 3)} {_order(e, 4)}")
         return f.w.emit(f"extractvalue {{ {kind}, i1 }} {pair}, 0")
     if name == "exchange":
-        return f.w.emit(f"atomicrmw xchg ptr {at}, {kind} {value} {_ORDER}")
+        return f.w.emit(f"atomicrmw xchg ptr {at}, {kind} {value} {_order(e, 2)}")
     word = name.removesuffix("_fetch")
     if word == "nand":
         return _atomic_nand(f, at, kind, align, value, after=word != name)
     # Where nobody wants the old value: the form without fetch, which every kernel has (5.10 has no other).
-    old = f.w.emit(f"atomicrmw {word} ptr {at}, {kind} {value} {_ORDER if used else 'monotonic'}")
+    old = f.w.emit(f"atomicrmw {word} ptr {at}, {kind} {value} {_order(e, 2) if used or f.unit.host else 'monotonic'}")
     if word == name or not used:
         return old
     return binary(f, _COMBINE[word], pointer.target, old, value)
+
+
+def _order(e: tree.Builtin, at: int) -> str:
+    """The memory order that argument ``at`` names, for hosts; BPF's operations come without."""
+    order = e.args[at] if at < len(e.args) else None
+    return _ORDERS[order.value] if isinstance(order, tree.IntConst) else _ORDER
 
 
 def _atomic_nand(f: FunctionLowering, at: str, kind: str, align: int, value: str, *, after: bool) -> str:
@@ -312,6 +325,10 @@ def _unreachable(f: FunctionLowering, e: tree.Builtin) -> str:
 
 
 def _trap(f: FunctionLowering, e: tree.Builtin) -> str:
+    if f.unit.host:
+        f.w.do(f"call void {f.module.intrinsic('llvm.trap', 'void ()', 'noreturn')}()")
+        f.w.end("unreachable")
+        return "0"
     # BPF cannot trap: the program returns 0 at once. LLVM's own form calls a kernel function that only the newest have.
     kind = "void" if in_memory(f.result) else ir_type(f.result)
     f.w.end("ret void" if kind == "void" else f"ret {kind} {'null' if kind == 'ptr' else '0'}")
@@ -320,6 +337,21 @@ def _trap(f: FunctionLowering, e: tree.Builtin) -> str:
 
 def _barrier(f: FunctionLowering, e: tree.Builtin) -> str:
     f.w.do('call void asm sideeffect "", "~{memory}"()')
+    return ""
+
+
+def _fence(f: FunctionLowering, e: tree.Builtin) -> str:
+    if not f.unit.host:
+        return _barrier(f, e)
+    order = _order(e, 0)
+    if order != "monotonic":
+        f.w.do(f"fence {order}")
+    return ""
+
+
+def _prefetch(f: FunctionLowering, e: tree.Builtin) -> str:
+    name = f.module.intrinsic("llvm.prefetch.p0", "void (ptr, i32 immarg, i32 immarg, i32 immarg)")
+    f.w.do(f"call void {name}(ptr {f.value(e.args[0])}, i32 0, i32 3, i32 1)")
     return ""
 
 
@@ -377,7 +409,8 @@ _BUILTINS: dict[str, Callable[[Any, Any], str]] = {
     "unreachable": _unreachable,
     "trap": _trap,
     "barrier": _barrier,
-    "fence": _barrier,
+    "fence": _fence,
+    "prefetch": _prefetch,
     "barrier_var": _barrier_var,
     "frame_address": _frame_address,
     "assume": _assume,

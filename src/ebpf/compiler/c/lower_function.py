@@ -60,7 +60,7 @@ class FunctionLowering:
 
     def at(self, loc: int) -> None:
         """What is written from here on belongs to this place in the source."""
-        if loc:
+        if loc and not self.unit.host:
             self.w.dbg = f", !dbg {self.debug.location(loc, self.scope)}"
 
     def offset(self, pointer: str, bytes_: int) -> str:
@@ -104,6 +104,8 @@ class FunctionLowering:
         would make the widening a mask, ``i & 127``, of another register than the one that was compared: kernels before
         6.8 then know of no bound but 127. A constant (a loop was unrolled, say) stays one.
         """
+        if self.unit.host:
+            return resize(self, self.value(e), bits_of(e.type), 64, is_signed(e.type))
         narrow = e.operand if isinstance(e, tree.Convert) and e.kind == "int" else e
         bits, signed, value = bits_of(narrow.type), is_signed(narrow.type), self.value(narrow)
         if bits < 64 and not value.lstrip("-").isdigit():

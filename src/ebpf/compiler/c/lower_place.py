@@ -62,7 +62,7 @@ def _deref(f: FunctionLowering, e: tree.Deref) -> Place:
     pointer = f.value(e.pointer)
     record = strip(e.type)
     # Not both: the pass behind static.offset would fix the offsets that relocatable accesses leave to the loader.
-    if f.is_context(e.pointer) and not (isinstance(record, Record) and record.preserve_access):
+    if not f.unit.host and f.is_context(e.pointer) and not (isinstance(record, Record) and record.preserve_access):
         pointer = f.w.emit(f"call ptr {f.module.intrinsic('llvm.preserve.static.offset', 'ptr (ptr)')}(ptr {pointer})")
     return Place(pointer, align_of(e.type), e.volatile or is_volatile(e.type))
 
@@ -73,7 +73,7 @@ def _member(f: FunctionLowering, e: tree.Member) -> Place:
     assert isinstance(record, Record)
     field = e.field
     volatile = base.volatile or is_volatile(field.type)
-    if e.relocatable:
+    if e.relocatable and not f.unit.host:
         f.debug.touch(record, field)
         pointer = _access(f, record, field, base.ptr)
         out = Place(pointer, _align_at(base.align, field.bit_offset // 8), volatile)
@@ -122,7 +122,7 @@ def _element(f: FunctionLowering, e: tree.ElementOf) -> Place:
     align = _align_at(base.align, size)
     volatile = base.volatile or is_volatile(array.element)
     index = f.index(e.index)
-    if e.relocatable and isinstance(e.index, tree.IntConst) and 0 <= e.index.value < 1 << 31:
+    if e.relocatable and not f.unit.host and isinstance(e.index, tree.IntConst) and 0 <= e.index.value < 1 << 31:
         name = f.module.intrinsic(
             "llvm.preserve.array.access.index.p0.p0", "ptr (ptr, i32 immarg, i32 immarg)", _ACCESS_ATTRIBUTES
         )
@@ -136,7 +136,7 @@ def _element(f: FunctionLowering, e: tree.ElementOf) -> Place:
     if isinstance(e.index, tree.IntConst):
         signed = e.index.value - (1 << 64) if e.index.value >> 63 else e.index.value
         return Place(f.offset(base.ptr, signed * size), _align_at(base.align, signed * size), volatile)
-    if size < 8 and on_stack(e.base):
+    if size < 8 and not f.unit.host and on_stack(e.base):
         index = f.stack_index(index)
     return Place(f.w.emit(f"getelementptr [{size} x i8], ptr {base.ptr}, i64 {index}"), align, volatile)
 

@@ -292,7 +292,7 @@ class Builtin(Expr):
     ``atomic_exchange atomic_compare_exchange`` (pointer, expected, new; value before) ``atomic_load atomic_store``
     ``fence`` ·
     ``load_byte load_half load_word`` (legacy packet loads at an offset: args [offset]) · ``return_address
-    frame_address`` · ``assume``
+    frame_address`` · ``assume``. For a host also ``prefetch``, and behind an atomic's arguments its memory orders.
     """
 
     name: str

@@ -18,6 +18,7 @@ as KeyboardInterrupt.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -208,6 +209,7 @@ def start(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], t
 def _fork(work: str, fds: tuple[int, int, int], arguments: tuple[object, ...], timeout: float) -> int:
     pid = os.fork()
     if pid == 0:
+        gc.disable()  # the parent's garbage is the parent's: a finalizer in here could import while an import runs
         try:
             _child_main(work, fds, arguments, timeout)
         except BaseException as e:  # before its descriptors were in order: none left, say

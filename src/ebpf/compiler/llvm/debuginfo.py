@@ -357,6 +357,34 @@ class DebugInfo:
         )
 
 
+class NoDebugInfo(DebugInfo):
+    """For code that nobody steps through and that has no BTF: every node is ``""``."""
+
+    def __init__(self) -> None:
+        pass
+
+    def whole(self, t: CType, *, through_pointers: bool = False) -> None:
+        pass
+
+    def touch(self, record: Record, field: Field) -> None:
+        pass
+
+    def function(self, *_: object, **__: object) -> str:
+        return ""
+
+    def variable(self, *_: object, **__: object) -> str:
+        return ""
+
+    def location(self, loc: int, scope: str) -> str:
+        return ""
+
+    def retain(self, t: CType) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
 def _encoding(t: Int) -> str:
     if t.size == 1:
         return "DW_ATE_signed_char" if t.signed else "DW_ATE_unsigned_char"

@@ -14,18 +14,29 @@ if TYPE_CHECKING:
 
     Line = str | Callable[[], str]
 
-TRIPLE = "bpfel"
-DATA_LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
+#: triple and data layout by what is compiled for: BPF, or a host by the facts' name of its architecture
+TARGETS = {
+    "bpf": ("bpfel", "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"),
+    "x86": (
+        "x86_64-unknown-linux-gnu",
+        "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128",
+    ),
+    "arm64": (
+        "aarch64-unknown-linux-gnu",
+        "e-m:e-p270:32:32-p271:32:32-p272:64:64-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128-Fn32",
+    ),
+}
 
 
 class Module:
     """One translation unit's IR. `text` gives it whole."""
 
-    def __init__(self, source_name: str) -> None:
+    def __init__(self, source_name: str, target: str = "bpf") -> None:
+        triple, layout = TARGETS[target]
         self._head = [
             f"source_filename = {quote(source_name)}",
-            f'target datalayout = "{DATA_LAYOUT}"',
-            f'target triple = "{TRIPLE}"',
+            f'target datalayout = "{layout}"',
+            f'target triple = "{triple}"',
             "",
         ]
         self._globals: list[str] = []

@@ -55,6 +55,26 @@ MAPS: Mapping[int, type[MachineMap]] = {
     )
 }
 
+
+def _native(type: MapType) -> type[MachineMap] | None:
+    """The class of maps in native memory; None: this type has none."""
+    from ebpf.machine.maps import native, native_buffers as buffers
+
+    return {
+        _T.ARRAY: native.NativeArray,
+        _T.PERCPU_ARRAY: native.NativePerCpuArray,
+        _T.HASH: native.NativeHash,
+        _T.PERCPU_HASH: native.NativeHash,
+        _T.LRU_HASH: native.NativeHash,
+        _T.LRU_PERCPU_HASH: native.NativeHash,
+        _T.LPM_TRIE: native.NativeLpmTrie,
+        _T.QUEUE: buffers.NativeQueue,
+        _T.STACK: buffers.NativeStack,
+        _T.BLOOM_FILTER: buffers.NativeBloomFilter,
+        _T.RINGBUF: buffers.NativeRingBuffer,
+    }.get(type)
+
+
 _TARGET_SIZES = {_T.DEVMAP: (4, 8), _T.DEVMAP_HASH: (4, 8), _T.CPUMAP: (4, 8)}
 _PAGE_BYTES = 4096
 _VALUE_MAX = 1 << 30
@@ -69,6 +89,8 @@ def create_map(environment: Environment, shape: MapShape) -> MachineMap:
     problem = _problem(shape)
     if problem:
         raise MapError(f"map {shape.name!r}: {problem}", map_name=shape.name)
+    if environment.native:
+        made = _native(shape.type) or made
     return made(environment, shape)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST
 from ebpf.errors import MapError
-from ebpf.machine.maps.base import MachineMap, MapShape, round_up
+from ebpf.machine.maps.base import MachineMap, MapShape, check_size, round_up
 from ebpf.machine.memory import SHIFT, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -34,10 +34,15 @@ class Array(MachineMap):
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)
         self.stride = round_up(self.value_size)
-        self.storage = [memoryview(bytearray(self.stride * self.max_entries)) for _ in range(self.copies)]
+        self.storage = self._allocate()
         self._step = 2 + self.value_size // WINDOW_BYTES
         names = [f"an element of map {shape.name}"] * self.copies
         self._first = [self.space.reserve(name, self.max_entries * self._step) for name in names]
+
+    def _allocate(self) -> list[memoryview]:
+        size = self.stride * self.max_entries
+        check_size(self.name, size * self.copies)
+        return [memoryview(bytearray(size)) for _ in range(self.copies)]
 
     def _address(self, index: int, copy: int = 0) -> int:
         window = self._first[copy] + index * self._step

@@ -12,6 +12,7 @@ further.
 from __future__ import annotations
 
 from errno import E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, BPF_NOEXIST, MapType
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ebpf.machine.environment import Environment
+
+    Bytes = bytes | bytearray | memoryview
 
 ENOTSUPP = 524  # the kernel's own, not in errno.h
 
@@ -36,6 +39,8 @@ class MapShape(NamedTuple):
     flags: int = 0
     map_extra: int = 0
     inner: MapShape | None = None
+    lock_offset: int = -1  #: of the ``struct bpf_spin_lock`` in a value; -1: it has none
+    special: bool = False  #: values hold timers or kernel pointers, which have to be undone when an element goes
 
 
 class Bulk:
@@ -58,6 +63,9 @@ class MachineMap:
 
     #: the value's size as the user sees it
     value_stride: int
+    #: address of the map's ``struct ebpf_map``, and the prefix of its functions in the C runtime; 0: it has none
+    native = 0
+    native_kind = ""
 
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         self.environment = environment
@@ -73,6 +81,7 @@ class MachineMap:
         self.readable = not shape.flags & BPF_F_WRONLY_PROG
         self.writable = not shape.flags & BPF_F_RDONLY_PROG
         self.frozen = False
+        self.special = shape.special
         self.id = len(environment.maps_by_id) + 1
         self.address = environment.map_address(self.space.reserve(f"map {shape.name}"))
         environment.maps[self.address] = self
@@ -161,10 +170,7 @@ class MachineMap:
         """Set the value under ``key``. ``flags``: ANY, NOEXIST (only a new key), EXIST (only one that is there)."""
         self._checked(key, self.key_size, "key")
         self._checked(value, self.value_stride, "value")
-        if self.frozen:
-            raise MapError(
-                f"map {self.name!r} is frozen: its values are constants of the loaded programs", map_name=self.name
-            )
+        self.refuse_if_frozen()
         result = self.user_update(key, value, flags)
         if result:
             raise self._update_failure(result, flags)
@@ -209,6 +215,39 @@ class MachineMap:
         for n in range(bulk.count):
             self.delete(bytes(bulk.keys[n * self.key_size:(n + 1) * self.key_size]))
         return bulk
+
+    def update_batch(self, keys: Bytes, values: Bytes, flags: int = BPF_ANY) -> int:
+        """Write many entries from contiguous keys and values; how many."""
+        stride, size = self.value_stride, self.key_size
+        count = self.batch_count(keys, values)
+        for n in range(count):
+            self.update(bytes(keys[n * size:(n + 1) * size]), bytes(values[n * stride:(n + 1) * stride]), flags)
+        return count
+
+    def delete_batch(self, keys: Bytes) -> int:
+        """Delete many keys (contiguous); how many were there."""
+        size = self.key_size
+        count = self._count(keys, "keys", size)
+        return sum(self.delete(bytes(keys[n * size:(n + 1) * size])) for n in range(count))
+
+    def batch_count(self, keys: Bytes, values: Bytes) -> int:
+        """How many entries contiguous keys and values make; `UsageError` unless they fit."""
+        count = self._count(keys, "keys", self.key_size)
+        if self._count(values, "values", self.value_stride) != count:
+            raise UsageError(f"map {self.name!r}: {count} keys but {len(values) // self.value_stride} values")
+        return count
+
+    def _count(self, data: Bytes, what: str, size: int) -> int:
+        if not size or len(data) % size:
+            raise UsageError(f"map {self.name!r}: {what} take {size} bytes each; {len(data)} is not a multiple")
+        return len(data) // size
+
+    def refuse_if_frozen(self) -> None:
+        """`MapError` if the user may not write any more."""
+        if self.frozen:
+            raise MapError(
+                f"map {self.name!r} is frozen: its values are constants of the loaded programs", map_name=self.name
+            )
 
     def clear(self) -> int:
         """Delete everything; how many entries there were."""
@@ -283,6 +322,33 @@ class Windows:
     def give_back(self, window: int) -> None:
         """The element is gone; pointers to it stay good until the running program ends."""
         self._map.space.retire(window, self._free.append)
+
+
+@cache
+def memory_bytes() -> int:
+    """How much memory this machine has."""
+    import os
+
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 1 << 40
+
+
+def check_size(name: str, needed_bytes: int) -> None:
+    """`MapError` if a map would need more memory than this machine has: the first that uses it would end the process."""
+    if needed_bytes > memory_bytes():
+        raise MapError(
+            f"map {name!r} would take {words(needed_bytes)}; this machine has {words(memory_bytes())} of memory",
+            map_name=name, helps=("declare it with fewer or smaller entries",))
+
+
+def words(count: int) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if count < 10 * 1024 or unit == "TiB":
+            break
+        count //= 1024
+    return f"{count} {unit}"
 
 
 def check_flags(exists: bool, flags: int, highest: int = BPF_EXIST | BPF_F_LOCK) -> int:

@@ -45,14 +45,18 @@ class RingBuffer(MachineMap):
         self._records: deque[_Record] = deque()
         self._by_window: dict[int, _Record] = {}
         self._windows = Windows(self, "a record")
-        #: how often a program got no room
-        self.refused = 0
+        self._refused = 0
+
+    @property
+    def refused(self) -> int:
+        """How often a program got no room."""
+        return self._refused
 
     def reserve(self, size: int, flags: int) -> int:
         """The address of ``size`` bytes to be submitted or discarded; 0 if there is no room."""
         total = round_up(size + HEADER_BYTES)
         if flags or total > self.size or self.producer + total - self.consumer > self.size - 1:
-            self.refused += not flags
+            self._refused += not flags
             return 0
         window, buffer = self._windows.take(), bytearray(size)
         self.producer += total

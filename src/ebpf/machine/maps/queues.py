@@ -77,7 +77,7 @@ class BloomFilter(MachineMap):
         # The kernel's size: n * k / ln 2 bits, rounded up to a power of two.
         bits = max(64, shape.max_entries * self._hashes * 7 // 5)
         self._mask = (1 << (bits - 1).bit_length()) - 1
-        self._bits = bytearray((self._mask + 1) // 8)
+        self._bits = bytearray() if self.native_kind else bytearray((self._mask + 1) // 8)
 
     def _places(self, value: bytes) -> list[int]:
         return [

@@ -1,0 +1,266 @@
+"""Arrays, hashes and tries in native memory: `ebpf.machine.runtime` does the work, for compiled programs too.
+
+A program that is interpreted sees values through windows, one for each, which appear with the first pointer to a value
+and stay: as with a kernel's preallocated maps, a pointer to a deleted element leads to memory that is used again. Where
+the address space is native (compiled programs), addresses are those of the memory itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ebpf.abi.maps import BPF_ANY, MapType
+from ebpf.machine.maps.arrays import Array, PerCpuArray
+from ebpf.machine.maps.base import Bulk, MachineMap, MapShape, round_up
+from ebpf.machine.memory import SHIFT, WINDOW_BYTES
+from ebpf.machine.runtime.memory import Block, address_of, buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ebpf.machine.environment import Environment
+
+    Bytes = bytes | bytearray | memoryview
+
+_KINDS = {
+    MapType.ARRAY: "array",
+    MapType.PERCPU_ARRAY: "percpu_array",
+    MapType.HASH: "hash",
+    MapType.PERCPU_HASH: "percpu_hash",
+    MapType.LRU_HASH: "lru_hash",
+    MapType.LRU_PERCPU_HASH: "lru_percpu_hash",
+    MapType.LPM_TRIE: "lpm_trie",
+    MapType.QUEUE: "queue",
+    MapType.STACK: "stack",
+    MapType.BLOOM_FILTER: "bloom",
+    MapType.RINGBUF: "ringbuf",
+}
+_ROOM = 1 << 16  # entries that are read at a time
+
+
+class NativeMap(MachineMap):
+    """A map whose memory is a `Block`; ``native`` is its address."""
+
+    slots_per_entry = 1
+
+    def __init__(self, environment: Environment, shape: MapShape) -> None:
+        self.native_kind = _KINDS[shape.type]
+        self.runtime = environment.runtime()
+        self.block = Block(self.runtime, shape, cpus=environment.cpus, seed=environment.random.getrandbits(64),
+                           hashes=shape.map_extra & 15)
+        super().__init__(environment, shape)
+        self.native = self.block.address
+
+    def _function(self, what: str) -> Callable[..., int]:
+        function: Callable[..., int] = getattr(self.runtime, f"{self.native_kind}_{what}")
+        return function
+
+    @property
+    def count(self) -> int:
+        """How many entries there are."""
+        return self.block.header.count
+
+
+class NativeArray(NativeMap, Array):
+    """``array``: what `Array` does, over native memory."""
+
+    def _allocate(self) -> list[memoryview]:
+        header = self.block.header
+        return [self.block.part(header.values + copy * header.cpu_stride, self.stride * self.max_entries)
+                for copy in range(self.copies)]
+
+    def _address(self, index: int, copy: int = 0) -> int:
+        if self.space.native:
+            header = self.block.header
+            return header.values + copy * header.cpu_stride + index * self.stride
+        return super()._address(index, copy)
+
+    def update_batch(self, keys: Bytes, values: Bytes, flags: int = BPF_ANY) -> int:
+        return _update_batch(self, keys, values, flags)
+
+
+class NativePerCpuArray(PerCpuArray, NativeArray):
+    """``percpu_array``: what `PerCpuArray` does, over native memory."""
+
+
+class _Keyed(NativeMap):
+    """What hashes and tries share: elements in slots."""
+
+    can_iterate = True
+
+    def __init__(self, environment: Environment, shape: MapShape) -> None:
+        super().__init__(environment, shape)
+        header = self.block.header
+        self._values, self._stride, self._cpu_stride = header.values, header.stride, header.cpu_stride
+        self._copies = environment.cpus if header.cpu_stride else 1
+        self._step = 2 + self.value_size // WINDOW_BYTES
+        self._first = self.space.reserve(f"a value of map {shape.name}", header.slots * self._copies * self._step)
+        self._lookup = self._function("lookup")
+        self._update = self._function("update")
+        self._delete = self._function("delete")
+
+    def _shown(self, address: int) -> int:
+        """The address, as programs see it, of a value in native memory."""
+        if not address or self.space.native:
+            return address
+        slot, rest = divmod(address - self._values, self._stride)
+        copy = rest // self._cpu_stride if self._cpu_stride else 0
+        window = self._first + (slot * self._copies + copy) * self._step
+        if window not in self.space.readable and window not in self.space.writable:
+            self.space.show(window, self.block.part(address, self.value_size), readable=self.readable,
+                            writable=self.writable)
+        return window << SHIFT
+
+    def _slot_of(self, address: int) -> int:
+        """The slot whose value is at the address that programs see; -1: none."""
+        if self.space.native:
+            slot = (address - self._values) // self._stride
+        else:
+            slot = ((address >> SHIFT) - self._first) // (self._step * self._copies)
+        return slot if 0 <= slot < self.block.header.slots else -1
+
+    def lookup_elem(self, key: bytes) -> int:
+        return self._shown(self._lookup(self.native, key, self.environment.cpu))
+
+    def lookup_percpu_elem(self, key: bytes, cpu: int) -> int:
+        return self._shown(self._lookup(self.native, key, cpu)) if self._cpu_stride else 0
+
+    def update_elem(self, key: bytes, value: bytes, flags: int) -> int:
+        return self._update(self.native, key, value, flags, self.environment.cpu)
+
+    def delete_elem(self, key: bytes) -> int:
+        return self._delete(self.native, key)
+
+    def elements(self) -> Iterator[tuple[bytes, int]]:
+        for key in list(self.keys()):
+            address = self._lookup(self.native, key, self.environment.cpu)
+            if address:
+                yield key, self._shown(address)
+
+    def _get(self, function: Callable[..., int], key: bytes) -> bytes | int:
+        room = buffer(self.value_stride)
+        result = function(self.native, key, room)
+        return result or room.raw
+
+    def user_next_key(self, key: bytes | None) -> bytes | int:
+        room = buffer(self.key_size)
+        return self._next_key(self.native, key, room) or room.raw
+
+    _next_key: Callable[..., int]
+
+    def update_batch(self, keys: Bytes, values: Bytes, flags: int = BPF_ANY) -> int:
+        return _update_batch(self, keys, values, flags)
+
+
+class NativeHash(_Keyed):
+    """``hash``, ``percpu_hash``, ``lru_hash``, ``lru_percpu_hash``."""
+
+    def __init__(self, environment: Environment, shape: MapShape) -> None:
+        super().__init__(environment, shape)
+        if self._cpu_stride:
+            self.value_stride = round_up(self.value_size) * environment.cpus
+        self._next_key = self.runtime.hash_next_key
+
+    def user_lookup(self, key: bytes) -> bytes | int:
+        return self._get(self.runtime.hash_get, key)
+
+    def user_update(self, key: bytes, value: bytes, flags: int) -> int:
+        return self.runtime.hash_set_cpus(self.native, key, value, flags)
+
+    def user_take(self, key: bytes) -> bytes | int:
+        return self._get(self.runtime.hash_take, key)
+
+    def elements(self) -> Iterator[tuple[bytes, int]]:
+        # Seeing an element is no use of it: an LRU hash is not to forget what programs really looked up.
+        keys = self.read_all().keys
+        for n in range(0, len(keys), self.key_size):
+            key = bytes(keys[n:n + self.key_size])
+            address = self.runtime.hash_find(self.native, key)
+            if address:
+                yield key, self._shown(address + self.environment.cpu * self._cpu_stride)
+
+    def key_of(self, address: int) -> bytes | None:
+        slot, room = self._slot_of(address), buffer(self.key_size)
+        found = slot >= 0 and not self.runtime.hash_key_at(self.native, slot, room)
+        return room.raw if found else None
+
+    def read_all(self) -> Bulk:
+        return self._read(take=0)
+
+    def take_all(self) -> Bulk:
+        return self._read(take=1)
+
+    def clear(self) -> int:
+        cursor, count = bytearray(4), 0
+        at, _keep = address_of(cursor)
+        while int.from_bytes(cursor, "little") <= self.block.header.mask:
+            count += self.runtime.hash_read(self.native, None, None, 1 << 30, at, 1)
+        return count
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys that there are now."""
+        keys = self.read_all().keys
+        return iter([bytes(keys[n:n + self.key_size]) for n in range(0, len(keys), self.key_size)])
+
+    def _read(self, take: int) -> Bulk:
+        cursor, count, room = bytearray(4), 0, max(self.count, 16)
+        keys, values = bytearray(room * self.key_size), bytearray(room * self.value_stride)
+        position, _keep = address_of(cursor)
+        while True:
+            key_at, key_keep = address_of(keys)
+            value_at, value_keep = address_of(values)
+            count += self.runtime.hash_read(self.native, key_at + count * self.key_size,
+                                            value_at + count * self.value_stride, room - count, position, take)
+            del key_keep, value_keep  # a bytearray that is exported cannot grow
+            if int.from_bytes(cursor, "little") > self.block.header.mask:
+                break
+            more = max(room // 4, 1024)  # entries came while we read
+            keys.extend(bytes(more * self.key_size))
+            values.extend(bytes(more * self.value_stride))
+            room += more
+        return Bulk(memoryview(keys)[:count * self.key_size], memoryview(values)[:count * self.value_stride], count)
+
+
+class NativeLpmTrie(_Keyed):
+    """``lpm_trie``."""
+
+    slots_per_entry = 2
+
+    def __init__(self, environment: Environment, shape: MapShape) -> None:
+        super().__init__(environment, shape)
+        self._next_key = self.runtime.lpm_trie_next_key
+
+    def user_lookup(self, key: bytes) -> bytes | int:
+        return self._get(self.runtime.lpm_trie_get, key)
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys that there are now, longer prefixes before those that contain them."""
+        keys = self.read_all().keys
+        return iter([bytes(keys[n:n + self.key_size]) for n in range(0, len(keys), self.key_size)])
+
+    def read_all(self) -> Bulk:
+        room = self.max_entries if self.max_entries < _ROOM else max(self.count * 2, 1024)
+        while True:
+            keys, values = bytearray(room * self.key_size), bytearray(room * self.value_stride)
+            key_at, key_keep = address_of(keys)
+            value_at, value_keep = address_of(values)
+            count = self.runtime.lpm_trie_read(self.native, key_at, value_at, room)
+            del key_keep, value_keep
+            if count < room or room >= self.max_entries:
+                break
+            room *= 2
+        return Bulk(memoryview(keys)[:count * self.key_size], memoryview(values)[:count * self.value_stride], count)
+
+
+def _update_batch(map: NativeMap, keys: Bytes, values: Bytes, flags: int) -> int:
+    """Many entries in one call of C."""
+    count = map.batch_count(keys, values)
+    map.refuse_if_frozen()
+    error = bytearray(8)
+    at, _keep = address_of(error)
+    done: int = map.runtime.map_update_many(map.native, bytes(keys), bytes(values), count, flags, at)
+    if done < count:
+        raise map._update_failure(int.from_bytes(error, "little", signed=True), flags)
+    return count
+
+
