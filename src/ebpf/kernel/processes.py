@@ -6,7 +6,6 @@ import errno as _errno
 import os
 import shutil
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 from ebpf.errors import KernelError, TargetNotFound, UsageError
@@ -134,4 +133,6 @@ def _wait_and_run(path: str, argv: Sequence[str], gate: int, key: int, tell: int
 
 def shell_output(command: str) -> bytes:
     """What a shell command writes to standard output; its errors go where ours go."""
+    import subprocess
+
     return subprocess.run(command, shell=True, stdout=subprocess.PIPE, check=False).stdout

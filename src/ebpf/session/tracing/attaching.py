@@ -64,19 +64,21 @@ def _kernel_functions(probe: Probe, pid: int | None) -> list[Site]:
     return [Site(f"{probe.kind}:{name}", name) for name in names]
 
 
-def _tracepoints(probe: Probe, pid: int | None) -> list[Site]:
-    from ebpf.session.host import host
+def known_tracepoints(pattern: str) -> tuple[str, ...]:
+    """Tracepoints whose ``category:name`` matches; without tracefs those of system calls, which every kernel has."""
+    from ebpf.kernel.facts import SystemFacts
 
-    matches = re.compile(f"{glob(probe.details['category'])}:{glob(probe.details['event'])}").fullmatch
-    return [Site(f"tracepoint:{name}", name) for name in host.tracepoints() if matches(name)]
+    return SystemFacts().tracepoints(pattern) or ()
+
+
+def _tracepoints(probe: Probe, pid: int | None) -> list[Site]:
+    names = known_tracepoints(f"{probe.details['category']}:{probe.details['event']}")
+    return [Site(f"tracepoint:{name}", name) for name in names]
 
 
 def _raw_tracepoints(probe: Probe, pid: int | None) -> list[Site]:
-    from ebpf.session.host import host
-
-    matches = re.compile(glob(probe.details["event"])).fullmatch
-    names = sorted({name.partition(":")[2] for name in host.tracepoints()})
-    return [Site(f"rawtracepoint:{name}", name) for name in names if matches(name)]
+    names = sorted({name.partition(":")[2] for name in known_tracepoints(f"*:{probe.details['event']}")})
+    return [Site(f"rawtracepoint:{name}", name) for name in names]
 
 
 def _user_functions(probe: Probe, pid: int | None) -> list[Site]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ebpf.errors import EbpfError
-from ebpf.session.tracing.attaching import glob
+from ebpf.session.tracing.attaching import glob, known_tracepoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,13 +72,8 @@ def _kretprobes(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeIn
 
 
 def _tracepoints(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
-    from ebpf.session.host import host
-
-    category, colon, event = rest.partition(":")
-    wanted = re.compile(f"{glob(category)}:{glob(event if colon else '*')}").fullmatch
-    for name in host.tracepoints():
-        if wanted(name):
-            yield ProbeInfo(f"tracepoint:{name}", _fields(name) if arguments else ())
+    for name in known_tracepoints(rest if ":" in rest else f"{rest}:*"):
+        yield ProbeInfo(f"tracepoint:{name}", _fields(name) if arguments else ())
 
 
 def _fields(name: str) -> tuple[str, ...]:
@@ -95,13 +90,9 @@ def _fields(name: str) -> tuple[str, ...]:
 
 
 def _raw_tracepoints(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
-    from ebpf.session.host import host
-
-    wanted = re.compile(glob(rest)).fullmatch
-    for name in sorted({full.partition(":")[2] for full in host.tracepoints()
+    for name in sorted({full.partition(":")[2] for full in known_tracepoints(f"*:{rest}")
                         if not full.startswith("syscalls:")}):
-        if wanted(name):
-            yield ProbeInfo(f"rawtracepoint:{name}")
+        yield ProbeInfo(f"rawtracepoint:{name}")
 
 
 def _traced(kind: str, rest: str, arguments: bool) -> Iterator[ProbeInfo]:
