@@ -52,11 +52,12 @@ def strace_counts(argv: list[str], folder: Path) -> Counter[str]:
     return found
 
 
+# One after the other: of processes that run at the same time, signals and full pipes decide how often they call.
 COMMANDS = {
     "one process": "echo hello",
-    "children": "for i in 1 2 3; do /bin/true; done; (echo a; echo b) | cat",
+    "children": "for i in 1 2 3; do /bin/true; (cd /usr; echo $i); done",
     "a chain of exec": "exec sh -c 'exec sh -c \"exec true\"'",
-    "files": "cat /etc/hostname /dev/null; ls -l / | wc -l",
+    "files": "cat /etc/hostname /dev/null; ls -l /usr",
 }
 
 

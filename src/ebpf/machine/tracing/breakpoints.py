@@ -300,6 +300,7 @@ class Breakpoints:
             self._hijack(task, space, words[arch.sp], returns)
         number = self._step_over(task, space, address, point)
         if number is not None:
+            self.refresh(task)  # the step may have eaten the stop that was to do it
             tracer.resume(task, number)
         return True
 
@@ -404,10 +405,15 @@ class Breakpoints:
             space.slot_code = copy
         words[arch.ip] = space.slot
         registers.write(task.tid)
-        number = self._step(task)
-        if number is None or not registers.read(task.tid):
-            return None
-        at = words[arch.ip]
+        number = 0
+        while True:
+            came = self._step(task)
+            if came is None or not registers.read(task.tid):
+                return None
+            number = came or number
+            at = words[arch.ip]
+            if at != space.slot or number in _FAULTS:
+                break  # else a repeated string instruction has done one round
         if scratch >= 0:
             words[scratch] = saved
         if number in _FAULTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import select
 import shutil
@@ -420,6 +421,7 @@ def _fork(command: int, events: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        gc.disable()  # our garbage is ours to end, not the child's
         try:
             import fcntl
 

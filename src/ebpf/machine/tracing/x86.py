@@ -35,8 +35,8 @@ _INVALID = _ranges("06-07 0e 16-17 1e-1f 27 2f 37 3f 60-61 82 9a ce d4-d6 ea")
 
 class Decoded(NamedTuple):
     """``length`` in bytes; ``opcode``: the first byte, or 0x0f00 | the second of two; ``modrm``: where that byte is, or
-    -1; ``rex``; ``vvvv``: the register that a VEX or EVEX prefix names, -1 without; ``relative``: where the displacement
-    is if memory is addressed relative to the instruction pointer, or -1.
+    -1; ``rex``; ``vvvv``: the register that a VEX or EVEX prefix names, or -1; ``relative``: where the displacement is,
+    if memory is addressed relative to the instruction pointer, or -1.
     """
 
     length: int
