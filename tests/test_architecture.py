@@ -34,7 +34,7 @@ OS_ALLOWED = {
     "ebpf.cli": OS_MODULES,
     "ebpf.binaries": {"mmap"},                 # libraries are large: what is not looked at is not read
     "ebpf.machine.native": OS_MODULES,         # memory that runs, and the process that makes code for it
-    "ebpf.machine.runtime": {"ctypes", "_ctypes"},   # calls the maps' C
+    "ebpf.machine.runtime": {"ctypes", "_ctypes", "mmap"},   # the maps' memory, and their C
     "ebpf.machine.tracing": OS_MODULES,        # ptrace
     "ebpf.machine.network": OS_MODULES,        # network namespaces, packet sockets
     "ebpf.compiler.llvm.child": OS_MODULES,    # starts the code generator

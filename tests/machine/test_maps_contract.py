@@ -1,4 +1,5 @@
-"""One contract, two kinds of maps: those of the machine and those of this machine's kernel do the same.
+"""One contract, and whoever has to keep it: this machine's kernel, the machine's maps in Python, and those in native memory, whose C is
+built by our compiler, by gcc and by clang.
 
 A case is a shape and a story: calls of the user's interface, each with what must come of it. Programs' view of the same maps is in
 test_maps_programs.py.
@@ -15,6 +16,7 @@ import pytest
 from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType
 from ebpf.errors import EbpfError, KeyMissing, MapError, MapFull, NotSupported, PrivilegeError, UsageError
 from ebpf.machine import Environment, MapShape, create_map
+from tests.machine.builds import runtime_of
 
 T = MapType
 
@@ -33,8 +35,16 @@ def _cpus() -> int:
     return per_cpu_slots()
 
 
-def machine_map(shape: MapShape) -> Any:
-    return create_map(Environment(cpus=_cpus()), shape)
+BUILDS = ("ours", "gcc", "clang")
+
+
+def machine_map(shape: MapShape, build: str = "") -> Any:
+    """A map in Python, or (``build``) a native one by the C code of that compiler."""
+    environment = Environment(cpus=_cpus(), native=bool(build))
+    if build:
+        made = runtime_of(build)
+        environment.runtime = lambda: made  # type: ignore[method-assign]
+    return create_map(environment, shape)
 
 
 def kernel_map(shape: MapShape) -> Any:
@@ -44,13 +54,16 @@ def kernel_map(shape: MapShape) -> Any:
                            max_entries=shape.max_entries, flags=shape.flags, map_extra=shape.map_extra)
 
 
-@pytest.fixture(params=["machine", pytest.param("kernel", marks=pytest.mark.kernel)])
+@pytest.fixture(params=["machine", *BUILDS, pytest.param("kernel", marks=pytest.mark.kernel)])
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     made = []
 
     def create(type: MapType, key_size: int = 4, value_size: int = 8, max_entries: int = 4, flags: int = 0, map_extra: int = 0) -> Any:
         shape = MapShape("contract", type, key_size, value_size, max_entries, flags, map_extra)
-        map = (machine_map if request.param == "machine" else kernel_map)(shape)
+        if request.param == "kernel":
+            map = kernel_map(shape)
+        else:
+            map = machine_map(shape, "" if request.param == "machine" else request.param)
         made.append(map)
         return map
 

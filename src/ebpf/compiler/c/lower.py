@@ -105,7 +105,8 @@ class UnitLowering:
                 )
                 section = f" section {quote(decl.section)}" if decl.section else ""
                 weak = "extern_weak " if decl.weak else ""
-                self.module.declare(f"declare {node and f'!dbg {node} '}{weak}{result} {address}({parameters}){section}")
+                described = node and f"!dbg {node} "
+                self.module.declare(f"declare {described}{weak}{result} {address}({parameters}){section}")
         return address
 
     def _acceptable(self, decl: tree.FunctionDecl) -> bool:

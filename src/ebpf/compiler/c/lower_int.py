@@ -71,7 +71,8 @@ def _divide(f: FunctionLowering, remainder: bool, bits: int, signed: bool, a: st
     if signed:
         native = "srem" if remainder else "sdiv"
         # A constant divisor is multiplied and shifted by LLVM where the double width exists: 32 bits only.
-        if easy or (bits <= 64 and (f.options.mcpu == "v4" or f.unit.host)) or (bits == 32 and divisor not in (None, 0)):
+        direct = bits <= 64 and (f.options.mcpu == "v4" or f.unit.host)
+        if easy or direct or (bits == 32 and divisor not in (None, 0)):
             return f.w.emit(f"{native} i{bits} {a}, {b}")
         sign_a, sign_b = f.w.emit(f"ashr i{bits} {a}, {bits - 1}"), f.w.emit(f"ashr i{bits} {b}, {bits - 1}")
         size_a, size_b = _flip(f, bits, a, sign_a), _flip(f, bits, b, sign_b)

@@ -227,17 +227,17 @@ class MachineMap:
     def delete_batch(self, keys: Bytes) -> int:
         """Delete many keys (contiguous); how many were there."""
         size = self.key_size
-        count = self._count(keys, "keys", size)
+        count = self._entries_in(keys, "keys", size)
         return sum(self.delete(bytes(keys[n * size:(n + 1) * size])) for n in range(count))
 
     def batch_count(self, keys: Bytes, values: Bytes) -> int:
         """How many entries contiguous keys and values make; `UsageError` unless they fit."""
-        count = self._count(keys, "keys", self.key_size)
-        if self._count(values, "values", self.value_stride) != count:
+        count = self._entries_in(keys, "keys", self.key_size)
+        if self._entries_in(values, "values", self.value_stride) != count:
             raise UsageError(f"map {self.name!r}: {count} keys but {len(values) // self.value_stride} values")
         return count
 
-    def _count(self, data: Bytes, what: str, size: int) -> int:
+    def _entries_in(self, data: Bytes, what: str, size: int) -> int:
         if not size or len(data) % size:
             raise UsageError(f"map {self.name!r}: {what} take {size} bytes each; {len(data)} is not a multiple")
         return len(data) // size
@@ -336,7 +336,7 @@ def memory_bytes() -> int:
 
 
 def check_size(name: str, needed_bytes: int) -> None:
-    """`MapError` if a map would need more memory than this machine has: the first that uses it would end the process."""
+    """`MapError` if a map would need more memory than this machine has: using it would end the process."""
     if needed_bytes > memory_bytes():
         raise MapError(
             f"map {name!r} would take {words(needed_bytes)}; this machine has {words(memory_bytes())} of memory",

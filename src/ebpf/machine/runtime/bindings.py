@@ -62,14 +62,14 @@ class Runtime:
         self.ir = ir
         self._keep = keep  # what the code lies in
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Callable[..., int]:
         declared = declarations().get(name)
         if declared is None:
             raise AttributeError(f"the maps' runtime has no function ebpf_{name}")
         result, parameters = declared
-        types = [ctypes.c_void_p if p == "ptr" else _TYPES[p] for p in parameters]
-        made = (ctypes.CFUNCTYPE if name in _LONG else ctypes.PYFUNCTYPE)(_TYPES[result], *types)
-        function = made(self.address(f"ebpf_{name}"))
+        types: list[Any] = [ctypes.c_void_p if p == "ptr" else _TYPES[p] for p in parameters]
+        made: Any = (ctypes.CFUNCTYPE if name in _LONG else ctypes.PYFUNCTYPE)(_TYPES[result], *types)
+        function: Callable[..., int] = made(self.address(f"ebpf_{name}"))
         setattr(self, name, function)
         return function
 

@@ -51,6 +51,18 @@ class HostFacts:
         file = SOURCES / path
         return file.read_text() if file.parent == SOURCES and file.is_file() else None
 
+    def functions(self, pattern: str) -> tuple[str, ...] | None:
+        return None
+
+    def tracepoints(self, pattern: str) -> tuple[str, ...] | None:
+        return None
+
+    def inode(self, path: str) -> int | None:
+        return None
+
+    def user_symbol(self, path: str, name: str) -> int | None:
+        return None
+
 
 def host_arch() -> str:
     """The architecture of this process, by the facts' names. `NotSupported` where there is no native code."""
