@@ -138,18 +138,23 @@ class Attaching:
         self._missing = missing
         self._warn = warn
 
-    def attach(self, probe: Probe, found: Sequence[Site]) -> None:
-        """Attach one probe at all its sites; the links are the session's."""
+    def attach(self, probe: Probe, found: Sequence[Site], *, one_of_many: bool = False) -> bool:
+        """Attach one probe at all its sites; the links are the session's. Whether it is attached.
+
+        ``one_of_many``: it stands in a list of attach points, of which some may be missing.
+        """
         attach = _ATTACH.get(probe.kind)
         if attach is None:
             raise NotSupported(f"{probe.kind} probes", who="ebpf")
         try:
             attach(self, probe, found)
-        except (TargetNotFound, AttachError) as error:
-            if self._missing == "error":
+            return True
+        except AttachError as error:
+            if self._missing == "error" and not one_of_many:
                 raise
-            if self._missing == "warn":
+            if self._missing != "ignore":
                 self._warn(f"{probe.name}: {error.message}")
+            return False
 
     def _program(self, probe: Probe) -> Any:
         return self._session.programs[probe.program]

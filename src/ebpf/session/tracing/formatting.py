@@ -25,7 +25,7 @@ _WIDE: Final = frozenset(("l", "ll", "j", "z", "t"))
 class Format:
     """A format string, taken apart once: `apply` is all that an event costs.
 
-    ``kinds`` says what its values are, where that spares work: ``"signed"``, ``"unsigned"`` (integers that fit 64 bits so),
+    ``kinds`` says what its values are, where that spares work: ``"signed"``, ``"unsigned"`` (integers that fit so),
     ``"str"``.
     """
 

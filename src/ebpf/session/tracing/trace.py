@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.errors import EbpfError, UsageError
@@ -273,9 +273,15 @@ class Trace:
         pid = self._process.pid if self._process is not None else self._pid
         missing = self.plan.config.get("missing_probes", "error")
         attaching = Attaching(session, pid=pid, missing=missing, warn=self._warn)
+        sharing = Counter(probe.program for probe in self.plan.probes)
+        failed: Counter[str] = Counter()
         for index, probe in enumerate(self.plan.probes):
-            if index in found:
-                attaching.attach(probe, found[index])
+            if index not in found:
+                continue
+            failed[probe.program] += 1
+            last_chance = missing == "error" and failed[probe.program] == sharing[probe.program]
+            if attaching.attach(probe, found[index], one_of_many=sharing[probe.program] > 1 and not last_chance):
+                failed[probe.program] -= sharing[probe.program]
 
     def _run_own(self, kind: str) -> None:
         """Run the programs that nothing but us starts."""
