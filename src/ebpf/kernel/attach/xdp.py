@@ -33,7 +33,7 @@ def attach(program: KernelProgram, device: str | int, *, flags: int = 0) -> Kern
                 f"take it off first: `ip link set dev {device} xdp off`, or detach the link that holds it "
                 "(`ebpf link list`)",))
         if errno == _errno.ENODEV:
-            return _no_device(str(device))
+            return no_device(str(device))
         if errno in (_errno.EOPNOTSUPP, _errno.EINVAL) and flags & (FLAGS_DRV_MODE | FLAGS_HW_MODE):
             return NotSupported(f"native or offloaded XDP on {device}", instead="use FLAGS_SKB_MODE, or no mode at all",
                                 notes=("its driver has none, or its MTU or offloads forbid it",))
@@ -51,10 +51,11 @@ def device_index(device: str | int) -> int:
     try:
         return socket.if_nametoindex(device)
     except OSError:
-        raise _no_device(device) from None
+        raise no_device(device) from None
 
 
-def _no_device(device: str) -> TargetNotFound:
+def no_device(device: str) -> TargetNotFound:
+    """The error for a device that is not there, with those that are."""
     names = [name for _, name in socket.if_nameindex()]
     return TargetNotFound(f"no network device {device!r}", name=device, similar=did_you_mean(device, names),
                           helps=(f"there are: {', '.join(names)}",) if names else ())
