@@ -32,7 +32,9 @@ MAX_BYTES = 96 << 20
 _MAX_FILE_BYTES = 32 << 20
 _MAGIC = b"ebpf-cache 1 "
 _O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_COMPILER_PACKAGES = ("compiler", "compiler/c", "compiler/c/dialect", "compiler/llvm", "abi", "btf", "object")
+_COMPILER_PACKAGES = (
+    "compiler", "compiler/c", "compiler/c/dialect", "compiler/llvm", "compiler/trace", "abi", "btf", "object",
+)
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -333,9 +335,23 @@ class RecordingFacts:
     def read_include(self, path: str) -> str | None:
         return self._ask("read_include", path)  # type: ignore[no-any-return]
 
+    def functions(self, pattern: str) -> tuple[str, ...] | None:
+        return self._ask("functions", pattern)  # type: ignore[no-any-return]
+
+    def tracepoints(self, pattern: str) -> tuple[str, ...] | None:
+        return self._ask("tracepoints", pattern)  # type: ignore[no-any-return]
+
+    def inode(self, path: str) -> int | None:
+        return self._ask("inode", path)  # type: ignore[no-any-return]
+
+    def user_symbol(self, path: str, name: str) -> int | None:
+        return self._ask("user_symbol", path, name)  # type: ignore[no-any-return]
+
 
 _ATTRIBUTES = frozenset(("arch", "kernel_id", "kernel_version", "cpus_online", "cpus_possible", "page_size"))
-_METHODS = frozenset(("tracepoint_format", "kconfig", "syscall_prefix", "read_include"))
+_METHODS = frozenset(
+    ("tracepoint_format", "kconfig", "syscall_prefix", "read_include", "functions", "tracepoints", "inode", "user_symbol")
+)
 
 
 def _answer(facts: Facts, question: tuple[str, ...]) -> object:

@@ -54,3 +54,19 @@ class Facts(Protocol):
 
     def read_include(self, path: str) -> str | None:
         """The text of the file at ``path``; None where it cannot be read."""
+
+
+class ScriptFacts(Facts, Protocol):
+    """What the tracing language asks besides."""
+
+    def functions(self, pattern: str) -> tuple[str, ...] | None:
+        """The kernel's functions whose names match ``pattern`` (``*`` and ``?``); None where they cannot be listed."""
+
+    def tracepoints(self, pattern: str) -> tuple[str, ...] | None:
+        """The tracepoints (``category:name``) that match ``pattern``; None where they cannot be listed."""
+
+    def inode(self, path: str) -> int | None:
+        """The number of the file at ``path`` (of a control group: its id); None where there is none."""
+
+    def user_symbol(self, path: str, name: str) -> int | None:
+        """The address that the ELF file at ``path`` gives its symbol ``name``; None where it has none."""

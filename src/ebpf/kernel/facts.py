@@ -119,6 +119,50 @@ class SystemFacts:
         except (OSError, ValueError):
             return None
 
+    def functions(self, pattern: str) -> tuple[str, ...] | None:
+        if not any(c in pattern for c in "*?["):
+            try:
+                return (pattern,) if pattern in symbols.kernel_symbols() else ()
+            except EbpfError:
+                return None
+        from fnmatch import translate
+
+        from ebpf.kernel.attach.kprobe import functions_matching
+
+        try:
+            return tuple(functions_matching(translate(pattern)))
+        except EbpfError:
+            return None
+
+    def tracepoints(self, pattern: str) -> tuple[str, ...] | None:
+        from fnmatch import fnmatchcase
+
+        from ebpf.kernel.attach.tracepoint import tracepoints
+
+        category = pattern.partition(":")[0]
+        try:
+            found = tracepoints(None if any(c in category for c in "*?[") else category)
+        except (EbpfError, OSError):
+            from ebpf.abi.tracepoints import tracepoints as bundled
+
+            found = bundled()
+        return tuple(name for name in found if fnmatchcase(name, pattern))
+
+    def inode(self, path: str) -> int | None:
+        try:
+            return os.stat(path).st_ino
+        except (OSError, ValueError):
+            return None
+
+    def user_symbol(self, path: str, name: str) -> int | None:
+        from ebpf.binaries.symbols import elf_symbols
+
+        try:
+            found = elf_symbols(path).functions.get(name)
+        except (EbpfError, OSError):
+            return None
+        return found.address if found is not None else None
+
 
 # What scripts ask of the configuration and what shows elsewhere too: for kernels whose configuration nobody kept.
 _SEEN_OTHERWISE: dict[str, Callable[[SystemFacts], bool]] = {

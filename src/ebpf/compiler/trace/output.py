@@ -1,0 +1,275 @@
+"""Records to the runtime: printf and its relatives, maps shown and cleared, the end of the script."""
+
+from __future__ import annotations
+
+import re
+
+from ebpf.compiler.c import tree, types as C
+from ebpf.compiler.c.conversions import cast
+from ebpf.compiler.trace import ast, types as T
+from ebpf.compiler.trace.builtins import Builtins
+from ebpf.compiler.trace.emit import Value
+from ebpf.compiler.trace.plan import EVENTS, LOST, Event, Type
+from ebpf.compiler.trace.types import Ty
+
+HEADER = 8
+_CURRENT_CPU = 0xFFFFFFFF
+_FIRST_GUESS = 1024
+_CONVERSION = re.compile(r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?"
+                         r"(?P<length>hh|h|ll|l|j|z|t|q|L)?(?P<letter>r[xh]|gr|[A-Za-z])?)")
+_TEXTS = frozenset(("str", "ksym", "usym", "inet", "mac", "username", "timestamp", "kstack", "ustack", "probe", "cgroup_path",
+                    "strerror", "enum", "bool", "tuple", "record", "array", "buf"))
+_NUMBERS = frozenset(("int", "bool", "enum", "pointer", "unknown", "ksym", "usym", "username"))
+JOIN_ARGS, JOIN_BYTES = 16, 1024
+
+
+class Output(Builtins):
+    # ----------------------------------------------------------------------------------------------------- records
+
+    def record(self, kind: str, node: ast.Node, args: list[ast.Expr | Value] | list[ast.Expr], **more: str | int) -> list[Ty]:
+        """Send a record of ``args``; those that are expressions are evaluated into it. Their types."""
+        known = self.state.record_sizes.get(id(node), _FIRST_GUESS)
+        memory = self.allocate(known)
+        at, parts, types = HEADER, [], []
+        for a in args:
+            where = self.offset(memory, at)
+            v = a if isinstance(a, Value) else self.expr(a, where if at < known else None)
+            if v.ty.kind == "none":
+                assert not isinstance(a, Value)
+                self.refuse("T0207", a, "this has no value that could be shown")
+            if not (v.e is where and v.space == "bpf"):
+                self.put(v, v.ty, where)
+            parts.append((at, T.plan_type(v.ty)))
+            types.append(v.ty)
+            at += T.stored_size(v.ty)
+        if at != known:
+            self.state.record_sizes[id(node)] = at
+            self.state.changed = True
+        line = self.state.diagnostics.sources.line(node.loc)
+        self.send(Event(kind, at, tuple(parts), line=line, **more), memory, self.const(at, C.ULONG))  # type: ignore[arg-type]
+        return types
+
+    def send(self, event: Event, memory: tree.Expr, size: tree.Expr, text_bytes: tree.Expr | None = None) -> None:
+        number = self.state.event(event)
+        head = self.const(number, C.ULONG)
+        if text_bytes is not None:
+            self.store(self.deref(memory, C.ULONG),
+                       self.binary("|", head, self.binary("<<", cast(text_bytes, C.ULONG), self.const(32, C.ULONG))))
+        else:
+            self.store(self.deref(memory, C.ULONG), head)
+        events = self.map_address(self.state.map_global(EVENTS))
+        data = cast(memory, C.Pointer(C.VOID))
+        if self.state.ring_buffer:
+            failed = self.helper("bpf_ringbuf_output", events, data, size, self.const(0, C.ULONG))
+        else:
+            failed = self.helper("bpf_perf_event_output", cast(self.get(self.context), C.Pointer(C.VOID)), events,
+                                 self.const(_CURRENT_CPU, C.ULONG), data, size)
+        with self.nested() as lost:
+            mark = self.mark()
+            key = self.allocate(8)
+            self.store(self.deref(key, C.UINT), self.const(0, C.UINT))
+            at = self.helper("bpf_map_lookup_elem", self.map_address(self.state.map_global(LOST)), cast(key, C.Pointer(C.VOID)))
+            with self.nested() as found:
+                place = self.deref(at, C.ULONG)
+                self.store(place, self.binary("+", self.load(place), self.const(1, C.ULONG)))
+            self.branch(at, found)
+            self.release(mark)
+        self.branch(self.compare("<", self.long(failed), self.const(0)), lost)
+
+    # ----------------------------------------------------------------------------------------------------- formats
+
+    def format_text(self, node: ast.Call) -> str:
+        text = node.args[0] if node.args else None
+        if not isinstance(text, ast.String):
+            self.refuse("T0207", text or node, f"`{node.name}` wants a literal format first: `{node.name}(\"…\", …)`")
+        return text.value.decode("utf-8", "surrogateescape")
+
+    def formatted(self, node: ast.Call, kind: str) -> None:
+        """``printf("…", values)`` and those like it."""
+        text = self.format_text(node)
+        args = node.args[1:]
+        wanted = self.conversions(text, node, len(args))
+        types = self.record(kind, node, list(args), text=text)
+        for letter, t, a in zip(wanted, types, args, strict=False):
+            if letter != "*":
+                self.check_conversion(letter, t, a)
+
+    def conversions(self, text: str, node: ast.Call, given: int) -> list[str]:
+        out: list[str] = []
+        at = node.args[0]
+        for m in _CONVERSION.finditer(text):
+            if m[0] == "%%":
+                continue
+            letter = m["letter"]
+            if letter is None:
+                self.refuse("T0212", at, f"`{m[0]}` in the format is no conversion", helps=["a percent sign is written `%%`"])
+            if letter in "feEgGaA":
+                self.refuse("T0212", at, f"`{m[0]}` is for floating-point numbers, which BPF does not have",
+                            helps=["use integers and scale: `printf(\"%d.%02d\", $x / 100, $x % 100)`"])
+            if letter not in ("d", "i", "u", "x", "X", "o", "c", "p", "s", "r", "rx", "rh"):
+                self.refuse("T0212", at, f"there is no conversion `{m[0]}`",
+                            notes=["there are %d %i %u %x %X %o %c %p for numbers, %s for text, %r %rx %rh for buffers"])
+            out += ["*"] * ((m["width"] == "*") + (m["precision"] == "*"))
+            out.append(letter)
+        if len(out) != given:
+            values = f"{given} value{'s' if given != 1 else ''}" if given else "no value"
+            self.refuse("T0211", node, f"the format has {len(out)} conversion{'s' if len(out) != 1 else ''}, and there "
+                        f"{'is' if given <= 1 else 'are'} {values}")
+        return out
+
+    def check_conversion(self, letter: str, t: Ty, node: ast.Expr) -> None:
+        if t.kind == "unknown" or t.kind in T.AGGREGATES:
+            return
+        source = self.state.diagnostics.sources.text(node.loc, node.end)
+        if letter == "s":
+            if t.kind in _TEXTS:
+                return
+            helps = [f"wrap it: `str({source})`"] if t.kind == "pointer" else ["an integer is shown by `%d`"]
+            if t.kind == "pointer" and isinstance(C.strip(t.ctype or C.VOID), C.Record):
+                helps = ["show one of the struct's fields, or the address by `%p`"]
+            self.refuse("T0212", node, f"`%s` shows text, and `{source}` is {T.words(t)}", helps=helps)
+        if letter in ("r", "rx", "rh"):
+            if t.kind == "buf":
+                return
+            self.refuse("T0212", node, f"`%{letter}` shows a buffer, and `{source}` is {T.words(t)}",
+                        helps=["`buf(address, length)` makes one"])
+        if t.kind in _NUMBERS:
+            return
+        better = "%r" if t.kind == "buf" else "%s"
+        self.refuse("T0212", node, f"`%{letter}` shows a number, and `{source}` is {T.words(t)}",
+                    helps=[f"it is shown by `{better}`"])
+
+    # ------------------------------------------------------------------------------------------------ the functions
+
+    def printf(self, node: ast.Call) -> Value:
+        self.formatted(node, node.name)
+        return Value(T.NONE, self.const(0))
+
+    def system(self, node: ast.Call) -> Value:
+        self.state.unsafe["system"] = None
+        return self.printf(node)
+
+    def join(self, node: ast.Call) -> Value:
+        """Strings behind each other, each ended by NUL; their bytes together in the header's second word."""
+        delimiter = " "
+        if len(node.args) > 1:
+            if not isinstance(node.args[1], ast.String):
+                self.refuse("T0207", node.args[1], "`join` wants a literal string between the parts")
+            delimiter = node.args[1].value.decode("utf-8", "surrogateescape")
+        v = self.number(node.args[0], "the address of an array of strings")
+        space = v.ty.space if v.ty.kind == "pointer" else "any"
+        first = cast(v.e, C.Pointer(C.ULONG))
+        most = 8 * JOIN_BYTES  # a power of two
+        memory = self.scratch_memory(HEADER + most + JOIN_BYTES)
+        length = self.local(C.ULONG)
+        self.set(length, self.const(0, C.ULONG))
+        with self.nested() as body:
+            word = self.allocate(8)
+            for i in range(JOIN_ARGS):
+                self.store(self.deref(word, C.ULONG), self.const(0, C.ULONG))
+                at = self.offset(first, 8 * i)
+                self.read(word, at, self.const(8), space)
+                pointer = self.temp(self.load(self.deref(word, C.ULONG)))
+                with self.nested() as leave:
+                    self.out.append(tree.Break(node.loc, node.end))
+                self.branch(tree.Unary(C.INT, node.loc, node.end, "!", pointer), leave)
+                begin = self.temp(self.binary("&", self.get(length), self.const(most - 1, C.ULONG)))
+                target = self.plus(self.offset(memory, HEADER), begin)
+                got = self.read(target, cast(pointer, C.Pointer(C.VOID)), self.const(JOIN_BYTES), space, text=True)
+                with self.nested() as more:
+                    self.set(length, self.binary("+", begin, cast(got, C.ULONG)))
+                self.branch(self.compare(">", self.long(got), self.const(0)), more)
+            self.out.append(tree.Break(node.loc, node.end))
+        loc, end = node.loc, node.end
+        self.out.append(tree.Loop(loc, end, None, None, None, tree.Block(loc, end, body), False, 1))
+        total = self.temp(self.binary("&", self.get(length), self.const(2 * most - 1, C.ULONG)))
+        with self.nested() as cut:
+            self.set(length, self.const(most, C.ULONG))
+        with self.nested() as whole:
+            self.set(length, total)
+        self.branch(self.compare(">", total, self.const(most, C.ULONG)), cut, whole)
+        size = self.binary("+", self.get(length), self.const(HEADER, C.ULONG))
+        line = self.state.diagnostics.sources.line(node.loc)
+        self.send(Event("join", HEADER + most, (), text=delimiter, line=line), memory, size, self.get(length))
+        return Value(T.NONE, self.const(0))
+
+    def time(self, node: ast.Call) -> Value:
+        text = "%H:%M:%S\n"
+        if node.args:
+            text = self.format_text(node)
+        self.record("time", node, [], text=text)
+        return Value(T.NONE, self.const(0))
+
+    def whole_map(self, node: ast.Expr, what: str) -> str:
+        if not isinstance(node, ast.MapAccess):
+            self.refuse("T0207", node, f"`{what}` wants a map: `{what}(@name)`")
+        node = self.resolved_map(node)
+        if node.keys is not None:
+            self.refuse("T0207", node, f"`{what}` wants a whole map, without a key", helps=[f"`{what}({node.name})`"])
+        m = self.state.map(node.name)
+        m.used_at = m.used_at or node
+        return m.name
+
+    def show(self, node: ast.Call) -> Value:
+        """``print(@m, top, div)``, ``print(@m[k])``, ``print(value)``"""
+        target = node.args[0]
+        if isinstance(target, ast.MapAccess):
+            target = self.resolved_map(target)
+        if isinstance(target, ast.MapAccess) and target.keys is None and not self.is_scalar_map(target.name):
+            return self.show_map(node, target)
+        if isinstance(target, ast.MapAccess) and target.keys is None:
+            return self.show_map(node, target)
+        if isinstance(target, ast.MapAccess):
+            m = self.state.map(target.name)
+            keys = target.keys or []
+            key = keys[0] if len(keys) == 1 else ast.Tuple(target.loc, target.end, list(keys))
+            if m.bucketed:
+                self.refuse("T0207", target, f"`{m.name}` holds {T.words(m.value)}; only the whole map can be shown",
+                            helps=[f"`print({m.name})`"])
+            self.record("print_value", node, [key, target], map=m.name)
+            return Value(T.NONE, self.const(0))
+        if len(node.args) > 1:
+            self.refuse("T0206", node, "only maps are printed with a limit and a divisor")
+        self.record("print_value", node, [target])
+        return Value(T.NONE, self.const(0))
+
+    def is_scalar_map(self, name: str) -> bool:
+        return self.state.map(name).key == ()
+
+    def show_map(self, node: ast.Call, target: ast.MapAccess) -> Value:
+        m = self.state.map(target.name)
+        m.used_at = m.used_at or target
+        numbers: list[ast.Expr | Value] = []
+        literal = [0, 0]
+        for i, a in enumerate(node.args[1:3]):
+            v = self.number(a)
+            if isinstance(v.literal, int):
+                literal[i] = v.literal
+            else:
+                numbers.append(v)
+        if numbers and len(numbers) < 2:
+            numbers = [self.number(a) for a in node.args[1:3]]
+            numbers += [Value(T.INT, self.const(0))] * (2 - len(numbers))
+        self.record("print_map", node, numbers, map=m.name, top=literal[0], div=literal[1])
+        return Value(T.NONE, self.const(0))
+
+    def clear(self, node: ast.Call) -> Value:
+        self.record(node.name, node, [], map=self.whole_map(node.args[0], node.name))
+        return Value(T.NONE, self.const(0))
+
+    def exit(self, node: ast.Call) -> Value:
+        values: list[ast.Expr | Value] = [self.number(node.args[0])] if node.args else []
+        self.record("exit", node, values)
+        if self.in_callback:
+            self.out.append(tree.Return(node.loc, node.end, self.const(1)))
+        else:
+            self.leave()
+        return Value(T.NONE, self.const(0))
+
+    def helper_error(self, name: str, code: tree.Expr, node: ast.Node) -> None:
+        """Tell that a helper failed."""
+        t = Type("int", 8, True)
+        memory = self.allocate(16)
+        self.store(self.deref(self.offset(memory, 8), C.LONG), self.long(code))
+        line = self.state.diagnostics.sources.line(node.loc)
+        self.send(Event("helper_error", 16, ((8, t),), text=name, line=line), memory, self.const(16, C.ULONG))
