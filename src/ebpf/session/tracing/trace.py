@@ -289,7 +289,7 @@ class Trace:
         assert session is not None
         for probe in self.plan.probes:
             if probe.kind == kind:
-                session.programs[probe.program].test_run()
+                session.programs[probe.program].raw.test_run()
 
     # ---- while it runs ----
 
@@ -314,7 +314,7 @@ class Trace:
             name = self._signals.popleft()
             for probe in self.plan.probes:
                 if probe.kind == "self" and probe.details.get("signal") == name:
-                    session.programs[probe.program].test_run()
+                    session.programs[probe.program].raw.test_run()
 
     @property
     def lost(self) -> int:
