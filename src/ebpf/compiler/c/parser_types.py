@@ -241,7 +241,7 @@ class TypeParser(DeclaratorParser):
 
     def comma_for_semicolon(self) -> bool:
         """Behind a comma between declarators: whether another declaration begins, so that it should have been ``;``."""
-        if self.kinds[self.pos + 1] not in ("id", "*") or not self.starts_type(self.pos):
+        if not self.starts_type(self.pos) or self.kinds[self.pos + 1] not in ("id", "*"):
             return False
         self.report("C0202", "`;` expected between two declarations, found `,`", index=self.pos - 1)
         return True
