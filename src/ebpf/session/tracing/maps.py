@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ebpf.compiler.trace.plan import Map as MapPlan
+    from ebpf.compiler.trace.plan import Map as MapPlan, Type
     from ebpf.session.tracing.names import Names
 
 _BY_VALUE: Final = frozenset(("int", "pointer", "count", "sum", "min", "max"))
@@ -40,7 +40,7 @@ class TraceMap(Mapping[Any, Any]):
         self.kind: str = plan.value.kind
         self._raw = raw
         self._names = names
-        self._read_key = reader(plan.key, names) if plan.key is not None else None
+        self._read_key = reader(_signed(plan.key), names) if plan.key is not None else None
 
     def __repr__(self) -> str:
         return f"<TraceMap {self.name}: {self.kind}>"
@@ -150,6 +150,15 @@ class TraceMap(Mapping[Any, Any]):
         keys = bytes(bulk.keys)
         for at in range(0, bulk.count * size, size):
             self._raw.update(keys[at:at + size], nothing)
+
+
+def _signed(key: Type) -> Type:
+    """A key's type as it is printed: 64 bits are signed in keys, whatever the expression was (as in bpftrace 0.17)."""
+    if key.kind == "int" and key.size == 8:
+        return key._replace(signed=True)
+    if key.kind == "tuple":
+        return key._replace(args=tuple([(name, offset, _signed(part)) for name, offset, part in key.args]))
+    return key
 
 
 def _array(numpy: Any, values: list[Any]) -> Any:
