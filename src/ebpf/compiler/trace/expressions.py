@@ -209,7 +209,7 @@ class Expressions(Maps):
             both = T.merge(before, ty)
             ty = both if both is not None else ty
         self.state.variables[id(node)] = ty
-        if (T.is_scalar(ty) or (ty.kind == "record" and ty.ctype is not None)) and not self.shared_variables:
+        if (T.is_scalar(ty) or (ty.kind == "record" and ty.ctype is not None)) and name not in self.shared_names:
             if ty.kind == "record":
                 t: C.CType = C.Pointer(ty.ctype or C.VOID)
             else:
@@ -218,19 +218,16 @@ class Expressions(Maps):
             self.initial.append((variable, None))
             known = Local(ty, node, variable, None)
         else:
-            memory = self.allocate_shared(T.stored_size(ty))
+            size = T.stored_size(ty)
+            # What the body of a loop over a map names lives where that function can see it too.
+            memory = self.scratch_memory(size, keep=True) if name in self.shared_names else self.allocate(size, keep=True)
             known = Local(ty, node, None, memory)
             self.initial.append((None, (memory, T.stored_size(ty))))
         self.scopes[-1][name] = known
         return known
 
-    shared_variables = False
+    shared_names: frozenset[str] = frozenset()
     initial: list[tuple[tree.Variable | None, tuple[tree.Expr, int] | None]]
-
-    def allocate_shared(self, size: int) -> tree.Expr:
-        if self.shared_variables:
-            return self.scratch_memory(size, keep=True)
-        return self.allocate(size, keep=True)
 
     def set_local(self, known: Local, v: Value) -> None:
         if known.variable is not None:

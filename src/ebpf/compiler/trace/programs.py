@@ -173,7 +173,9 @@ class Programs:
         compiler.probe_number = len(self.state.probes)
         compiler.cookie = first.wildcard and "probe" in uses
         compiler.program_index = len(self.state.programs) + len(self.state.functions)
-        compiler.shared_variables = any(isinstance(s, ast.For) and s.last is None for s in _walk(node.body))
+        compiler.shared_names = frozenset(
+            v.name for s in _walk(node.body) if isinstance(s, ast.For) and s.last is None
+            for v in _walk(s.body) if isinstance(v, (ast.Variable, ast.Let)))
         try:
             t = self.context_type(compiler, first, uses)
         except (Refused, RefusedC):
