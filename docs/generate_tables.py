@@ -8,6 +8,10 @@ from __future__ import annotations
 import fnmatch
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ebpf.session.explain import Explanation
 
 # ------------------------------------------------------------------------------------------------------------- messages
 
@@ -37,9 +41,23 @@ def messages_page() -> str:
         else:
             out += _table(("code", "what it is about"), [(f"`{r.code}`", _escape(r.title)) for r in rows])
         out.append("")
+        for row in rows:
+            if row.rule:
+                out += _page(row)
     if left:
         raise SystemExit(f"codes that belong to no area: {', '.join(left)}")
     return "\n".join(out).rstrip() + "\n"
+
+
+def _page(row: Explanation) -> list[str]:
+    """A code of the verifier's: what `ebpf explain` says."""
+    out = [f"### {row.code}: {row.title}", "", row.rule, "", row.why, ""]
+    for what, text in (("Refused:", row.refused), ("Accepted:", row.mended)):
+        if text:
+            out += [what, "", "```c", text, "```", ""]
+    if row.kernel:
+        out += [f"A kernel says: `{row.kernel}`", ""]
+    return out
 
 
 # ------------------------------------------------------------------------------------------------------------------ C

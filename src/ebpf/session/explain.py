@@ -16,11 +16,20 @@ _TABLES = (
 
 
 class Explanation(NamedTuple):
-    """A code's title and what usually helps, most common first."""
+    """A code's title and what usually helps, most common first; of the verifier's codes the whole page.
+
+    ``rule`` and ``why`` are prose, ``refused`` and ``mended`` the same C before and after, ``kernel`` an example of how a
+    kernel's verifier says it. Empty: there is none.
+    """
 
     code: str
     title: str
     helps: tuple[str, ...]
+    rule: str = ""
+    why: str = ""
+    refused: str = ""
+    mended: str = ""
+    kernel: str = ""
 
 
 def explain(code: str) -> list[Explanation]:
@@ -29,7 +38,11 @@ def explain(code: str) -> list[Explanation]:
     titles: dict[str, str] = {}
     for module, table in _TABLES:
         titles.update(getattr(import_module(module), table))
-    return [Explanation(c, title, _helps(c)) for c, title in sorted(titles.items()) if c.startswith(wanted)]
+    from ebpf.abi.refusal_pages import PAGES
+
+    return [
+        Explanation(c, title, _helps(c), *PAGES.get(c, ())) for c, title in sorted(titles.items()) if c.startswith(wanted)
+    ]
 
 
 def _helps(code: str) -> tuple[str, ...]:
