@@ -18,7 +18,7 @@ from ebpf.compiler.trace.plan import SECTION, Plan
 from ebpf.compiler.trace.preamble import Defines, blanked, find_c
 from ebpf.compiler.trace.programs import ProgramCompiler, Programs, _walk
 from ebpf.compiler.trace.state import ScriptState
-from ebpf.diagnostics import did_you_mean
+from ebpf.diagnostics import did_you_mean, format_diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -258,14 +258,15 @@ def _passes(script: ast.Script, state: ScriptState, filename: str) -> tuple[tree
         programs.run(script)
         if not state.changed:
             break
-    _unwritten_maps(state)
+    if not diagnostics.error_count:
+        _unwritten_maps(state)
     if not state.programs and not diagnostics.error_count:
         diagnostics.error("T0305", "no probe of this script has a target", script.loc, script.loc + 1)
     unit = tree.Unit(filename, [], [*state.functions.values(), *state.programs])
     unit.globals = [*state.finish_maps(), *state.externs.values(), _license(state)]
     plan = Plan(
         tuple(state.probes), tuple(state.events), state.plan_maps(), dict(state.config.values), filename,
-        tuple(state.unsafe), tuple(state.options), tuple(state.warnings),
+        tuple(state.unsafe), tuple(state.options), tuple(format_diagnostic(d) for d in diagnostics.items if d.severity == "warning"),
     )
     return unit, plan
 

@@ -93,7 +93,6 @@ class ScriptState:
         self.changed = False
         self.unsafe: dict[str, None] = {}
         self.options: dict[str, None] = {}
-        self.warnings: list[str] = []
         self.macros: dict[str, ast.Macro] = {}
         self.user_functions: dict[str, ast.Function] = {}
         self.records: dict[str, C.Record] = {}  # of tracepoints, by category:name

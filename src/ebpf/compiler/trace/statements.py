@@ -28,10 +28,17 @@ class Statements(Functions):
             try:
                 _HANDLERS[type(s)](self, s)
             except Refused:
-                pass
+                self.assume(s)
             finally:
                 self.node = before
             self.release(mark)
+
+    def assume(self, s: ast.Stmt) -> None:
+        """After a mistake in an assignment: the variable is known from here on, so that its uses draw no message."""
+        name = s.name if isinstance(s, ast.Let) else s.target.name if (
+            isinstance(s, ast.Assign) and isinstance(s.target, ast.Variable)) else None
+        if name is not None and self.find_variable(name) is None and name not in self.substitutions[-1]:
+            self.declare_variable(name, T.UNKNOWN, s)
 
     def scoped(self, body: list[ast.Stmt]) -> list[tree.Stmt]:
         self.scopes.append({})
