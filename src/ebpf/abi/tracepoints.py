@@ -7,10 +7,15 @@ offset from the record's start in its lower half and the length, the NUL include
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.abi.syscalls import kernel_function_of, syscall_arguments, syscall_names
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+#: the kernel's struct whose members tell which layout it has
+FORK_STRUCT = "trace_event_raw_sched_process_fork"
 HEADER_BYTES = 8  # common_type, common_flags, common_preempt_count, common_pid
 ARGUMENTS_OFFSET = 16  # of a system call's first argument or result
 
@@ -38,6 +43,9 @@ _COMMON = (
 )
 # type:name:offset:size:signed
 _ROWS = {
+    # Older kernels (6.12 is one) have the names as arrays: `legacy` asks for that.
+    "sched:sched_process_fork legacy": "char[16]:parent_comm:8:16:0|pid_t:parent_pid:24:4:1|"
+                                       "char[16]:child_comm:28:16:0|pid_t:child_pid:44:4:1",
     "raw_syscalls:sys_enter": "long:id:8:8:1|unsigned long[6]:args:16:48:0",
     "raw_syscalls:sys_exit": "long:id:8:8:1|long:ret:16:8:1",
     "sched:sched_process_fork": "__data_loc char[]:parent_comm:8:4:0|pid_t:parent_pid:12:4:1|"
@@ -48,11 +56,15 @@ _ROWS = {
 }
 
 
-def tracepoint_fields(category: str, name: str) -> tuple[TracepointField, ...] | None:
-    """The fields of tracepoint ``category:name``, without the common ones; ``None`` if it is not one of these."""
+def tracepoint_fields(category: str, name: str, *, legacy: bool = False) -> tuple[TracepointField, ...] | None:
+    """The fields of tracepoint ``category:name``, without the common ones; ``None`` if it is not one of these.
+
+    ``legacy``: as older kernels have them, where that differs (`is_legacy` tells).
+    """
     if category == "syscalls":
         return _syscall_fields(name)
-    row = _ROWS.get(f"{category}:{name}")
+    row = _ROWS.get(f"{category}:{name} legacy") if legacy else None
+    row = row or _ROWS.get(f"{category}:{name}")
     if row is None:
         return None
     fields = []
@@ -77,9 +89,9 @@ def _syscall_fields(name: str) -> tuple[TracepointField, ...] | None:
                       for i, (type, name) in enumerate(arguments)))
 
 
-def tracepoint_format(category: str, name: str) -> str | None:
+def tracepoint_format(category: str, name: str, *, legacy: bool = False) -> str | None:
     """The text that tracefs has in ``events/CATEGORY/NAME/format``, without the print format; ``None``: not known."""
-    fields = tracepoint_fields(category, name)
+    fields = tracepoint_fields(category, name, legacy=legacy)
     if fields is None:
         return None
     lines = [f"name: {name}", "ID: 0", "format:"]
@@ -98,4 +110,11 @@ def tracepoints() -> list[str]:
     """All of them, as ``category:name``, sorted."""
     names = {f"syscalls:sys_{way}_{kernel_function_of(call)}" for call in syscall_names("x86_64").values()
              if syscall_arguments(call) is not None for way in ("enter", "exit")}
-    return sorted({*_ROWS, *names})
+    return sorted({*(name for name in _ROWS if " " not in name), *names})
+
+
+def is_legacy(fork_members: Collection[str] | None) -> bool:
+    """Whether records have the older layout: by the members of the kernel's ``struct
+    trace_event_raw_sched_process_fork``, ``None`` where its types are not known.
+    """
+    return fork_members is not None and "parent_comm" in fork_members

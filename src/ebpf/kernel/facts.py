@@ -87,7 +87,10 @@ class SystemFacts:
             # tracefs itself is missing or closed to us: that is not "no such tracepoint".
             from ebpf.abi import tracepoints
 
-            bundled = tracepoints.tracepoint_format(category, name)
+            btf = self.btf() if category == "sched" else None
+            fork = btf.find(tracepoints.FORK_STRUCT) if btf is not None else None
+            legacy = btf is not None and fork is not None and tracepoints.is_legacy(btf.members(fork))
+            bundled = tracepoints.tracepoint_format(category, name, legacy=legacy)
             if bundled is None:
                 raise
             return bundled

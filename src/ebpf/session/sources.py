@@ -180,10 +180,11 @@ class Traced:
 
     def attach(self, session: OnMachine, kind: str, program: str, target: Any, details: Mapping[str, Any]) -> Link:
         from ebpf.machine.hooks import Hooks
+        from ebpf.session.host import host
 
         hooks = self._hooks.get(id(session))
         if hooks is None:
-            hooks = self._hooks[id(session)] = Hooks(session.machine, self.tracer, lock=worlds.lock)
+            hooks = self._hooks[id(session)] = Hooks(session.machine, self.tracer, lock=worlds.lock, btf=host.btf)
         if kind == "kprobe_multi":
             return self._attach_many(hooks, program, _syscalls_like(target), partly=True, **details)
         if kind == "kprobes":

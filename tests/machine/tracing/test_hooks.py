@@ -23,7 +23,7 @@ class Traced:
     def __init__(self, text: str, argv: list[str], *, dialect: str = "bcc") -> None:
         self.machine = Machine(ebpf.compile(text, dialect=dialect))
         self.tracer = Tracer(argv)
-        self.hooks = Hooks(self.machine, self.tracer)
+        self.hooks = Hooks(self.machine, self.tracer, btf=ebpf.host.btf)
 
     def attach(self, *rows: tuple[Any, ...], **details: Any) -> None:
         for kind, program, target in rows:
@@ -205,6 +205,39 @@ int main(void) {
     traced.attach(("kprobe", "deny", "sys_mkdir"), ("kprobe", "rewrite", "sys_chdir"), ("kprobe", "stop", "sys_getppid"))
     traced.lines()
     assert traced.tracer.exit_status == -15
+
+
+TASKS = r"""
+#include <linux/sched.h>
+#include <linux/cred.h>
+int looks(struct pt_regs *ctx) {
+    struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+    struct task_struct *parent = task->real_parent;
+    char name[16];
+    bpf_probe_read_kernel_str(name, sizeof name, parent->comm);
+    u64 both = bpf_get_current_pid_tgid();
+    bpf_trace_printk("%d %d", task->tgid == both >> 32 && task->pid == (u32)both,
+                     task->group_leader->tgid == task->tgid);
+    bpf_trace_printk("parent %d %s", parent->tgid, name);
+    bpf_trace_printk("user %d started %d", task->cred->euid.val, task->start_time > 0);
+    bpf_trace_printk("memory %d", task->mm != 0);
+    return 0;
+}
+RAW_TRACEPOINT_PROBE(sched_process_fork) {
+    struct task_struct *parent = (struct task_struct *)ctx->args[0], *child = (struct task_struct *)ctx->args[1];
+    bpf_trace_printk("forks %d", child->real_parent->tgid == parent->tgid && child->tgid != parent->tgid);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/btf/vmlinux"), reason="types of the kernel")
+def test_a_task_struct_made_of_what_proc_tells() -> None:
+    traced = Traced(TASKS, ["sh", "-c", "(cd /); true"])
+    traced.attach(("raw_tracepoint", "raw_tracepoint__sched_process_fork", "sched_process_fork"),
+                  ("kprobe", "looks", "sys_chdir"))
+    assert traced.lines() == ["forks 1", "1 1", f"parent {traced.tracer.pid} sh", f"user {os.getuid()} started 1",
+                              "memory 0"]
 
 
 UPROBE = r"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ebpf.abi.syscalls import number_of
-from ebpf.errors import UsageError
+from ebpf.errors import PrivilegeError, UsageError
 from ebpf.machine.tracing import SyscallEnter, Tracer
-from ebpf.machine.tracing.ptrace import libc
+from ebpf.machine.tracing.ptrace import install_filter, libc
 from tests.machine.tracing.commands import SECONDS, build, finish, trace
 
 CHDIR = number_of("chdir", os.uname().machine)
@@ -58,6 +59,9 @@ def test_a_file_that_is_no_program(tmp_path: Path) -> None:
         Tracer([str(path)])
     path.chmod(0o755)
     with Tracer([str(path)]) as tracer, pytest.raises(UsageError, match="Exec format error"):
+        finish(tracer)
+    with Tracer([str(path)]) as tracer, pytest.raises(UsageError, match="Exec format error"):
+        tracer.probe(SyscallEnter(), lambda event: None)
         finish(tracer)
 
 
@@ -181,8 +185,9 @@ def test_wait_statuses_of_others_stay_theirs() -> None:
         during = subprocess.Popen(["sh", "-c", "exit 13"])
         assert finish(tracer) == 12
         assert (before.wait(), during.wait()) == (11, 13)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for pid in (tracer.pid, before.pid, during.pid):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def test_the_descriptor_tells_of_events() -> None:
@@ -207,6 +212,24 @@ def test_a_setuid_program_gets_no_new_privileges() -> None:
         tracer.probe(SyscallEnter(CHDIR), look)
         finish(tracer)
     assert words == ["1"]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of ptrace")
+def test_where_ptrace_is_forbidden() -> None:
+    """As in a container with a strict filter: one error that says what is missing."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            deny = ((0x20, 0, 0, 0), (0x15, 0, 1, 101), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000))
+            install_filter(b"".join(struct.pack("=HBBI", *row) for row in deny))
+            try:
+                Tracer(["true"])
+            except PrivilegeError as error:
+                status = 0 if "ptrace" in str(error) and error.needs == ("CAP_SYS_PTRACE",) else 1
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_thousand_children(tmp_path: Path) -> None:

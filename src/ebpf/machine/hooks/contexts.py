@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct, pack, pack_into, unpack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ebpf.abi.registers import REGISTERS
 from ebpf.abi.syscalls import number_of
@@ -14,13 +14,14 @@ from ebpf.machine.tracing.events import Exec, Exit, Fork, Hook, SyscallEnter, Sy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ebpf.machine.hooks.kernel_task import KernelTask
     from ebpf.machine.memory import AddressSpace
     from ebpf.machine.tracing.arch import Arch
     from ebpf.machine.tracing.events import Event
 
     Context = bytes | Sequence[int]
-    #: a tracer's hook, how to make the context of its events, what else the run is told
-    Made = tuple[Hook, Callable[[Event], Context], dict[str, Any]]
+    #: a tracer's hook, how to make the context of its events
+    Made = tuple[Hook, Callable[[Event], Context]]
 
 M64 = 0xFFFFFFFFFFFFFFFF
 _AT_FDCWD = -100 & 0xFFFFFFFF
@@ -125,11 +126,11 @@ def syscall_tracepoint(category: str, name: str, count: int, arch: str) -> Made:
         raise TargetNotFound(f"{arch} has no system call for the tracepoint {name}", name=name)
     if leave:
         exit_pack = Struct("<HBBiqq").pack
-        return SyscallExit(number), lambda event: exit_pack(0, 0, 0, event.task.tid, event.number, event.result), {}
+        return SyscallExit(number), lambda event: exit_pack(0, 0, 0, event.task.tid, event.number, event.result)
     count = 6 if number is None else count
     enter_pack = Struct(f"<HBBiq{count}Q").pack
     return SyscallEnter(number), lambda event: enter_pack(0, 0, 0, event.task.tid, event.number,
-                                                          *event.arguments[:count]), {}
+                                                          *event.arguments[:count])
 
 
 def _fork_values(event: Event) -> dict[str, int | bytes]:
@@ -152,14 +153,23 @@ def _shown(regs: KernelRegisters, event: Event) -> int:
     return regs.address
 
 
-# Raw tracepoints: hook, and the arguments as words. A struct task_struct has no address here: those words are 0.
-RAW_TRACEPOINTS: dict[str, tuple[Hook, Callable[[KernelRegisters, Event], Context]]] = {
-    "sys_enter": (SyscallEnter(), lambda regs, event: (_shown(regs, event), event.number)),
-    "sys_exit": (SyscallExit(), lambda regs, event: (_shown(regs, event), event.result)),
-    "sched_process_fork": (Fork(), lambda regs, event: (0, 0)),
-    "sched_process_exec": (Exec(), lambda regs, event: (0, event.former, 0)),
-    "sched_process_exit": (Exit(), lambda regs, event: (0, event.group_dead)),
-    "task_newtask": (Fork(), lambda regs, event: (0, event.clone_flags)),
+def _current(tasks: KernelTask | None, event: Event) -> int:
+    return tasks.show(event) if tasks is not None else 0
+
+
+def _child(tasks: KernelTask | None, event: Event) -> int:
+    return tasks.show_child(event) if tasks is not None else 0
+
+
+# Raw tracepoints: hook, and the arguments as words. Where the kernel's types are not known, a task's address is 0; that
+# of a struct linux_binprm always is.
+RAW_TRACEPOINTS: dict[str, tuple[Hook, Callable[[KernelRegisters, Event, KernelTask | None], Context]]] = {
+    "sys_enter": (SyscallEnter(), lambda regs, event, tasks: (_shown(regs, event), event.number)),
+    "sys_exit": (SyscallExit(), lambda regs, event, tasks: (_shown(regs, event), event.result)),
+    "sched_process_fork": (Fork(), lambda regs, event, tasks: (_current(tasks, event), _child(tasks, event))),
+    "sched_process_exec": (Exec(), lambda regs, event, tasks: (_current(tasks, event), event.former, 0)),
+    "sched_process_exit": (Exit(), lambda regs, event, tasks: (_current(tasks, event), event.group_dead)),
+    "task_newtask": (Fork(), lambda regs, event, tasks: (_child(tasks, event), event.clone_flags)),
 }
 
 

@@ -12,14 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.sections import parse_section
-from ebpf.abi.tracepoints import tracepoint_fields
+from ebpf.abi.tracepoints import FORK_STRUCT, is_legacy, tracepoint_fields
 from ebpf.binaries.find import find_binary
 from ebpf.binaries.place import locate
 from ebpf.binaries.usdt import find_usdt
 from ebpf.errors import NotSupported, UsageError
 from ebpf.machine.environment import Clock
 from ebpf.machine.hooks import contexts
-from ebpf.machine.hooks.needs import needs_of
+from ebpf.machine.hooks.kernel_task import KernelTask
+from ebpf.machine.hooks.needs import looks_at_task, needs_of
 from ebpf.machine.hooks.targets import WHO, check_tracepoint, find_function, only_in_a_kernel
 from ebpf.machine.tracing.events import (
     Exec,
@@ -27,6 +28,7 @@ from ebpf.machine.tracing.events import (
     Fork,
     Hook,
     Interval,
+    Needs,
     Sample,
     SyscallEnter,
     SyscallExit,
@@ -37,6 +39,7 @@ from ebpf.machine.tracing.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ebpf.btf import Btf
     from ebpf.machine.machine import Machine
     from ebpf.machine.tracing.events import Event, Probe
     from ebpf.machine.tracing.tracer import Tracer
@@ -108,10 +111,17 @@ class _EventClock(Clock):
 
 
 class Hooks:
-    """The attach points of one machine on one tracer (several may share one). ``lock`` is held while a program runs."""
+    """The attach points of one machine on one tracer (several may share one).
 
-    def __init__(self, machine: Machine, tracer: Tracer, lock: threading.RLock | None = None) -> None:
+    ``lock`` is held while a program runs. ``btf`` gives the kernel's types, where they are known: asked for when a
+    program looks at a ``struct task_struct``, or at a record whose layout depends on the kernel.
+    """
+
+    def __init__(self, machine: Machine, tracer: Tracer, lock: threading.RLock | None = None,
+                 btf: Callable[[], Btf | None] | None = None) -> None:
         self.machine = machine
+        self._types = btf
+        self._kernel_task: KernelTask | None = None
         self.tracer = tracer
         self.lock: Any = lock if lock is not None else threading.RLock()
         environment = machine.environment
@@ -136,14 +146,17 @@ class Hooks:
             raise NotSupported(f"programs at a {kind}", who=WHO)
         probes: list[Probe] = []
         prepared = self.machine.program(program)
-        needs = needs_of(prepared)
-        pid = details.pop("pid", None)
-        cookie = details.pop("cookie", None) or 0
         if kind == "tracing":
             target = self.machine.obj.programs[program].attach_to
+        needs = needs_of(prepared)
+        looks = looks_at_task(prepared)
+        if kind in ("raw_tracepoint", "tracing") and str(target).startswith(("sched_", "task_")):
+            needs = Needs()  # their arguments are tasks, which /proc must still know
+        pid = details.pop("pid", None)
+        cookie = details.pop("cookie", None) or 0
         try:
-            for hook, make, run_details in attacher(self, program, target, details):
-                handler = self._handler(program, make, cookie, pid, run_details)
+            for hook, make in attacher(self, program, target, details):
+                handler = self._handler(program, make, cookie, pid, looks)
                 probes.append(self.tracer.probe(hook, handler, needs))
         except BaseException:
             for probe in probes:
@@ -152,17 +165,19 @@ class Hooks:
         return MachineLink(program, kind, str(target), probes)
 
     def _handler(self, program: str, make: Callable[[Event], contexts.Context], cookie: int, pid: int | None,
-                 details: dict[str, Any]) -> Callable[[Event], None]:
+                 looks: bool) -> Callable[[Event], None]:
         def handle(event: Event) -> None:
             if pid is not None and pid > 0 and event.task.pid != pid:
                 return
             with self.lock:
-                self._run(event, program, make, cookie, details)
+                self._run(event, program, make, cookie, looks)
 
         return handle
 
     def _run(self, event: Event, program: str, make: Callable[[Event], contexts.Context], cookie: int,
-             details: dict[str, Any]) -> None:
+             looks: bool) -> None:
+        if looks:
+            event.task.address = self._show_task(event)
         context = make(event)
         machine, environment = self.machine, self.machine.environment
         task, memory, on_signal = environment.task, environment.memory, environment.on_signal
@@ -173,12 +188,25 @@ class Hooks:
             self._clock.now = event.time_ns
             environment.clock = self._clock
         try:
-            run = machine.run(program, ctx=context, attach_cookie=cookie, **details)
+            run = machine.run(program, ctx=context, attach_cookie=cookie)
         finally:
             environment.task, environment.memory, environment.on_signal = task, memory, on_signal
             environment.clock = self._own_clock
         if run.override is not None:
             event.override(run.override)
+
+    def _show_task(self, event: Event) -> int:
+        kernel_task = self._tasks()
+        return kernel_task.show(event) if kernel_task is not None else 0
+
+    def _tasks(self) -> KernelTask | None:
+        if self._kernel_task is None and self._types is not None:
+            btf = self._types()
+            if btf is not None:
+                self._kernel_task = KernelTask(self.machine.environment.space, btf)
+            else:
+                self._types = None
+        return self._kernel_task
 
     def _signal(self, number: int, process: bool) -> None:
         self.tracer.signal(number, None if process else self.machine.environment.task.tid)
@@ -187,7 +215,7 @@ class Hooks:
         with self.lock:
             self.machine.expire_timers()
 
-    # ---- kinds: target → (tracer's hook, how to make the context, what else the run is told) ----
+    # ---- kinds: target → (tracer's hook, how to make the context) ----
 
     def _kprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         _refuse_offset(target, details)
@@ -195,28 +223,31 @@ class Hooks:
         function = find_function(target, arch)
         for number in function.numbers:
             if function.arguments is None:
-                yield SyscallEnter(number), partial(contexts.wrapper_context, regs), {}
+                yield SyscallEnter(number), partial(contexts.wrapper_context, regs)
             else:
                 rules = function.arguments[number]
-                yield SyscallEnter(number), partial(contexts.function_context, regs, rules), {}
+                yield SyscallEnter(number), partial(contexts.function_context, regs, rules)
 
     def _kretprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         _refuse_offset(target, details)
         regs = self._regs
         for number in find_function(target, self.tracer.arch.name).numbers:
-            yield SyscallExit(number), partial(contexts.return_context, regs), {}
+            yield SyscallExit(number), partial(contexts.return_context, regs)
 
     def _tracepoint(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         category, _, name = target.replace("/", ":", 1).partition(":")
         arch = self.tracer.arch.name
         check_tracepoint(category, name, arch)
-        fields = tracepoint_fields(category, name) or ()
+        btf = self._types() if category == "sched" and self._types is not None else None
+        fork = btf.find(FORK_STRUCT) if btf is not None else None
+        legacy = btf is not None and fork is not None and is_legacy(btf.members(fork))
+        fields = tracepoint_fields(category, name, legacy=legacy) or ()
         if category in ("syscalls", "raw_syscalls"):
             yield contexts.syscall_tracepoint(category, name, len(fields) - 1, arch)
             return
         hook: Hook = Exec() if name == "sched_process_exec" else Exit() if name == "sched_process_exit" else Fork()
         values = contexts.PROCESS_RECORDS[name]
-        yield hook, lambda event: contexts.record(fields, values(event), event.task.tid), {}
+        yield hook, lambda event: contexts.record(fields, values(event), event.task.tid)
 
     def _raw_tracepoint(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         regs = self._regs
@@ -224,23 +255,24 @@ class Hooks:
         if found is None:
             raise only_in_a_kernel("tracepoint", target, self.tracer.arch.name)
         hook, words = found
-        yield hook, lambda event: words(regs, event), {}
+        tasks = self._tasks() if target not in ("sys_enter", "sys_exit") else None
+        yield hook, lambda event: words(regs, event, tasks)
 
     def _uprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         place = locate(target, **details)
         size = contexts.regs_bytes(self.tracer.arch.name)
-        yield Uprobe(place.path, place.offset), lambda event: contexts.user_context(event, size), {}
+        yield Uprobe(place.path, place.offset), lambda event: contexts.user_context(event, size)
 
     def _uretprobe(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         place = locate(target, **details)
         size = contexts.regs_bytes(self.tracer.arch.name)
-        yield Uretprobe(place.path, place.offset), lambda event: contexts.user_context(event, size), {}
+        yield Uretprobe(place.path, place.offset), lambda event: contexts.user_context(event, size)
 
     def _usdt(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         path = find_binary(target)
         size = contexts.regs_bytes(self.tracer.arch.name)
         for place in find_usdt(path, details["name"], details.get("provider", "")):
-            yield (Uprobe(path, place.offset, place.semaphore), lambda event: contexts.user_context(event, size), {})
+            yield Uprobe(path, place.offset, place.semaphore), lambda event: contexts.user_context(event, size)
 
     def _perf_event(self, program: str, target: int, details: dict[str, Any]) -> Iterator[contexts.Made]:
         if target != _PERF_TYPE_SOFTWARE or details.get("config", 0) not in (_CPU_CLOCK, _TASK_CLOCK):
@@ -253,11 +285,11 @@ class Hooks:
         size = contexts.regs_bytes(self.tracer.arch.name)
         # A clock of one CPU ticks whatever runs there; without one, who runs is looked at.
         hook: Hook = Sample(period) if details.get("cpu") is None else Interval(period)
-        yield hook, lambda event: contexts.perf_event_context(event, size, period), {}
+        yield hook, lambda event: contexts.perf_event_context(event, size, period)
 
     def _interval(self, program: str, target: int, details: dict[str, Any]) -> Iterator[contexts.Made]:
         size = contexts.regs_bytes(self.tracer.arch.name)
-        yield Interval(target), lambda event: contexts.perf_event_context(event, size, target), {}
+        yield Interval(target), lambda event: contexts.perf_event_context(event, size, target)
 
     def _tracing(self, program: str, target: str, details: dict[str, Any]) -> Iterator[contexts.Made]:
         info = parse_section(self.machine.obj.programs[program].section)
@@ -281,7 +313,7 @@ class Hooks:
             regs.show(event)
             return (regs.address, event.result)
 
-        yield (SyscallEnter(number), enter, {}) if kind == "fentry" else (SyscallExit(number), leave, {})
+        yield (SyscallEnter(number), enter) if kind == "fentry" else (SyscallExit(number), leave)
 
 
 _KINDS: dict[str, Callable[[Hooks, str, Any, dict[str, Any]], Iterator[contexts.Made]]] = {

@@ -411,10 +411,9 @@ class Tracer(Reporter):
         self.sampled.pop(tid, None)
         if tid == self.main:
             self.main_status = status
-            if not self.started:
-                code = os.read(self.status_fd, 16)
-                if code:
-                    self.tell(p.FAILED, None, 0, int(code), 0)
+            code = os.read(self.status_fd, 16)  # nothing, once the command itself has run
+            if code:
+                self.tell(p.FAILED, None, 0, int(code), 0)
         if task is None:
             return
         self.end_of(task, status)

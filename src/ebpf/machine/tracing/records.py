@@ -144,7 +144,8 @@ class Reporter:
             self.comm_fds -= 1
 
 
-def _status(tid: int) -> dict[str, str]:
+def read_status(tid: int) -> dict[str, str]:
+    """/proc/TID/status: what stands there, by name; empty if the task is gone."""
     try:
         with open(f"/proc/{tid}/status", encoding="utf-8", errors="replace") as file:
             return dict(line.partition(":\t")[::2] for line in file)
@@ -154,12 +155,12 @@ def _status(tid: int) -> dict[str, str]:
 
 def thread_group(tid: int) -> int:
     """The process that a thread belongs to (itself if that cannot be told any more)."""
-    return int(_status(tid).get("Tgid", tid))
+    return int(read_status(tid).get("Tgid", tid))
 
 
 def ids_of(tid: int) -> tuple[int, int]:
     """Real user and group."""
-    status = _status(tid)
+    status = read_status(tid)
     return int(status.get("Uid", "0").split()[0]), int(status.get("Gid", "0").split()[0])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.machine.tracing import protocol as p, ptrace
-from ebpf.machine.tracing.records import cgroup_of, ids_of
+from ebpf.machine.tracing.records import cgroup_of, ids_of, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,33 @@ if TYPE_CHECKING:
     from ebpf.machine.tracing.tracer import Tracer
 
 _MAX_FRAMES = 127  # PERF_MAX_STACK_DEPTH
+
+
+class Status(NamedTuple):
+    """What /proc says of a task. Ids are the real, effective, saved and file system's."""
+
+    tid: int
+    pid: int
+    parent: int  #: process id; 0: none that we could see
+    comm: bytes
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+    start_ns: int  #: since boot
+
+    @classmethod
+    def read(cls, tid: int) -> Status:
+        """As it is now; zeros where the task is gone."""
+        status = read_status(tid)
+        start = 0
+        try:
+            with open(f"/proc/{tid}/stat", "rb") as file:
+                ticks = int(file.read().rpartition(b")")[2].split()[19])
+            start = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError):
+            pass
+        uids, gids = (tuple(map(int, status.get(name, "0 0 0 0").split())) for name in ("Uid", "Gid"))
+        return cls(tid, int(status.get("Tgid", tid)), int(status.get("PPid", 0)),
+                   status.get("Name", "").rstrip("\n").encode(errors="surrogateescape"), uids, gids, start)
 
 
 class TracedTask:
@@ -70,6 +97,11 @@ class TracedTask:
         if not self._cgroup:
             self._cgroup = cgroup_of(self.tid)
         return self._cgroup
+
+    @property
+    def status(self) -> Status:
+        """More of what /proc says of it, read anew."""
+        return Status.read(self.tid)
 
     @property
     def user_stack(self) -> Sequence[int]:
