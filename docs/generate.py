@@ -1,6 +1,6 @@
 """Writes what the documentation takes from the code: ``./dev docs``, or ``python docs/generate.py [--check]``.
 
-``api.md`` and ``messages.md`` are made whole; ``c.md`` and ``bcc.md`` have tables between ``<!-- table: NAME -->`` and
+``api.md``, ``messages.md`` and ``machine.md`` are made whole; ``c.md`` and ``bcc.md`` have tables between ``<!-- table: NAME -->`` and
 ``<!-- end of table -->``. ``--check`` writes nothing and fails if something is stale; a test runs it.
 """
 
@@ -14,10 +14,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generate_api
+import generate_machine
 import generate_tables
 
 DOCS = Path(__file__).parent
-WHOLE: dict[str, Callable[[], str]] = {"api.md": generate_api.page, "messages.md": generate_tables.messages_page}
+WHOLE: dict[str, Callable[[], str]] = {"api.md": generate_api.page, "messages.md": generate_tables.messages_page,
+                                         "machine.md": generate_machine.page}
 WITH_TABLES = ("c.md", "bcc.md")
 _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.S)
 

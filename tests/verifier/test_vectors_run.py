@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from ebpf.abi.context_layouts import context_layout
 from ebpf.errors import MachineFault, MapError, NotSupported
 from ebpf.machine.environment import Environment

@@ -33,9 +33,9 @@ def _page(row: Explanation) -> str:
 
     parts = [f"{row.code}  {row.title}"]
     parts += [fill(text, 96) for text in (row.rule, row.why) if text]
-    parts += [
-        f"{what}:\n\n{indent(text, '    ')}" for what, text in (("refused", row.refused), ("accepted", row.mended)) if text
-    ]
+    for what, text in (("refused", row.refused), ("accepted", row.mended)):
+        if text:
+            parts.append(f"{what}:\n\n{indent(text, '    ')}")
     if row.kernel:
         parts.append(f"A kernel says: {row.kernel}")
     if row.helps:

@@ -18,8 +18,8 @@ _TABLES = (
 class Explanation(NamedTuple):
     """A code's title and what usually helps, most common first; of the verifier's codes the whole page.
 
-    ``rule`` and ``why`` are prose, ``refused`` and ``mended`` the same C before and after, ``kernel`` an example of how a
-    kernel's verifier says it. Empty: there is none.
+    ``rule`` and ``why`` are prose, ``refused`` and ``mended`` the same C before and after, ``kernel`` an example of
+    how a kernel's verifier says it. Empty: there is none.
     """
 
     code: str
@@ -40,9 +40,8 @@ def explain(code: str) -> list[Explanation]:
         titles.update(getattr(import_module(module), table))
     from ebpf.abi.refusal_pages import PAGES
 
-    return [
-        Explanation(c, title, _helps(c), *PAGES.get(c, ())) for c, title in sorted(titles.items()) if c.startswith(wanted)
-    ]
+    found = sorted(c for c in titles if c.startswith(wanted))
+    return [Explanation(c, titles[c], _helps(c), *PAGES.get(c, ())) for c in found]
 
 
 def _helps(code: str) -> tuple[str, ...]:
