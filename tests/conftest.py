@@ -62,6 +62,16 @@ def one_cpu() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test of the kernel means the kernel, whoever runs it: no other backend steps in."""
+    if item.get_closest_marker("kernel") is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EBPF_BACKEND", "kernel")
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from _skipping(item))  # fixtures load programs, too
 

@@ -224,6 +224,7 @@ class _Pool:
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(_ROOT / "src"), "EBPF_GUEST": kernel,
+            "EBPF_BACKEND": "kernel",
         }
         done = Guest(kernel).run([sys.executable, inside.__file__], cwd=str(_ROOT), env=environment, stdin=job,
                                  timeout_s=timeout_s, on_stdout=take, stop=lambda: self._stopping)

@@ -10,6 +10,9 @@ from tests.session.objects import loaded
 numpy = pytest.importorskip("numpy")
 
 
+pytestmark = pytest.mark.usefixtures("backend")
+
+
 def test_integers() -> None:
     with loaded() as session:
         counts = session.maps["counts"]

@@ -11,6 +11,8 @@ import pytest
 import ebpf
 from tests.session.objects import PACKET, loaded
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 TYPED = """
 struct note { u32 number; char name[12]; };
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");

@@ -34,6 +34,7 @@ def examine() -> Iterator[Finding]:
 
     privileges = read_privileges()
     yield from _kernel(privileges)
+    yield _backend()
     yield from _user(privileges)
     yield from _hooks(privileges)
     yield from _features()
@@ -71,6 +72,18 @@ def _kernel(privileges: Privileges) -> Iterator[Finding]:
     else:
         yield Finding(group, "lockdown", "unknown", "cannot be told: securityfs is not mounted",
                       "mount -t securityfs securityfs /sys/kernel/security")
+
+
+def _backend() -> Finding:
+    """Where `ebpf.load` would take a program."""
+    from ebpf.session.choice import choose
+
+    choice = choose()
+    if choice.backend == "kernel":
+        return Finding("user", "programs run in", "ok", f"the kernel: {choice.why}")
+    return Finding("user", "programs run in", "info", f"the userspace machine: {choice.why}",
+                   "" if choice.asked else "EBPF_BACKEND=kernel refuses instead; `ebpf run FILE -- COMMAND` traces a "
+                   "command in the machine")
 
 
 def _is_empty(directory: str) -> bool:
