@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ebpf.abi.syscalls import number_of
-from ebpf.errors import PrivilegeError, UsageError
+from ebpf.errors import NotSupported, PrivilegeError, UsageError
 from ebpf.machine.tracing import SyscallEnter, Tracer
 from ebpf.machine.tracing.ptrace import install_filter, libc
 from tests.machine.tracing.commands import SECONDS, build, finish, trace
@@ -212,6 +212,21 @@ def test_a_setuid_program_gets_no_new_privileges() -> None:
         tracer.probe(SyscallEnter(CHDIR), look)
         finish(tracer)
     assert words == ["1"]
+
+
+def test_a_command_in_namespaces_of_others() -> None:
+    """In those of a wire: there its device is to be seen, and what we trace is traced all the same."""
+    from ebpf.machine.network import Wire
+
+    calls: list[int] = []
+    try:
+        wire = Wire()
+    except NotSupported as error:
+        pytest.skip(str(error))
+    with wire, Tracer(["grep", "-q", wire.device, "/proc/net/dev"], namespaces=wire.namespaces) as tracer:
+        tracer.probe(SyscallEnter(), lambda event: calls.append(event.task.pid))
+        assert finish(tracer) == 0
+    assert calls
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of ptrace")

@@ -451,8 +451,7 @@ def _become(go: int, status: int, path: str, argv: list[str], cwd: str | None, e
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         size, = p.LENGTH.unpack(p.read_exactly(go, 4))
         code = p.read_exactly(go, size) if size else b""
-        for file in namespaces:
-            pt.enter_namespace(file)
+        pt.enter_namespaces(namespaces)
         if cwd is not None:
             os.chdir(cwd)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -49,13 +49,12 @@ def install_filter(code: bytes) -> None:
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
-def enter_namespace(path: str) -> None:
-    """setns(2) into what the file stands for. Raises `OSError`."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+def enter_namespaces(paths: list[str]) -> None:
+    """setns(2) into what the files stand for, in order. Raises `OSError`."""
+    # All are opened first: inside a user namespace other processes' files in /proc are out of reach.
+    for fd in [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]:
         if libc.setns(fd, 0) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
         os.close(fd)
 
 
