@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         VerifierError as VerifierError,
     )
     from ebpf.isa import disassemble as disassemble
+    from ebpf.machine.network.pcap import read_pcap as read_pcap, write_pcap as write_pcap
     from ebpf.object import MapSpec as MapSpec, Object as Object, ProgramSpec as ProgramSpec
     from ebpf.session import (
         EventStream as EventStream,
@@ -89,6 +90,9 @@ _HOMES = {
     ),
     "ebpf.isa": (
         "disassemble",
+    ),
+    "ebpf.machine.network.pcap": (
+        "read_pcap", "write_pcap",
     ),
     "ebpf.object": (
         "MapSpec", "Object", "ProgramSpec",

@@ -23,6 +23,7 @@ import sys
 COMMANDS = {
     "run": "run a C program, an object file or a Python script",
     "trace": "run a script of the tracing language (bpftrace's), or list what it could attach to",
+    "test-run": "run a program on given packets or contexts, without attaching it",
     "compile": "compile C to an object file (or assembly, or LLVM IR)",
     "verify": "prove a program safe without loading it, or show where it is not",
     "disasm": "show the instructions of an object file or of a loaded program",
@@ -79,7 +80,7 @@ def _dispatch(arguments: list[str], prog: str = "") -> int:
     import argparse
     from importlib import import_module
 
-    module = import_module(f"ebpf.cli.{name}")
+    module = import_module(f"ebpf.cli.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=prog or f"ebpf {name}", description=COMMANDS[name], allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     module.configure(parser)

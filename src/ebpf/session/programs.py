@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.programs import ProgType
@@ -47,15 +48,38 @@ class Program:
         """What is known about it: id, tag, sizes, how often and how long it ran."""
         return self.raw.info()
 
-    def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, flags: int = 0,
+    def test_run(self, data: bytes = b"", context: bytes | Mapping[str, Any] = b"", *, repeat: int = 0, flags: int = 0,
                  cpu: int = 0) -> TestRun:
         """Run it on ``data`` (a packet) and ``context``; nothing is attached. Gives `.result` and `.data`.
 
         ``data`` has at least 14 bytes (an Ethernet header) for programs that see packets. ``.result`` is the return
-        value as unsigned 32 bits, ``.duration_ns`` the mean of ``repeat`` runs. The machine runs programs of every
+        value as unsigned 32 bits, ``.duration_ns`` the mean of ``repeat`` runs. A context may be given by its fields'
+        names (``{"ingress_ifindex": 2}``; `UnknownName` says which there are). The machine runs programs of every
         type; the kernel network programs, raw tracepoints (5.10) and syscall programs, `NotSupported` for others.
         """
+        if isinstance(context, Mapping):
+            context = self._encode_context(context, len(data)) if context else b""
         return self.raw.test_run(data, context, repeat=repeat, flags=flags, cpu=cpu)
+
+    def _encode_context(self, fields: Mapping[str, Any], length: int) -> bytes:
+        from ebpf.machine.contexts import encode_context
+
+        if self.spec is None:
+            raise UsageError(f"{self.name!r} was not loaded from an object: give its context as bytes")
+        if self.type == ProgType.XDP:
+            fields = {"data_end": length, **fields}  # the kernel cuts the packet there
+        btf = None
+        if self.spec.core_relos:
+            from ebpf.kernel.facts import kernel_btf
+
+            btf = kernel_btf()
+        return encode_context(self._session.obj, self.spec, int(self.type), fields, btf)
+
+    def result_name(self, result: int) -> str:
+        """What a return value is called (``"XDP_DROP"``, ``"TC_ACT_OK"``); empty where such results have no names."""
+        from ebpf.abi.actions import action_name
+
+        return action_name(int(self.type), result)
 
     def pin(self, path: str) -> None:
         """Keep the program under ``path`` on a BPF file system (``/sys/fs/bpf/…``), beyond the end of this process.

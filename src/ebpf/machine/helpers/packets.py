@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EFAULT, EINVAL, ENOMEM
 from typing import TYPE_CHECKING
 
+from ebpf.abi.actions import TC_ACT_REDIRECT, TC_ACT_SHOT, XDP_ABORTED, XDP_REDIRECT
 from ebpf.errors import MachineFault
 from ebpf.machine import checksums
 from ebpf.machine.environment import Redirect
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 ENOTSUPP = 524
 INT_MAX = 0x7FFFFFFF
 MAX_SKB_BYTES = 16384
-XDP_ABORTED, XDP_REDIRECT = 0, 4
-TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 _RECOMPUTE_CSUM, _INVALIDATE_HASH = 1, 2
 _HDR_FIELD_MASK, _PSEUDO_HDR, _MARK_MANGLED_0, _MARK_ENFORCE = 0xF, 0x10, 0x20, 0x40
 _META_MAX_BYTES = 252

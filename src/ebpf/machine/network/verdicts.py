@@ -9,6 +9,16 @@ from functools import cache
 from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
+from ebpf.abi.actions import (
+    TC_ACT_QUEUED,
+    TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
+    TC_ACT_STOLEN,
+    TC_ACT_TRAP,
+    XDP_PASS,
+    XDP_REDIRECT,
+    XDP_TX,
+)
 from ebpf.abi.context_layouts import context_layout
 from ebpf.abi.maps import MapType
 from ebpf.abi.programs import ProgType
@@ -17,11 +27,6 @@ if TYPE_CHECKING:
     from ebpf.machine.environment import Redirect
     from ebpf.machine.machine import Machine, Run
 
-XDP_ACTIONS = ("XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT")
-TC_ACTIONS = {-1: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 1: "TC_ACT_RECLASSIFY", 2: "TC_ACT_SHOT", 3: "TC_ACT_PIPE",
-              4: "TC_ACT_STOLEN", 5: "TC_ACT_QUEUED", 6: "TC_ACT_REPEAT", 7: "TC_ACT_REDIRECT", 8: "TC_ACT_TRAP"}
-_XDP_PASS, _XDP_TX, _XDP_REDIRECT = 2, 3, 4
-_SHOT, _STOLEN, _QUEUED, _REDIRECT, _TRAP = 2, 4, 5, 7, 8
 _INGRESS = 1  # BPF_F_INGRESS
 _TAGS = (b"\x81\x00", b"\x88\xa8")
 
@@ -38,12 +43,12 @@ class Way(Enum):
 
 def xdp_way(run: Run, ifindex: int, machine: Machine) -> Way:
     """After an XDP program on the device ``ifindex``. A redirect to another device leads nowhere: there is none."""
-    if run.result == _XDP_PASS:
+    if run.result == XDP_PASS:
         return Way.ON
-    if run.result == _XDP_TX:
+    if run.result == XDP_TX:
         return Way.OUT
     redirect = run.redirect
-    if run.result != _XDP_REDIRECT or redirect is None:
+    if run.result != XDP_REDIRECT or redirect is None:
         return Way.DROP
     if redirect.map:
         kind = machine.maps[redirect.map].type
@@ -56,24 +61,13 @@ def xdp_way(run: Run, ifindex: int, machine: Machine) -> Way:
 
 def tc_way(verdict: int, redirect: Redirect | None, ifindex: int) -> Way:
     """After a tc program (signed result) on the device ``ifindex``."""
-    if verdict in (_SHOT, _STOLEN, _QUEUED, _TRAP):
+    if verdict in (TC_ACT_SHOT, TC_ACT_STOLEN, TC_ACT_QUEUED, TC_ACT_TRAP):
         return Way.DROP
-    if verdict != _REDIRECT:
+    if verdict != TC_ACT_REDIRECT:
         return Way.ON
     if redirect is None or redirect.peer or redirect.ifindex != ifindex:
         return Way.DROP
     return Way.IN_AGAIN if redirect.flags & _INGRESS else Way.OUT_AGAIN
-
-
-def action_name(type: int, result: int) -> str:
-    """What a program of that type said, by the kernel's name; empty where results have none."""
-    if type == ProgType.XDP:
-        return XDP_ACTIONS[result] if result < len(XDP_ACTIONS) else "XDP_ABORTED (an unknown action)"
-    if type in (ProgType.SCHED_CLS, ProgType.SCHED_ACT):
-        return TC_ACTIONS.get(result - (result >> 31 << 32), "")
-    if type == ProgType.CGROUP_SKB:
-        return {0: "drop", 1: "pass"}.get(result, "")
-    return ""
 
 
 # ---- VLAN tags ----

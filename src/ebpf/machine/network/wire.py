@@ -24,6 +24,7 @@ import threading
 from struct import Struct, pack
 from typing import TYPE_CHECKING, Any, Final
 
+from ebpf.abi.actions import TC_ACT_REDIRECT, TC_ACT_UNSPEC
 from ebpf.abi.programs import ProgType
 from ebpf.errors import AttachError, NotSupported, TargetNotFound, UsageError
 from ebpf.machine.network.demonstration import CLIENT_4, CLIENT_6, CLIENT_MAC, SERVER_4, SERVER_6, SERVER_MAC
@@ -269,12 +270,12 @@ class Wire:
                 environment.packet_type = None
             frame = with_tag(run.data, run.context)
             for clone, where in run.clones:
-                self._goes(tc_way(7, where, self.ifindex), clone, depth)
+                self._goes(tc_way(TC_ACT_REDIRECT, where, self.ifindex), clone, depth)
             verdict = run.result - (run.result >> 31 << 32)
             if run.redirect is not None and run.redirect.neighbour:
                 frame = SERVER_MAC + CLIENT_MAC + frame[12:]
             way = tc_way(verdict, run.redirect, self.ifindex)
-            if verdict != -1:  # TC_ACT_UNSPEC: the next program decides
+            if verdict != TC_ACT_UNSPEC:  # else the next program decides
                 break
         return way, frame
 
