@@ -108,8 +108,11 @@ def test_bytes_that_are_no_program(bad: bytes) -> None:
 
 
 def test_engines() -> None:
-    with pytest.raises(NotSupported, match="JIT"):
-        run_raw(code("r0 = 0\nexit"), engine="jit")
+    assert run_raw(code("r0 = 7\nexit"), engine="jit") == 7
+    with pytest.raises(UsageError, match="not verified"):
+        run_raw(code("r0 = 0\nexit"), engine="jit", verify=False)
+    with pytest.raises(NotSupported, match="stepping"):
+        RawProgram(code("r0 = 0\nexit"), engine="jit").step()
     with pytest.raises(UsageError, match="turbo"):
         run_raw(code("r0 = 0\nexit"), engine="turbo")
 

@@ -446,7 +446,7 @@ def _compiler_identity() -> str:
     global _identity
     if not _identity:
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        parts = [_llvm_identity()]
+        parts = [llvm_identity()]
         for package in _COMPILER_PACKAGES:
             try:
                 with os.scandir(f"{here}/{package}") as entries:
@@ -462,7 +462,8 @@ def _compiler_identity() -> str:
     return _identity
 
 
-def _llvm_identity() -> str:
+def llvm_identity() -> str:
+    """Changes with LLVM's library, which is not loaded for it."""
     from sys import path
 
     for folder in path:

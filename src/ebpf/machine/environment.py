@@ -113,8 +113,10 @@ class Environment:
         memory: TracedMemory | None = None,
         seed: int | None = None,
         native: bool | None = None,
+        space: AddressSpace | None = None,
     ) -> None:
-        self.space = AddressSpace()
+        self.space = space or AddressSpace()
+        self.seed = seed
         self._native = native
         self.cpus = cpus
         self.cpu = 0

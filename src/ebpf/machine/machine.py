@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ebpf.abi.context_layouts import context_layout
 from ebpf.abi.maps import BPF_F_RDONLY_PROG, MAP_TYPES, MapType
 from ebpf.abi.programs import ProgType
-from ebpf.errors import LoadError, MapError, RelocationError, UnknownName, UsageError
+from ebpf.errors import LoadError, MapError, NotSupported, RelocationError, UnknownName, UsageError
 from ebpf.isa.insn import OP_CALL, PSEUDO_KFUNC_CALL
-from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
+from ebpf.machine.environment import NO_FUEL_LIMIT
 from ebpf.machine.helpers.kfuncs import KFUNCS
 from ebpf.machine.image import Image
 from ebpf.machine.interpreter import Program
 from ebpf.machine.maps import MapShape, create_map
 from ebpf.machine.maps.arrays import Array
 from ebpf.machine.packets import PACKET_TYPES, Packet
+from ebpf.machine.raw import is_native, make_environment
 from ebpf.machine.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -92,19 +93,24 @@ class Machine:
     of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many
     jumps backwards a run may take (``None``: any number). A program is verified before its first run (`VerifierError`);
     ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier would have refused.
+    ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first (`step` and ``loops`` are
+    the interpreter's).
     """
 
     def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
                  kconfig: Mapping[str, int | bytes] | None = None, max_entries: Mapping[str, int] | None = None,
                  data: Mapping[str, bytes] | None = None, types: Mapping[str, int] | None = None, cpus: int = 1,
                  task: Task | None = None, clock: Clock | None = None, memory: TracedMemory | None = None,
-                 seed: int | None = None, loops: int | None = None, verify: bool = True) -> None:
+                 seed: int | None = None, loops: int | None = None, verify: bool = True,
+                 engine: str = "interpreter") -> None:
         if cpus < 1:
             raise UsageError("a machine has at least one CPU")
         self.obj = obj
         self.loops = loops
         self.verify = verify
-        self.environment = Environment(cpus=cpus, task=task, clock=clock, memory=memory, seed=seed)
+        self.engine = engine
+        self.environment = make_environment(is_native(engine, verify), cpus=cpus, task=task, clock=clock, memory=memory,
+                                            seed=seed)
         self.maps: dict[str, MachineMap] = _Names("map")
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
@@ -235,8 +241,13 @@ class Machine:
             from ebpf.machine.verdicts import verdict
 
             verified = verdict(self.obj, spec._replace(type=ProgType(type)), self._specs, linked, code, self._btf)
-        return Program(image, self.environment, type=int(type), id=len(self._programs) + 1,
-                       metered=self.loops is not None, verified=verified)
+        number = len(self._programs) + 1
+        if self.engine == "jit":
+            from ebpf.machine.native.program import NativeProgram
+
+            return NativeProgram(image, self.environment, type=int(type), id=number, verified=verified, maps=self.maps)
+        return Program(image, self.environment, type=int(type), id=number, metered=self.loops is not None,
+                       verified=verified)
 
     def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
         if not linked.core_relos or self._btf is None or self.obj.btf is None:
@@ -337,6 +348,8 @@ class Machine:
     ) -> Stepper:
         """The same, standing before the first instruction."""
         found = self.program(program)
+        if self.environment.space.native:
+            raise NotSupported("stepping through native code", who="the userspace machine", instead='engine="interpreter"')
         address, _, _ = self._event(found, data, ctx, cpu)
         return Stepper(found, address)
 

@@ -89,6 +89,15 @@ class AddressSpace:
         window = self.reserve(name, max(1, -(-len(buffer) // WINDOW_BYTES)))
         return self.show(window, buffer, writable=writable, readable=readable)
 
+    def packet_buffer(self, size: int) -> Buffer:
+        """Zeroed memory for a packet; what is shown of it has an address below 4 GiB."""
+        return bytearray(size)
+
+    def holds(self, address: int) -> bool:
+        """Whether ``address`` is one of the machine's own, not of a process that it traces."""
+        window = address >> SHIFT
+        return window >= FIRST_WINDOW or (window <= LAST_LOW_WINDOW and window in self.readable)
+
     def retire(self, window: int, then: Callable[[int], object]) -> None:
         """Hide ``window`` and call ``then(window)``, at once or when no program runs any more."""
         if self.running:

@@ -55,7 +55,7 @@ class Packet:
         self.is_xdp = type == ProgType.XDP
         self.with_ethernet = type in WITH_ETHERNET or (environment.raw_socket and type == ProgType.SOCKET_FILTER)
         frame = max(PAGE_BYTES, HEADROOM_BYTES + len(data) + SHARED_INFO_BYTES)
-        self.buffer = bytearray(frame - SHARED_INFO_BYTES)
+        self.buffer = environment.space.packet_buffer(frame - SHARED_INFO_BYTES)
         self.mac = HEADROOM_BYTES  # where the Ethernet header is
         self.start = HEADROOM_BYTES + (0 if self.with_ethernet else ETHERNET_BYTES)
         self.meta = self.start
@@ -191,7 +191,8 @@ class Packet:
             if end > len(self.buffer):
                 # Views of the buffer keep the old one: replace it.
                 self.environment.space.hide(self.window)
-                self.buffer = self.buffer + bytes(end - len(self.buffer))
+                old, self.buffer = self.buffer, self.environment.space.packet_buffer(end)
+                self.buffer[:len(old)] = old
             self.buffer[self.end:end] = bytes(end - self.end)
         self.start, self.end = start, end
         self.meta = min(self.meta, start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ebpf.errors import NotSupported, UsageError
 from ebpf.machine.environment import NO_FUEL_LIMIT, Environment
@@ -25,18 +25,27 @@ class RawProgram:
     about another. ``verify=False`` leaves that out, for experiments with the interpreter. ``loops``: how many jumps
     backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it likes). Raises `InsnError`
     for bytes that are no program; `run` and `step` raise `VerifierError`.
+
+    ``engine``: ``"interpreter"``, or ``"jit"``: native code of this processor. Only verified programs become that, and
+    those end by proof, so that ``loops`` counts nothing there; `step` is the interpreter's.
     """
 
     def __init__(self, code: bytes, *, loops: int | None = DEFAULT_LOOPS, environment: Environment | None = None,
-                 verify: bool = True) -> None:
+                 verify: bool = True, engine: str = "interpreter") -> None:
         check_size(code)
+        native = is_native(engine, verify)
         self.code = bytes(code)
         self.verify = verify
         self._verdicts: dict[int, Verified] = {}  # by the block's length
-        self.environment = environment or Environment()
+        self.environment = environment or make_environment(native)
         self.loops = loops
         window = self.environment.space.reserve("the program's code")
-        self.program = Program(Image(self.code, window=window), self.environment, metered=loops is not None)
+        image = Image(self.code, window=window)
+        self.program = Program(image, self.environment, metered=loops is not None)
+        if native:
+            from ebpf.machine.native.program import NativeProgram
+
+            self.program = NativeProgram(image, self.environment)
         self._window = self.environment.space.reserve("the memory block")
 
     def run(self, memory: bytes | bytearray | memoryview = b"") -> int:
@@ -47,6 +56,8 @@ class RawProgram:
 
     def step(self, memory: bytes | bytearray | memoryview = b"") -> Stepper:
         """The program before its first instruction, to be run step by step."""
+        if self.environment.space.native:
+            raise NotSupported("stepping through native code", who="the userspace machine", instead='engine="interpreter"')
         return Stepper(self.program, *self._show(memory))
 
     def verified(self, length: int) -> Verified:
@@ -81,11 +92,25 @@ def run_raw(code: bytes, memory: bytes | bytearray | memoryview = b"", engine: s
     """Run instruction bytes once with r1 = the memory block (0 if it is empty) and r2 = its length; r0, unsigned 64
     bits. They are verified as such a program first (`VerifierError`).
 
-    ``engine``: ``"interpreter"``; the JIT is not there yet (`NotSupported`). See `RawProgram`, which is faster for many
-    runs.
+    ``engine``: ``"interpreter"`` or ``"jit"``. See `RawProgram`, which is faster for many runs.
     """
-    if engine == "jit":
-        raise NotSupported("the JIT", instead='engine="interpreter"', who="the userspace machine")
-    if engine != "interpreter":
+    return RawProgram(code, loops=loops, verify=verify, engine=engine).run(memory)
+
+
+def is_native(engine: str, verify: bool) -> bool:
+    """Whether ``engine`` makes native code. `UsageError` for one that there is not, or code that nobody verified."""
+    if engine not in ("interpreter", "jit"):
         raise UsageError(f"there is no engine {engine!r}", helps=('it is "interpreter" or "jit"',))
-    return RawProgram(code, loops=loops, verify=verify).run(memory)
+    if engine == "jit" and not verify:
+        raise UsageError("code that was not verified does not become native code",
+                         helps=('leave verify=False away, or take engine="interpreter"',))
+    return engine == "jit"
+
+
+def make_environment(native: bool, **parts: Any) -> Environment:
+    """An environment whose addresses are what the engine needs."""
+    if native:
+        from ebpf.machine.native.space import NativeSpace
+
+        parts["space"] = NativeSpace()
+    return Environment(**parts)

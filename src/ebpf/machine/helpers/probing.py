@@ -11,7 +11,6 @@ from errno import EFAULT, EINVAL, EPERM, ERANGE
 from typing import TYPE_CHECKING
 
 from ebpf.machine.helpers.table import helper, u32
-from ebpf.machine.memory import FIRST_WINDOW, LAST_LOW_WINDOW, SHIFT
 
 if TYPE_CHECKING:
     from ebpf.machine.environment import Environment
@@ -22,8 +21,7 @@ PAGE_BYTES = 4096
 
 def probe(env: Environment, address: int, size: int, *, user: bool = True, kernel: bool = True) -> bytes | None:
     """``size`` bytes at ``address``; None if they cannot be read."""
-    window = address >> SHIFT
-    if kernel and (window >= FIRST_WINDOW or (window <= LAST_LOW_WINDOW and window in env.space.readable)):
+    if kernel and env.space.holds(address):
         data = env.space.rest(address, size)
         return data if data is not None and len(data) == size else None
     if user and env.memory is not None and address + size <= USER_END:
@@ -40,9 +38,8 @@ def probe_string(env: Environment, address: int, limit: int, *, user: bool = Tru
     out = b""
     while len(out) < limit:
         at = address + len(out)
-        window = at >> SHIFT
-        if window >= FIRST_WINDOW or (window <= LAST_LOW_WINDOW and window in env.space.readable):
-            piece = env.space.rest(at, limit - len(out)) if kernel else None
+        if kernel and env.space.holds(at):
+            piece = env.space.rest(at, limit - len(out))
         else:
             piece = probe(env, at, min(limit - len(out), PAGE_BYTES - at % PAGE_BYTES), user=user, kernel=kernel)
         if piece is None:
