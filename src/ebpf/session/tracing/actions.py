@@ -107,14 +107,10 @@ class Actions:
         return lambda record: self._sink.message("time", time.strftime(event.text))
 
     def _join(self, event: Event) -> Action:
-        values = self._values(event)
-
         def act(record: bytes) -> None:
-            words: list[str] = []
-            for word in values(record):
-                if not word:
-                    break
-                words.append(word)
+            length = int.from_bytes(record[4:8], sys.byteorder)
+            text = record[8:8 + length].removesuffix(b"\0").decode("utf-8", "surrogateescape")
+            words = text.split("\0") if text else []
             self._sink.message("join", event.text.join(words), words)
 
         return act

@@ -53,7 +53,9 @@ def sites(probe: Probe, pid: int | None = None) -> list[Site]:
 def _kernel_functions(probe: Probe, pid: int | None) -> list[Site]:
     from ebpf.session.host import host
 
-    names = host.functions(glob(probe.details["function"]))
+    pattern = probe.details["function"]
+    # Parts that a compiler split off (vfs_statfs.part.0) are meant only where the pattern has a dot, as in bpftrace.
+    names = [name for name in host.functions(glob(pattern)) if "." in pattern or "." not in name]
     module = probe.details.get("module")
     if module:
         from ebpf.kernel.symbols import kernel_symbols

@@ -48,8 +48,8 @@ class TextOutput:
             self._write(f"Attaching {count} probe{'' if count == 1 else 's'}...\n")
 
     def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
-        """What printf, time, join, cat and system say."""
-        self._write(text)
+        """What printf, time, join, cat and system say; of these join alone is a line by itself."""
+        self._write(text if kind != "join" else f"{text}\n")
 
     def value(self, value: Any) -> None:
         self._write(f"{show(value)}\n")

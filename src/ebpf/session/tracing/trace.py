@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ebpf.session.tracing.output import MapView
 
 _SLICE_S = 0.25  # an endless wait looks up this often
+_STARTED = "started"  # an array of two words, where a script asks for them
 _AT_ONCE = 4096  # records handled before signals and processes are looked at again
 
 
@@ -147,6 +149,7 @@ class Trace:
             self._sink.attached(sum(len(some) for some in found.values()))
             self.session = load(self.obj, backend=where)
             self._open(names)
+            self._tell_start()
             for warning in self.plan.warnings:
                 self._warn(warning)
             self._run_own("begin")
@@ -238,6 +241,15 @@ class Trace:
         if self._uses_user_code() and session.backend == "kernel":
             self._follows = True
             names.user.follow()
+
+    def _tell_start(self) -> None:
+        """When it began, and the command's process: what ``elapsed`` and ``cpid`` read."""
+        session = self.session
+        assert session is not None
+        if _STARTED in session.maps:
+            pid = self._process.pid if self._process is not None and self._command else 0
+            for index, word in enumerate((time.clock_gettime_ns(time.CLOCK_BOOTTIME), pid)):
+                session.maps[_STARTED].raw.update(index.to_bytes(4, sys.byteorder), word.to_bytes(8, sys.byteorder))
 
     def _actions_for(self, sink: Sink) -> Actions:
         from ebpf.kernel.processes import shell_output
@@ -528,6 +540,4 @@ class Trace:
 
 
 def _warn_on_stderr(text: str) -> None:
-    import sys
-
     print(f"ebpf: warning: {text}", file=sys.stderr)
