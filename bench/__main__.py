@@ -8,7 +8,7 @@ import sys
 
 from bench.harness import HEADER, Report
 
-NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter")
+NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "verifier", "jit", "trace", "tracing")
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Writes what the documentation takes from the code: ``./dev docs``, or ``python docs/generate.py [--check]``.
 
-``api.md``, ``messages.md`` and ``machine.md`` are made whole; ``c.md`` and ``bcc.md`` have tables between ``<!-- table: NAME -->`` and
-``<!-- end of table -->``. ``--check`` writes nothing and fails if something is stale; a test runs it.
+``api.md``, ``messages.md`` and ``machine.md`` are made whole; ``c.md`` and ``bcc.md`` have tables between
+``<!-- table: NAME -->`` and ``<!-- end of table -->``. ``--check`` writes nothing and fails if something is stale; a
+test runs it.
 """
 
 from __future__ import annotations
