@@ -109,6 +109,29 @@ int main(void) {
     assert told[-4:] == [("first", 4), ("last", 5), ("last returns", 15), ("first returns", 15)]
 
 
+def test_a_function_that_returns_twice(tmp_path: Path) -> None:
+    """vfork's child returns from the function that its parent returns from later, with the same stack."""
+    command = build(tmp_path, """
+int main(void) {
+    int status;
+    for (int i = 0; i < 3; i++) {
+        if (!vfork()) { execl("/nowhere", "nowhere", NULL); execl("/bin/true", "true", NULL); _exit(1); }
+        if (wait(&status) < 0 || status) return 1;
+    }
+    return 0;
+}""")
+    library = find_library("c")
+    assert library is not None
+    told: list[tuple[str, int]] = []
+    with Tracer([command]) as tracer:
+        for function in ("vfork", "execl", "execve"):
+            offset = elf_symbols(library).find(function).offset
+            tracer.probe(Uretprobe(library, offset), lambda event, function=function: told.append(
+                (function, event.registers[RESULT] == 0)))  # type: ignore[misc]
+        assert finish(tracer) == 0
+    assert told == [("vfork", True), ("execve", False), ("execl", False), ("vfork", False)] * 3
+
+
 def test_instructions_that_speak_of_their_own_place(tmp_path: Path) -> None:
     """Each first instruction is done out of line or here; the function's result says whether it was done right."""
     functions = {

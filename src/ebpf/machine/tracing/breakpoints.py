@@ -88,16 +88,16 @@ class Mapping:
 
 
 class Space:
-    """What we have put into an address space (shared by threads, and by vfork's child until it calls exec)."""
+    """What we have put into an address space that a process's threads share."""
 
-    __slots__ = ("memory", "points", "returns", "semaphores", "slot", "slot_code", "trampoline", "users", "version")
+    __slots__ = ("in_slot", "memory", "points", "returns", "semaphores", "slot", "trampoline", "users", "version")
 
     def __init__(self) -> None:
         self.points: dict[int, Point] = {}
         self.returns: dict[int, tuple[int, list[Site]]] = {}  # place on the stack → true address, who wants to know
         self.semaphores: dict[int, int] = {}  # address → how often counted up
         self.trampoline = self.slot = 0
-        self.slot_code = b""
+        self.in_slot = [b""]  # the copy that lies there
         self.memory = -1
         self.version = -1
         self.users = 1
@@ -108,7 +108,18 @@ class Space:
         new.points = {address: self._copy_point(point) for address, point in self.points.items()}
         new.returns = {place: (address, list(sites)) for place, (address, sites) in self.returns.items()}
         new.semaphores = dict(self.semaphores)
-        new.trampoline, new.slot, new.slot_code, new.version = self.trampoline, self.slot, self.slot_code, self.version
+        new.in_slot = list(self.in_slot)
+        new.trampoline, new.slot, new.version = self.trampoline, self.slot, self.version
+        return new
+
+    def lend(self) -> Space:
+        """To vfork's child, until it calls exec: the same memory, but it returns from functions that its parent has
+        called too, and its parent does so later.
+        """
+        new = Space()
+        new.points, new.semaphores, new.in_slot = self.points, self.semaphores, self.in_slot
+        new.returns = dict(self.returns)
+        new.trampoline, new.slot, new.version = self.trampoline, self.slot, self.version
         return new
 
     @staticmethod
@@ -167,11 +178,13 @@ class Breakpoints:
         """``parent`` has made ``child``."""
         if parent.space is None:
             return
-        if shared:
+        if not shared:
+            child.space = parent.space.copy()
+        elif child.tgid != parent.tgid:
+            child.space = parent.space.lend()
+        else:
             child.space = parent.space
             child.space.users += 1
-        else:
-            child.space = parent.space.copy()
 
     def renew(self, task: Task) -> None:
         """The task has become another program."""
@@ -249,7 +262,8 @@ class Breakpoints:
             if difference:
                 value = int.from_bytes(space.read(task.tid, address, 2), "little") + difference
                 space.write(task.tid, address, (value & 0xFFFF).to_bytes(2, "little"))
-        space.semaphores = wanted
+        space.semaphores.clear()
+        space.semaphores.update(wanted)
 
     def _find_spare(self, task: Task, space: Space, mappings: list[Mapping]) -> None:
         """Unused bytes at the end of executable memory: of the program itself, or of what is never unmapped."""
@@ -258,7 +272,7 @@ class Breakpoints:
             at = mapping.end - _SPARE_BYTES
             if not any(space.read(task.tid, at, _SPARE_BYTES)):
                 space.trampoline, space.slot = at, at + _SPARE_BYTES // 2
-                space.slot_code = b""
+                space.in_slot[0] = b""
                 space.write(task.tid, at, self.tracer.arch.breakpoint)
                 return
 
@@ -400,9 +414,9 @@ class Breakpoints:
             scratch = _SCRATCH[register]
             saved = words[scratch]
             words[scratch] = address + decoded.length
-        if space.slot_code != copy:
+        if space.in_slot[0] != copy:
             space.write(task.tid, space.slot, copy)
-            space.slot_code = copy
+            space.in_slot[0] = copy
         words[arch.ip] = space.slot
         registers.write(task.tid)
         number = 0
