@@ -32,10 +32,11 @@ class Choice(NamedTuple):
 class Wish:
     """What `use` was told, for the rest of the process."""
 
-    __slots__ = ("backend", "command", "pcap", "told")
+    __slots__ = ("backend", "command", "implied", "pcap", "told")
 
     def __init__(self) -> None:
         self.backend = "auto"
+        self.implied = False  # the machine, by what it is to trace
         self.command: tuple[str, ...] = ()
         self.pcap = ""
         self.told = False  # the line about the machine is written once
@@ -59,6 +60,7 @@ def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | 
         raise UsageError(f"a {source} is an event source of the machine, not of the kernel",
                          helps=("the kernel's programs see the whole system: start the command beside them",))
     wish.backend = chosen
+    wish.implied = backend is None and chosen == "machine"
     wish.command = tuple(map(os.fspath, command))
     wish.pcap = os.fspath(pcap)
 
@@ -116,7 +118,9 @@ def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
     from ebpf.session.on_machine import load as load_machine
 
     if not choice.asked:
-        _tell(choice.why)
+        _tell(f"no privilege to load programs into the kernel ({choice.why}): ")
+    elif backend is None and wish.implied:
+        _tell("")
     return load_machine(obj, interrupts=backend != "machine", **how)
 
 
@@ -127,6 +131,6 @@ def _tell(why: str) -> None:
     wish.told = True
     import sys
 
-    traced = " ".join(wish.command) or wish.pcap or "a demonstration (`ebpf run FILE -- COMMAND` traces a command)"
-    print(f"ebpf: no privilege to load programs into the kernel ({why}): running in the userspace machine, "
-          f"which traces {traced}", file=sys.stderr, flush=True)
+    traced = (os.path.basename(wish.command[0]) if wish.command else wish.pcap or
+              "a demonstration (`ebpf run FILE -- COMMAND` traces a command)")
+    print(f"ebpf: {why}running in the userspace machine, which traces {traced}", file=sys.stderr, flush=True)
