@@ -140,9 +140,10 @@ def load(x: Explorer, register: int, pointer: Pointer, off: int, size: int) -> V
         )
     x.note_access(pointer, at, size)
     if size == 8:
-        target = _pointer_at(btf, type_id, at, 0)
-        if target is not None:
-            return Pointer(BTF, target=(btf, target), trusted=pointer.trusted)
+        found = _pointer_at(btf, type_id, at, 0)
+        if found is not None:
+            target, certain = found
+            return Pointer(BTF, target=(btf, target), trusted=pointer.trusted and certain)
     return Scalar(BY_SIZE[size])
 
 
@@ -156,13 +157,15 @@ def _flexible(btf: Btf, type_id: int, at: int) -> bool:
     return isinstance(inner, Array) and inner.nelems == 0 and at >= last.bit_offset // 8
 
 
-def _pointer_at(btf: Btf, type_id: int, at: int, depth: int) -> int | None:
-    """The struct that a pointer member at exactly this offset points to."""
+def _pointer_at(btf: Btf, type_id: int, at: int, depth: int) -> tuple[int, bool] | None:
+    """The struct that a pointer member at exactly this offset points to, and whether that is certain: of a union's
+    members nobody knows which it is, so such a pointer may be read through (that cannot crash) and not passed on."""
     found = btf.resolved(type_id)
     if depth > 16:
         return None
     if isinstance(found, Ptr):
-        return pointed_struct(btf, btf.resolve(type_id)) if at == 0 else None
+        inner = pointed_struct(btf, btf.resolve(type_id)) if at == 0 else None
+        return (inner, True) if inner is not None else None
     if isinstance(found, Array):
         length = btf.size_of(found.type) if found.type else 0
         return _pointer_at(btf, found.type, at % length, depth + 1) if length else None
@@ -174,7 +177,10 @@ def _pointer_at(btf: Btf, type_id: int, at: int, depth: int) -> int | None:
             if at < start + btf.size_of(member.type):
                 return _pointer_at(btf, member.type, at - start, depth + 1)
     if isinstance(found, Union):
-        return None  # which member it is cannot be known
+        for member in found.members:
+            inside = _pointer_at(btf, member.type, at, depth + 1) if at < btf.size_of(member.type) else None
+            if inside is not None:
+                return inside[0], False
     return None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.abi.contracts import CHANGES_PACKET
+from ebpf.abi.contracts import CHANGES_PACKET, CONTRACTS
 from ebpf.abi.helpers import HELPERS_BY_ID
 from ebpf.abi.maps import BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, MapType
 from ebpf.abi.programs import AttachType, ProgType
@@ -384,7 +384,9 @@ class Program:
                 else:
                     state[at] = 2
                     stack.pop()
-        return frozenset(at for at, n in count.items() if n > 1) | frozenset(self.loop_heads)
+        # Behind a helper that calls back the way that never did meets the one that did.
+        behind = {at + 1 for at in self.insns if self.ops[at][0] == CALL and _calls_back(self.ops[at][4])}
+        return frozenset(at for at, n in count.items() if n > 1) | frozenset(self.loop_heads) | (behind & self.insns.keys())
 
     def _find_live(self) -> list[int]:
         """For each slot the registers (as bits) that some way from it reads before writing them. An upper bound is
@@ -430,6 +432,12 @@ class Program:
                     live[at] = new
                     changed = True
         return live
+
+
+def _calls_back(id: int) -> bool:
+    helper = HELPERS_BY_ID.get(id)
+    contract = CONTRACTS.get(helper.name) if helper is not None else None
+    return contract is not None and "func" in contract.args
 
 
 def _classify(insn: Insn) -> Op:
