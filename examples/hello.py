@@ -1,7 +1,8 @@
 """Hello, kernel: C text in, events out.
 
-Compiles a program, loads it into the running kernel, attaches it to one function of a child process that this script
-starts, and prints an event for each call. With --system it greets every new process of the machine, until Ctrl-C.
+Compiles a program, has it verified, attaches it, and prints an event for each time that it runs. As root it runs in the
+kernel, attached to one function of a child process that this script starts; with --system it greets every new process
+of the whole system, until Ctrl-C. Without privilege it runs in the userspace machine, on a small demonstration.
 """
 
 from __future__ import annotations
@@ -48,48 +49,65 @@ CHILD = "import os, sys, time; [(os.getpid(), time.sleep(0.1)) for _ in range(5 
 
 
 def main() -> int:
-    system = sys.argv[1:] == ["--system"]
     program = ebpf.compile(SOURCE, filename="hello.c")
-    code = program.programs["hello"].code
-    print(f"compiled: {len(code) // 8} instructions, without clang or kernel headers")
-    left_out = "loading and attaching it"
+    print(f"compiled: {len(program.programs['hello'].code) // 8} instructions, without clang or kernel headers")
     try:
-        with ebpf.load(program) as session:
-            print("loaded: the kernel's verifier has accepted it")
-            left_out = "attaching it"
-            return greet_machine(session) if system else greet_child(session)
+        return show(program, None)
     except (ebpf.PrivilegeError, ebpf.NotSupported) as error:
-        print("its instructions:")
-        for slot, _, text in ebpf.disassemble(code):
-            print(f"  {slot:3}: {text}")
-        print(f"left out: {left_out} ({error.message}).\n"
-              "Run it as root (sudo ./dev hello), or see what is missing: ./dev run ebpf doctor")
-        return 0
+        print(f"not in the kernel: {error.message}")
+    try:
+        return show(program, "machine")
+    except (ebpf.PrivilegeError, ebpf.NotSupported) as error:
+        print(f"nor in the userspace machine: {error.message}\n`./dev run ebpf doctor` says more")
+        return 1
+
+
+def show(program: ebpf.Object, backend: str | None) -> int:
+    with ebpf.load(program, backend=backend) as session:
+        if session.backend == "machine":
+            print("verified: by our own verifier; it runs in the userspace machine")
+            return greet_demonstration(session)
+        print("loaded: the kernel's verifier has accepted it")
+        return greet_system(session) if sys.argv[1:] == ["--system"] else greet_child(session)
+
+
+def greet(session: ebpf.Session, limit: int) -> int:
+    """Print the next events; how many there were."""
+    seen = 0
+    for event in session.maps["events"].events(timeout=5):
+        seen += 1
+        print(f"  {event.time_ns / 1e9:.6f}  Hello, {event.comm.decode()} ({event.pid})!")
+        if seen == limit:
+            break
+    return seen
 
 
 def greet_child(session: ebpf.Session) -> int:
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE) as child:
         session.programs["hello"].attach_uprobe("c", "getpid", pid=child.pid)
-        print(f"attached: to getpid() of the C library, in process {child.pid} alone (--system: the whole machine)")
+        print(f"attached: to getpid() of the C library, in process {child.pid} alone (--system: the whole system)")
         assert child.stdin is not None
         child.stdin.write(b"go\n")
         child.stdin.close()
-        seen = 0
-        for event in session.maps["events"].events(timeout=3):
-            seen += 1
-            print(f"  {event.time_ns / 1e9:.6f}  Hello, {event.comm.decode()} ({event.pid})!")
-            if seen == 5:
-                break
+        seen = greet(session, 5)
     print("detached")
     return 0 if seen == 5 else 1
 
 
-def greet_machine(session: ebpf.Session) -> int:
+def greet_demonstration(session: ebpf.Session) -> int:
+    session.programs["hello"].attach_kprobe("sys_clone")
+    print("attached: to the system call clone, of a demonstration that starts processes")
+    seen = greet(session, 5)
+    print("detached")
+    return 0 if seen == 5 else 1
+
+
+def greet_system(session: ebpf.Session) -> int:
     session.programs["hello"].attach_kprobe("sys_clone")
     print("attached: to the system call clone, for every process; Ctrl-C ends it")
     try:
-        for event in session.maps["events"].events():
-            print(f"  {event.time_ns / 1e9:.6f}  Hello, {event.comm.decode()} ({event.pid})!")
+        while True:
+            greet(session, 0)
     except KeyboardInterrupt:
         print()
     return 0
