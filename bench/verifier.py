@@ -71,7 +71,7 @@ def typed(obj: Object, types: dict[str, int]) -> Object:
     from ebpf.abi.programs import ProgType
 
     programs = {
-        name: spec if spec.type is not None else spec._replace(type=ProgType(getattr(ProgType, str(types.get(name, "KPROBE")))))
+        name: spec._replace(type=ProgType(getattr(ProgType, str(types[name]))) if name in types else spec.type or ProgType.KPROBE)
         for name, spec in obj.programs.items()
     }
     return type(obj)(obj.name, obj.license, obj.kernel_version, programs, obj.functions, obj.maps, obj.btf, obj.externs,
@@ -124,7 +124,7 @@ def run(report: Report) -> None:
         geometric = math.exp(statistics.fmean(math.log(v) for v, _ in visited))
         worst, name = max(visited)
         report.add(Row(f"instructions visited by kernel's ({len(visited)} programs, mean)", f"{geometric:.2f}", "1", geometric, VISITED))
-        report.add(Row(f"the same, the worst: {name}", f"{worst:.2f}", "1", worst, VISITED))
+        report.add(Row(f"the same, the worst: {name}", f"{worst:.2f}", "1", worst, None))
     else:
         report.skip("instructions visited beside the kernel's", "no program could be loaded here")
     small, large = (growth(n, report.rounds) for n in (1000, 10_000))
