@@ -10,6 +10,7 @@ from ebpf.compiler.trace.plan import EVENTS, Plan, Type
 from ebpf.machine import Machine
 from ebpf.machine.environment import Clock, Task
 from ebpf.object.reader import read_object
+from tests.compiler.c.check_support import kernel
 
 TASK = Task(pid=1234, tid=1235, uid=1000, gid=100, comm=b"worker", cgroup_id=77)
 OPENAT = """name: sys_enter_openat
@@ -48,7 +49,7 @@ FUNCTIONS = ("vfs_read", "vfs_write", "vfs_open", "__x64_sys_open", "do_sys_open
 
 
 class FakeFacts:
-    """Facts of a kernel without types; ``btf`` gives it some."""
+    """Facts of a made-up kernel."""
 
     arch = "x86"
     kernel_id = "test"
@@ -56,8 +57,8 @@ class FakeFacts:
     cpus_possible = 2
     page_size = 4096
 
-    def __init__(self, btf: object = None, kernel_version: int = 0x60C00) -> None:
-        self._btf = btf
+    def __init__(self, btf: Any = False, kernel_version: int = 0x60C00) -> None:
+        self._btf = kernel() if btf is False else btf
         self.kernel_version = kernel_version
 
     def btf(self) -> Any:
@@ -95,6 +96,42 @@ class FakeFacts:
         return 0x1000 if name == "main" else None
 
 
+TEXT, ARGV, LONG_TEXT = 0x12000, 0x13000, 0x14000
+
+
+class Memory:
+    """The traced process's memory: a text, an array of pointers into it, a long text."""
+
+    def __init__(self) -> None:
+        argv = struct.pack("<QQQQ", TEXT, TEXT + 4, TEXT + 6, 0)
+        parts = {TEXT: b"/tmp/file", ARGV: argv, LONG_TEXT: b"x" * 299}
+        self.pages = {start: data.ljust(4096, b"\0") for start, data in parts.items()}
+
+    def read(self, address: int, size: int) -> bytes:
+        page, at = self.pages.get(address & ~4095, b""), address & 4095
+        if at + size > len(page):
+            raise OSError(14, "nothing is there")
+        return page[at : at + size]
+
+    def write(self, address: int, data: bytes) -> None:
+        raise OSError(14, "nothing is there")
+
+
+def kernel_memory(machine: Machine) -> tuple[int, int]:
+    """A struct sock and a struct task_struct, its own parent; their addresses."""
+    sock = bytearray(struct.pack("<IHHHxxxxxxQQ", 0x0100007F, 0x5000, 1234, 2, 0, 0xFFFFFFFFFFFFFFFE).ljust(64, b"\0"))
+    task = bytearray(64)
+    address = machine.environment.space.add(task, "the task")
+    task[:48] = struct.pack("<iI16sQQQ", 4242, 3 | 5 << 3, b"parent", address, 99, address)
+    return machine.environment.space.add(sock, "a socket"), address
+
+
+SAMPLE_CONTEXT = (
+    struct.pack("<QiBxh16sI4B", 0, -9, 200, -3, b"shown", 40 | 5 << 16, 127, 0, 0, 1) + b"tail\0\0\0\0"
+)
+OPENAT_CONTEXT = struct.pack("<QqQQQQ", 0, 257, 3, TEXT, 0o102, 0o644)
+
+
 class StoppedClock(Clock):
     def monotonic_ns(self) -> int:
         return 5_000_000_000
@@ -113,15 +150,27 @@ class Outcome(NamedTuple):
 
 
 def run(script: str, *, params: tuple[str, ...] = (), facts: FakeFacts | None = None, task: Task = TASK,
-        contexts: dict[str, Any] | None = None, memory: Any = None, config: dict[str, str] | None = None) -> Outcome:
-    """Compile ``script`` and run each of its probes once, in order; ``contexts`` are those of kinds of probes."""
+        config: dict[str, str] | None = None) -> Outcome:
+    """Compile ``script`` and run each of its probes once, in order."""
     compiled = compile_script(script, filename="test.bt", facts=facts or FakeFacts(), params=params, config=config)
     obj = read_object(compiled.elf)
-    more = {} if memory is None else {"memory": memory}
-    machine = Machine(obj, task=task, clock=StoppedClock(), cpus=2, **more)
+    machine = Machine(obj, task=task, clock=StoppedClock(), cpus=2, memory=Memory(), ksyms={"symbol": 0x1000})
+    sock, address = kernel_memory(machine)
+    machine.environment.task = task._replace(address=address)
+    contexts = {
+        "kprobe": {"parm1": sock, "parm2": TEXT, "parm3": 7, "ip": 0x1001},
+        "kretprobe": {"rc": 42},
+        "uprobe": {"parm1": TEXT, "ip": 0x5000},
+    }
     for probe in compiled.plan.probes:
-        machine.run(probe.program, ctx=(contexts or {}).get(probe.kind))
+        machine.run(probe.program, ctx=context_of(probe) or contexts.get(probe.kind))
     return Outcome(read_maps(compiled.plan, machine), read_events(compiled.plan, machine), compiled.plan, machine)
+
+
+def context_of(probe: Any) -> Any:
+    if probe.kind == "tracepoint":
+        return SAMPLE_CONTEXT if probe.details["event"] == "sample" else OPENAT_CONTEXT
+    return None
 
 
 def read_maps(plan: Plan, machine: Machine) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class Access(Emitter):
         if not record.complete:
             self.refuse("T0209", at, f"the kernel does not tell what is in `{name}`",  # type: ignore[arg-type]
                         helps=["define it in the script"])
-        names = [n for n in member_names(record) if not n.startswith(("__pad_", "__do_not_use__"))]
+        names = [n for n in member_names(record) if not n.startswith(("__pad_", "__do_not_use__", "__syscall_nr"))]
         names = [n.removeprefix("data_loc_") for n in names]
         close = did_you_mean(node.name, names)
         helps = [f"did you mean {' or '.join(f'`{n}`' for n in close)}?"] if close else []

@@ -163,6 +163,8 @@ class Expressions(Maps):
             names = {n for scope in self.scopes for n in scope}
             close = did_you_mean(node.name, names)
             helps = [f"did you mean {' or '.join(f'`{n}`' for n in close)}?"] if close else []
+            if not close and 0 < len(names) <= 8:
+                helps = [f"set so far: {', '.join(f'`{n}`' for n in sorted(names))}"]
             self.refuse("T0202", node, f"`{node.name}` is not set", helps=helps)
         if known.memory is not None:
             if T.is_scalar(known.ty):

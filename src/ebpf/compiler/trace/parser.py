@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 from ebpf.compiler.c.lexer import PRECEDENCE
@@ -20,6 +21,7 @@ INTEGER_TYPES = {
     f"{sign}int{bits or ''}": (bits or 32, not sign) for bits in (8, 16, 32, 64, 0) for sign in ("", "u")
 }
 _TYPE_WORDS = frozenset((*INTEGER_TYPES, "bool", "void", "char", "short", "long", "unsigned", "signed", "string", "buffer"))
+_TUPLE_PART = re.compile(r"\s*([0-9]+)")
 _TAGS = frozenset(("struct", "union", "enum"))
 _STARTERS = frozenset(("id", "num", "str", "$", "@", "param", "(", "{", "++", "--", "*", "&", "-", "!", "~"))
 
@@ -323,7 +325,11 @@ class Parser(ProbeParser):
         while True:
             kind = self.token.kind
             if kind in (".", "->"):
-                self.advance()
+                part = _TUPLE_PART.match(self.text, self.token.end) if kind == "." else None
+                if part is not None:  # not a number: `.1.0` is two parts
+                    self.token = Token("id", part[1], part.start(1), part.end(1))
+                else:
+                    self.advance()
                 name = self.token
                 if name.kind not in ("id", "num"):
                     self.unexpected("a field's name")

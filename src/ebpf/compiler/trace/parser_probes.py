@@ -279,6 +279,7 @@ class ProbeParser:
         from ebpf.compiler.trace.parser import Mistake
 
         self.in_predicate = True
+        self.braces_after_predicate()
         try:
             self.advance()
             e = self.expression()
@@ -299,6 +300,27 @@ class ProbeParser:
         if self.token.kind == "/":
             self.advance()
         return e
+
+    def braces_after_predicate(self) -> None:
+        """Report an action without braces: then nothing tells the predicate's `/` from a division."""
+        from ebpf.compiler.trace.parser import Mistake
+
+        start = self.token.end
+        brace = self.text.find("{", start)
+        before = self.text[start : brace if brace >= 0 else len(self.text)]
+        if lexer.PREDICATE_END.search(self.text, start, len(self.text)) and "\n\n" not in before and ";" not in before:
+            return
+        if brace >= 0 and lexer.PREDICATE_END.search(self.text, start, brace + 1):
+            return
+        closing = self.text.find("/", start)
+        if closing < 0:
+            return
+        self.in_predicate = False
+        self.report("T0107", next_token(self.text, closing + 1), "the action needs braces around it",
+                    helps=["write `/predicate/ { … }`"])
+        end = self.text.find("\n", closing)
+        self.token = Token("}", "}", end, end) if end >= 0 else Token("eof", "", len(self.text), len(self.text))
+        raise Mistake
 
     # ------------------------------------------------------------------------------------------------- other items
 

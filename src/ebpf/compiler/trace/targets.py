@@ -265,7 +265,7 @@ class Targets:
             value = number(digits) if digits else None
             if unit not in _UNITS or value is None:
                 self.refuse("T0109", point, f"`{provider.kind}:{word}` has no unit",
-                            helps=[f"write {form}, or a duration: `{provider.kind}:{digits or 1}ms`"])
+                            helps=[f"write {form}, or a duration: `{provider.kind}:{digits or 1}s`"])
             count = value or 0
         if count <= 0:
             self.refuse("T0109", point, "how often is a number above 0", helps=[f"write {form}"])
