@@ -1,4 +1,4 @@
-"""BCC's Python API on this machine's kernel: tables of every type, events, histograms, names, the end of a script.
+"""BCC's Python API on both backends: tables of every type, events, histograms, names, the end of a script.
 
 The object comes from C in libbpf's dialect, so that these tests are about `bcc` alone.
 """
@@ -26,8 +26,10 @@ from tests.session.objects import PACKET, TEXT, built
 SRC = Path(bcc.__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def b(monkeypatch: pytest.MonkeyPatch) -> Iterator[BPF]:
+@pytest.fixture(params=[pytest.param("kernel", marks=pytest.mark.kernel), "machine"])
+def b(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BPF]:
+    """In the kernel and in the machine: scripts must not see a difference."""
+    monkeypatch.setenv("EBPF_BACKEND", request.param)
     obj = built()
     monkeypatch.setattr(ebpf, "compile", lambda *_, **__: obj)
     made = BPF(text="the fixture's object")
@@ -35,7 +37,6 @@ def b(monkeypatch: pytest.MonkeyPatch) -> Iterator[BPF]:
     made.cleanup()
 
 
-@pytest.mark.kernel
 def test_hash_tables(b: BPF) -> None:
     count = b.load_func("count", BPF.XDP)
     for _ in range(3):
@@ -66,7 +67,6 @@ def test_hash_tables(b: BPF) -> None:
         b["no_such_table"]
 
 
-@pytest.mark.kernel
 def test_struct_keys_and_leaves(b: BPF) -> None:
     t = b.get_table("pairs")
     assert [f[0] for f in t.Key._fields_] == ["a", "comm", "b"] and ct.sizeof(t.Key) == 32 and t.Key.b.offset == 24
@@ -79,7 +79,6 @@ def test_struct_keys_and_leaves(b: BPF) -> None:
     assert isinstance(next(iter(b.get_table("pairs", keytype=own))), own)
 
 
-@pytest.mark.kernel
 def test_arrays(b: BPF) -> None:
     t = b["arr"]
     t[2] = ct.c_ulong(11)
@@ -96,7 +95,6 @@ def test_arrays(b: BPF) -> None:
     assert [v.value for v in t.values()] == [0] * 4
 
 
-@pytest.mark.kernel
 def test_per_cpu_tables(b: BPF) -> None:
     cpus = len(bcc.get_possible_cpus())
     t = b["percpu"]
@@ -111,7 +109,6 @@ def test_per_cpu_tables(b: BPF) -> None:
     assert b.get_table("percpu_arr", reducer=lambda x, y: x + y)[1] == 3 * cpus
 
 
-@pytest.mark.kernel
 def test_queue_and_program_array(b: BPF) -> None:
     q = b["queue"]
     q.push(q.Leaf(4))
@@ -158,7 +155,6 @@ def test_perf_buffer(b: BPF, capfd: pytest.CaptureFixture[str]) -> None:
         t.open_perf_buffer(on_event, page_cnt=3)
 
 
-@pytest.mark.kernel
 def test_ring_buffer(b: BPF) -> None:
     send = b.load_func("to_ring", BPF.XDP)
     t = b["ring"]
@@ -174,7 +170,6 @@ def test_ring_buffer(b: BPF) -> None:
     assert (ctx, event.a, event.comm, event.b) == ("mine", 7, b"hello", 9)
 
 
-@pytest.mark.kernel
 def test_a_callback_that_raises_is_heard(b: BPF) -> None:
     send = b.load_func("to_ring", BPF.XDP)
     calls: list[int] = []
@@ -192,7 +187,6 @@ def test_a_callback_that_raises_is_heard(b: BPF) -> None:
     assert len(calls) == 2  # each record once, none lost
 
 
-@pytest.mark.kernel
 def test_facts_about_the_kernel(b: BPF) -> None:
     assert b.get_syscall_fnname("getpid") == b.get_syscall_prefix() + b"getpid"
     assert b.fix_syscall_fnname("sys_getpid") == b.fix_syscall_fnname(b"__arm64_sys_getpid") == b.get_syscall_fnname("getpid")
@@ -214,7 +208,6 @@ def test_facts_about_the_kernel(b: BPF) -> None:
     assert "r2 = 11" in b.disassemble_func("to_perf") or "call" in b.disassemble_func("to_perf")
 
 
-@pytest.mark.kernel
 def test_names_that_are_not_there(b: BPF) -> None:
     with pytest.raises(ebpf.UnknownName, match="cuont"):
         b.load_func("cuont", BPF.XDP)
@@ -230,7 +223,6 @@ def test_names_that_are_not_there(b: BPF) -> None:
         BPF(text="x", device="eth0")
 
 
-@pytest.mark.kernel
 def test_cleanup_is_final_and_repeatable(b: BPF) -> None:
     fd = b["counts"].map_fd
     b.cleanup()
@@ -241,7 +233,6 @@ def test_cleanup_is_final_and_repeatable(b: BPF) -> None:
         b["counts"]
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("kind", ["ring", "perf"])
 def test_a_callback_that_cleans_up(b: BPF, kind: str) -> None:
     send = b.load_func(f"to_{kind}", BPF.XDP)
@@ -317,7 +308,6 @@ def test_stars() -> None:
     assert stars(0, 0, 40) == "" and stars(1, 1, 4) == "****" and stars(1, 3, 40) == "*" * 13 and stars(9, 3, 4) == "***+"
 
 
-@pytest.mark.kernel
 def test_print_log2_hist_of_a_table(b: BPF, capsys: pytest.CaptureFixture[str]) -> None:
     t = b["hist"]
     for slot, n in ((1, 3), (2, 6), (4, 1)):
