@@ -14,7 +14,7 @@ LINES = [line for line in (Path(__file__).parent / "vectors.txt").read_text().sp
 VECTORS = {(parts := line.split("|", 1))[0].strip(): [p.strip() for p in parts[1].rsplit("|", 1)] for line in LINES}
 
 # The machine does not have these; `docs/architecture.md` says so.
-MISSING = {"addr_space_cast", "gotox", "call_kfunc"}  # (kfuncs are called by name: bare code has none)
+MISSING = {"gotox", "call_kfunc"}  # (kfuncs are called by name: bare code has none)
 # Tested elsewhere: test_raw.py, test_machine.py, test_compiled.py.
 ELSEWHERE = {"may_goto", "call", "ld_abs", "ld_ind"}
 
@@ -45,7 +45,6 @@ def test_what_is_missing_says_so(op: str) -> None:
     from ebpf.isa import Insn
 
     form = next(form for form in FORMS if form.op == op)
-    insn = Insn(form.opcode, 1 if op != "call_kfunc" else 0, form.match >> 12 & 15, (form.match >> 16 & 0xFFFF) if op == "addr_space_cast" else 0,
-                1 if op != "gotox" else 0)
+    insn = Insn(form.opcode, 1 if op != "call_kfunc" else 0, form.match >> 12 & 15, 0, 1 if op != "gotox" else 0)
     with pytest.raises(NotSupported, match="machine"):
         RawProgram(isa.encode([insn, Insn(0x95)]), verify=False).run()

@@ -352,5 +352,5 @@ def test_shapes_that_are_refused(make: Any, shape: dict[str, Any]) -> None:
 
 
 def test_types_that_are_missing_say_so() -> None:
-    with pytest.raises(NotSupported, match="sockmap"):
-        create_map(Environment(), MapShape("socks", T.SOCKMAP, 4, 4, 4))
+    with pytest.raises(NotSupported, match="struct_ops"):
+        create_map(Environment(), MapShape("ops", T.STRUCT_OPS, 4, 4, 1))

@@ -146,6 +146,7 @@ class Environment:
         #: signals that programs sent: (signal, whole process)
         self.signals: list[tuple[int, bool]] = []
         self.on_signal: Callable[[int, bool], object] | None = None
+        self.owners: dict[tuple[str, int], int] = {}
         self.timers: dict[int, Timer] = {}  # by address
         #: a packet's `pkt_type`; None: by its destination, as for the device `lo`, whose address is all zero
         self.packet_type: int | None = None
@@ -180,6 +181,14 @@ class Environment:
 
         return runtime()
 
+    def owner(self, kind: str, number: int) -> int:
+        """The address that stands for a task, socket, inode or control group of which the number is known."""
+        address = self.owners.get((kind, number))
+        if address is None:
+            window = self.space.reserve(f"{kind} {number}")
+            address = self.owners[kind, number] = window << SHIFT
+        return address
+
     # ---- programs ----
 
     def namespace(self) -> dict[str, object]:
@@ -197,6 +206,7 @@ class Environment:
             "function": self.function,
             "tail_call": self.tail_call,
             "load_packet": self.load_packet,
+            "quiet_load": self.quiet_load,
             "exhausted": exhausted,
             "runs_off": runs_off,
             "unknown_helper": unknown_helper,
@@ -279,6 +289,13 @@ class Environment:
             raise MachineFault("packet load in a program that has no packet", access="read", size=size)
         data = packet.load(offset & 0xFFFFFFFF, size)
         return None if data is None else int.from_bytes(data, "big")
+
+    def quiet_load(self, address: int, size: int, signed: bool) -> int:
+        """A load through a pointer to a kernel's object: 0 where nothing can be read."""
+        from ebpf.machine.helpers.probing import probe
+
+        data = probe(self, address & M64, size, user=False)
+        return 0 if data is None else int.from_bytes(data, "little", signed=signed) & M64
 
     def print(self, line: str) -> None:
         """A line of bpf_trace_printk."""

@@ -174,7 +174,18 @@ class Machine:
                     helps=("declare one: __array(values, struct inner_map)",),
                 )
             inner = self._shape(spec.inner)
-        return MapShape(spec.name, spec.type, key_size, value_size, entries, flags, spec.map_extra, inner)
+        lock, special = self._special(spec)
+        return MapShape(spec.name, spec.type, key_size, value_size, entries, flags, spec.map_extra, inner, lock,
+                        special)
+
+    def _special(self, spec: MapSpec) -> tuple[int, bool]:
+        """Where the spin lock of a map's values is (-1: nowhere), and whether they hold timers or kernel pointers."""
+        if not spec.value_type_id or self.obj.btf is None or spec.is_data:
+            return -1, False
+        from ebpf.verifier.fields import special_fields
+
+        kinds = {kind: offset for offset, (kind, _, _) in special_fields(self.obj.btf, spec.value_type_id).items()}
+        return kinds.pop("lock", -1), bool(kinds)
 
     def _fill(self, spec: MapSpec) -> None:
         """Initial entries of maps of maps and program arrays."""

@@ -98,6 +98,10 @@ class AddressSpace:
         window = address >> SHIFT
         return window >= FIRST_WINDOW or (window <= LAST_LOW_WINDOW and window in self.readable)
 
+    def own(self, address: int, size: int, inside: Callable[[int, int], bool]) -> None:
+        """Memory without windows, where addresses are real: ``inside(offset, size)`` says whether an access is good."""
+        raise NotImplementedError("only a native address space has memory without windows")
+
     def retire(self, window: int, then: Callable[[int], object]) -> None:
         """Hide ``window`` and call ``then(window)``, at once or when no program runs any more."""
         if self.running:

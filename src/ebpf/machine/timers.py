@@ -40,11 +40,11 @@ def expire(environment: Environment, now_ns: int) -> int:
         timer = environment.timers[address]
         timer.expires_ns = None
         space = environment.space
-        value = address >> 24 << 24
-        key = timer.map.key_of(value)
-        if value >> 24 not in space.readable or key is None:
-            del environment.timers[address]  # its element was deleted: the kernel cancels it then
+        element = timer.map.element_of(address)
+        if element is None:
+            del environment.timers[address]  # it was deleted: the kernel cancels its timers then
             continue
+        key, value = element
         window = space.reserve("the key given to a timer's callback")
         key_address = space.show(window, bytearray(key), writable=False)
         environment.begin_event()

@@ -28,10 +28,12 @@ def _load() -> None:
         packets,
         printing,
         probing,
+        storages,
         strings,
         tasks,
         timers,
         tracing,
+        user_ringbuf,
     )
 
 

@@ -20,11 +20,11 @@ MAX_SIZE = (1 << 24) - 1
 _READ_ONLY = 1 << 31
 
 
-def _store(env: Environment, ptr: int, address: int, size: int, flags: int = 0) -> None:
+def store(env: Environment, ptr: int, address: int, size: int, flags: int = 0) -> None:
     env.space.write(ptr, pack("<QII", address, size | flags, 0))
 
 
-def _load(env: Environment, ptr: int) -> tuple[int, int, bool]:
+def load(env: Environment, ptr: int) -> tuple[int, int, bool]:
     """Address, size, whether it may be written; address 0: it is a null dynptr."""
     address, size, offset = unpack("<QII", env.space.read(ptr, BYTES))
     return (address + offset if address else 0), size & MAX_SIZE, not size & _READ_ONLY
@@ -34,13 +34,13 @@ def _load(env: Environment, ptr: int) -> tuple[int, int, bool]:
 def bpf_dynptr_from_mem(env: Environment, data: int, size: int, flags: int, ptr: int) -> int:
     length = u32(size)
     error = -E2BIG if length > MAX_SIZE else -EINVAL if flags else 0
-    _store(env, ptr, 0 if error else data, 0 if error else length)
+    store(env, ptr, 0 if error else data, 0 if error else length)
     return error
 
 
 @helper
 def bpf_dynptr_read(env: Environment, dst: int, len: int, src: int, offset: int, flags: int) -> int:
-    address, size, _ = _load(env, src)
+    address, size, _ = load(env, src)
     length, at = u32(len), u32(offset)
     if not address or flags:
         return -EINVAL
@@ -52,7 +52,7 @@ def bpf_dynptr_read(env: Environment, dst: int, len: int, src: int, offset: int,
 
 @helper
 def bpf_dynptr_write(env: Environment, dst: int, offset: int, src: int, len: int, flags: int) -> int:
-    address, size, writable = _load(env, dst)
+    address, size, writable = load(env, dst)
     length, at = u32(len), u32(offset)
     if not address or flags or not writable:
         return -EINVAL
@@ -65,7 +65,7 @@ def bpf_dynptr_write(env: Environment, dst: int, offset: int, src: int, len: int
 @helper
 def bpf_dynptr_data(env: Environment, ptr: int, offset: int, len: int) -> int:
     """The address of a slice; 0 if it does not fit."""
-    address, size, writable = _load(env, ptr)
+    address, size, writable = load(env, ptr)
     length, at = u32(len), u32(offset)
     if not address or not writable or length > size or at > size - length:
         return 0
@@ -77,23 +77,23 @@ def bpf_ringbuf_reserve_dynptr(env: Environment, ringbuf: int, size: int, flags:
     length = u32(size)
     error = -EINVAL if flags else -E2BIG if length > MAX_SIZE else 0
     address = 0 if error else _ring(env, ringbuf).reserve(length, 0)
-    _store(env, ptr, address, length if address else 0)
+    store(env, ptr, address, length if address else 0)
     return error or (0 if address else -EINVAL)
 
 
 @helper
 def bpf_ringbuf_submit_dynptr(env: Environment, ptr: int, flags: int) -> int:
-    address, _, _ = _load(env, ptr)
+    address, _, _ = load(env, ptr)
     if address:
         owner(env, address).submit(address, flags)
-        _store(env, ptr, 0, 0)
+        store(env, ptr, 0, 0)
     return 0
 
 
 @helper
 def bpf_ringbuf_discard_dynptr(env: Environment, ptr: int, flags: int) -> int:
-    address, _, _ = _load(env, ptr)
+    address, _, _ = load(env, ptr)
     if address:
         owner(env, address).discard(address, flags)
-        _store(env, ptr, 0, 0)
+        store(env, ptr, 0, 0)
     return 0

@@ -9,13 +9,15 @@ from errno import E2BIG, EINVAL
 from struct import pack, unpack
 from typing import TYPE_CHECKING
 
+from ebpf.errors import MachineFault
 from ebpf.machine.helpers.loops import MAX_LOOPS
-from ebpf.machine.helpers.table import Helper, s32
+from ebpf.machine.helpers.table import Helper, s32, u32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ebpf.machine.environment import Environment
+    from ebpf.machine.maps.arena import Arena
 
 KFUNCS: dict[str, Helper] = {}
 
@@ -54,6 +56,30 @@ def bpf_iter_num_next(env: Environment, it: int) -> int:
 @kfunc
 def bpf_iter_num_destroy(env: Environment, it: int) -> int:
     env.space.write(it, bytes(8))
+    return 0
+
+
+# Arenas: pages of a map that programs and the user share (kernel/bpf/arena.c).
+
+
+def _arena(env: Environment, map: int) -> Arena:
+    from ebpf.machine.maps.arena import Arena
+
+    found = env.map(map)
+    if not isinstance(found, Arena):
+        raise MachineFault(f"map {found.name!r} is no arena", access="call")
+    return found
+
+
+@kfunc
+def bpf_arena_alloc_pages(env: Environment, map: int, addr: int, page_cnt: int, node_id: int, flags: int) -> int:
+    """The address of ``page_cnt`` pages in a row; 0 if there are none."""
+    return 0 if flags else _arena(env, map).allocate(addr, u32(page_cnt))
+
+
+@kfunc
+def bpf_arena_free_pages(env: Environment, map: int, ptr: int, page_cnt: int) -> int:
+    _arena(env, map).free(ptr, u32(page_cnt))
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_F_NO_PREALLOC, MAP_TYPES, MapType
 from ebpf.errors import MapError, NotSupported
+from ebpf.machine.maps.arena import Arena
 from ebpf.machine.maps.arrays import Array, PerCpuArray
 from ebpf.machine.maps.base import Bulk, MachineMap, MapShape
 from ebpf.machine.maps.buffers import PerfEventArray, RingBuffer, Sample
@@ -17,9 +18,12 @@ from ebpf.machine.maps.hashes import Hash, LruHash, LruPerCpuHash, PerCpuHash
 from ebpf.machine.maps.of_maps import ArrayOfMaps, HashOfMaps
 from ebpf.machine.maps.programs import ProgramArray
 from ebpf.machine.maps.queues import BloomFilter, Queue, Stack
+from ebpf.machine.maps.sockets import CgroupArray, ReuseportArray, SockHash, SockMap
 from ebpf.machine.maps.stacks import StackTraces
+from ebpf.machine.maps.storages import CgroupStorage, LocalStorage
 from ebpf.machine.maps.targets import DevMap, DevMapHash, Targets
 from ebpf.machine.maps.tries import LpmTrie
+from ebpf.machine.maps.user_ringbuf import UserRingBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +56,18 @@ MAPS: Mapping[int, type[MachineMap]] = {
         (_T.DEVMAP_HASH, DevMapHash),
         (_T.CPUMAP, Targets),
         (_T.XSKMAP, Targets),
+        (_T.USER_RINGBUF, UserRingBuffer),
+        (_T.TASK_STORAGE, LocalStorage),
+        (_T.SK_STORAGE, LocalStorage),
+        (_T.INODE_STORAGE, LocalStorage),
+        (_T.CGRP_STORAGE, LocalStorage),
+        (_T.CGROUP_STORAGE, CgroupStorage),
+        (_T.PERCPU_CGROUP_STORAGE, CgroupStorage),
+        (_T.CGROUP_ARRAY, CgroupArray),
+        (_T.SOCKMAP, SockMap),
+        (_T.SOCKHASH, SockHash),
+        (_T.REUSEPORT_SOCKARRAY, ReuseportArray),
+        (_T.ARENA, Arena),
     )
 }
 
@@ -75,7 +91,14 @@ def _native(type: MapType) -> type[MachineMap] | None:
     }.get(type)
 
 
-_TARGET_SIZES = {_T.DEVMAP: (4, 8), _T.DEVMAP_HASH: (4, 8), _T.CPUMAP: (4, 8)}
+_TARGET_SIZES = {
+    _T.DEVMAP: (4, 8),
+    _T.DEVMAP_HASH: (4, 8),
+    _T.CPUMAP: (4, 8),
+    _T.SOCKMAP: (4, 8),
+    _T.SOCKHASH: (4, 8),
+    _T.REUSEPORT_SOCKARRAY: (4, 8),
+}
 _PAGE_BYTES = 4096
 _VALUE_MAX = 1 << 30
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, BPF_NOEXIST, MapType
 from ebpf.errors import EbpfError, KeyMissing, MapError, MapFull, NotSupported, UsageError
+from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,12 @@ class MachineMap:
     def key_of(self, address: int) -> bytes | None:
         """The key of the element whose value is at ``address``."""
         return next((key for key, at in self.elements() if at == address), None) if self.can_iterate else None
+
+    def element_of(self, address: int) -> tuple[bytes, int] | None:
+        """Key and value's address of the element in whose value ``address`` is; None: there is none (any more)."""
+        value = address >> SHIFT << SHIFT
+        key = self.key_of(value) if address >> SHIFT in self.space.readable else None
+        return None if key is None else (key, value)
 
     # ---- the user: bytes and exceptions ----
 

@@ -7,6 +7,7 @@ the address space is native (compiled programs), addresses are those of the memo
 
 from __future__ import annotations
 
+from errno import ENOENT
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_ANY, MapType
@@ -41,8 +42,6 @@ _ROOM = 1 << 16  # entries that are read at a time
 class NativeMap(MachineMap):
     """A map whose memory is a `Block`; ``native`` is its address."""
 
-    slots_per_entry = 1
-
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         self.native_kind = _KINDS[shape.type]
         self.runtime = environment.runtime()
@@ -50,19 +49,43 @@ class NativeMap(MachineMap):
                            hashes=shape.map_extra & 15)
         super().__init__(environment, shape)
         self.native = self.block.address
+        if self.space.native:
+            self.space.own(self.native, self.block.header.bytes, self._holds)
+
+    def _holds(self, offset: int, size: int) -> bool:
+        """Whether ``size`` bytes at an offset in the block are of one value, which programs may point to."""
+        header = self.block.header
+        at = offset + self.native - header.values
+        if at < 0 or not header.stride:
+            return False
+        # Copies for each CPU lie in an element of a hash, but in arrays of their own in an array.
+        if header.cpu_stride > header.stride:
+            at %= header.cpu_stride
+        within = at % header.stride
+        if header.cpu_stride and header.cpu_stride < header.stride:
+            within %= header.cpu_stride
+        return bool(within + size <= self.value_size)
 
     def _function(self, what: str) -> Callable[..., int]:
-        function: Callable[..., int] = getattr(self.runtime, f"{self.native_kind}_{what}")
-        return function
+        return getattr(self.runtime, f"{self.native_kind}_{what}")  # type: ignore[no-any-return]
 
     @property
     def count(self) -> int:
         """How many entries there are."""
-        return self.block.header.count
+        return int(self.block.header.count)
 
 
 class NativeArray(NativeMap, Array):
     """``array``: what `Array` does, over native memory."""
+
+    def element_of(self, address: int) -> tuple[bytes, int] | None:
+        if not self.space.native:
+            return super().element_of(address)
+        header = self.block.header
+        index = (address - header.values) // self.stride
+        if not 0 <= index < self.max_entries:
+            return None
+        return index.to_bytes(4, "little"), int(header.values + index * self.stride)
 
     def _allocate(self) -> list[memoryview]:
         header = self.block.header
@@ -72,8 +95,14 @@ class NativeArray(NativeMap, Array):
     def _address(self, index: int, copy: int = 0) -> int:
         if self.space.native:
             header = self.block.header
-            return header.values + copy * header.cpu_stride + index * self.stride
+            return int(header.values + copy * header.cpu_stride + index * self.stride)
         return super()._address(index, copy)
+
+    def key_of(self, address: int) -> bytes | None:
+        if not self.space.native:
+            return super().key_of(address)
+        index = (address - self.block.header.values) // self.stride
+        return index.to_bytes(4, "little") if 0 <= index < self.max_entries else None
 
     def update_batch(self, keys: Bytes, values: Bytes, flags: int = BPF_ANY) -> int:
         return _update_batch(self, keys, values, flags)
@@ -95,7 +124,7 @@ class _Keyed(NativeMap):
         self._copies = environment.cpus if header.cpu_stride else 1
         self._step = 2 + self.value_size // WINDOW_BYTES
         self._first = self.space.reserve(f"a value of map {shape.name}", header.slots * self._copies * self._step)
-        self._lookup = self._function("lookup")
+        self._lookup: Callable[..., int] = self._function("lookup")
         self._update = self._function("update")
         self._delete = self._function("delete")
 
@@ -104,8 +133,8 @@ class _Keyed(NativeMap):
         if not address or self.space.native:
             return address
         slot, rest = divmod(address - self._values, self._stride)
-        copy = rest // self._cpu_stride if self._cpu_stride else 0
-        window = self._first + (slot * self._copies + copy) * self._step
+        copy: int = rest // self._cpu_stride if self._cpu_stride else 0
+        window: int = self._first + (slot * self._copies + copy) * self._step
         if window not in self.space.readable and window not in self.space.writable:
             self.space.show(window, self.block.part(address, self.value_size), readable=self.readable,
                             writable=self.writable)
@@ -117,7 +146,18 @@ class _Keyed(NativeMap):
             slot = (address - self._values) // self._stride
         else:
             slot = ((address >> SHIFT) - self._first) // (self._step * self._copies)
-        return slot if 0 <= slot < self.block.header.slots else -1
+        return slot if 0 <= slot < int(self.block.header.slots) else -1
+
+    def element_of(self, address: int) -> tuple[bytes, int] | None:
+        slot = self._slot_of(address)
+        room = buffer(self.key_size)
+        if slot < 0 or self._key_at(slot, room):
+            return None
+        return room.raw, self._shown(self._values + slot * self._stride)
+
+    def _key_at(self, slot: int, room: object) -> int:
+        """The key of the element in a slot; an error number if there is none."""
+        raise NotImplementedError
 
     def lookup_elem(self, key: bytes) -> int:
         return self._shown(self._lookup(self.native, key, self.environment.cpu))
@@ -126,10 +166,24 @@ class _Keyed(NativeMap):
         return self._shown(self._lookup(self.native, key, cpu)) if self._cpu_stride else 0
 
     def update_elem(self, key: bytes, value: bytes, flags: int) -> int:
-        return self._update(self.native, key, value, flags, self.environment.cpu)
+        gone = self._special_value(key)
+        return self._forget(gone, self._update(self.native, key, value, flags, self.environment.cpu))
 
     def delete_elem(self, key: bytes) -> int:
-        return self._delete(self.native, key)
+        gone = self._special_value(key)
+        return self._forget(gone, self._delete(self.native, key))
+
+    def _special_value(self, key: bytes) -> int:
+        """Where a value is that holds timers; 0: none does."""
+        return self._shown(self._find(self.native, key)) if self.special else 0
+
+    def _forget(self, value: int, result: int) -> int:
+        """The element whose value was there has gone (unless ``result`` is an error): its timers are cancelled."""
+        if value and not result:
+            timers = self.environment.timers
+            for address in [a for a in timers if value <= a < value + self.value_size]:
+                del timers[address]
+        return result
 
     def elements(self) -> Iterator[tuple[bytes, int]]:
         for key in list(self.keys()):
@@ -147,6 +201,7 @@ class _Keyed(NativeMap):
         return self._next_key(self.native, key, room) or room.raw
 
     _next_key: Callable[..., int]
+    _find: Callable[..., int]  # an element's value by its key, which is no use of it
 
     def update_batch(self, keys: Bytes, values: Bytes, flags: int = BPF_ANY) -> int:
         return _update_batch(self, keys, values, flags)
@@ -160,15 +215,20 @@ class NativeHash(_Keyed):
         if self._cpu_stride:
             self.value_stride = round_up(self.value_size) * environment.cpus
         self._next_key = self.runtime.hash_next_key
+        self._find = self.runtime.hash_find
 
     def user_lookup(self, key: bytes) -> bytes | int:
         return self._get(self.runtime.hash_get, key)
 
     def user_update(self, key: bytes, value: bytes, flags: int) -> int:
-        return self.runtime.hash_set_cpus(self.native, key, value, flags)
+        gone = self._special_value(key)
+        return self._forget(gone, self.runtime.hash_set_cpus(self.native, key, value, flags))
 
     def user_take(self, key: bytes) -> bytes | int:
-        return self._get(self.runtime.hash_take, key)
+        gone = self._special_value(key)
+        taken = self._get(self.runtime.hash_take, key)
+        self._forget(gone, 0 if isinstance(taken, bytes) else taken)
+        return taken
 
     def elements(self) -> Iterator[tuple[bytes, int]]:
         # Seeing an element is no use of it: an LRU hash is not to forget what programs really looked up.
@@ -179,10 +239,8 @@ class NativeHash(_Keyed):
             if address:
                 yield key, self._shown(address + self.environment.cpu * self._cpu_stride)
 
-    def key_of(self, address: int) -> bytes | None:
-        slot, room = self._slot_of(address), buffer(self.key_size)
-        found = slot >= 0 and not self.runtime.hash_key_at(self.native, slot, room)
-        return room.raw if found else None
+    def _key_at(self, slot: int, room: object) -> int:
+        return self.runtime.hash_key_at(self.native, slot, room)
 
     def read_all(self) -> Bulk:
         return self._read(take=0)
@@ -224,11 +282,15 @@ class NativeHash(_Keyed):
 class NativeLpmTrie(_Keyed):
     """``lpm_trie``."""
 
-    slots_per_entry = 2
-
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         super().__init__(environment, shape)
         self._next_key = self.runtime.lpm_trie_next_key
+
+    def _find(self, map: int, key: bytes) -> int:
+        return self._lookup(map, key, 0)
+
+    def _key_at(self, slot: int, room: object) -> int:
+        return -ENOENT  # the kernel allows no timers in tries, so nobody asks
 
     def user_lookup(self, key: bytes) -> bytes | int:
         return self._get(self.runtime.lpm_trie_get, key)

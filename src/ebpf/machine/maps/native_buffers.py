@@ -59,17 +59,20 @@ class NativeRingBuffer(NativeMap, RingBuffer):
         super().__init__(environment, shape)
         self._shown: dict[int, int] = {}  # windows of open records → their addresses
         self._record_windows = Windows(self, "a record")
-        self._data = self.block.header.buckets
+        self._data = int(self.block.header.buckets)
+
+    def _holds(self, offset: int, size: int) -> bool:
+        return offset >= self._data - self.native  # records: programs got their addresses from here
 
     @property
     def refused(self) -> int:
         """How often a program got no room."""
-        return self.block.header.refused
+        return int(self.block.header.refused)
 
     @property
     def wakeups(self) -> int:
         """How often whoever waits for records was to be woken."""
-        return self.block.header.wakeups
+        return int(self.block.header.wakeups)
 
     def reserve(self, size: int, flags: int) -> int:
         address: int = self.runtime.ringbuf_reserve(self.native, size, flags)
@@ -118,7 +121,7 @@ class NativeRingBuffer(NativeMap, RingBuffer):
     @property
     def pending_bytes(self) -> int:
         header = self.block.header
-        return header.producer - header.consumer
+        return int(header.producer - header.consumer)
 
     def consume(self, callback: Callable[[bytes], object]) -> int:
         count, size = 0, bytearray(4)
