@@ -131,6 +131,8 @@ class Tracer:
         """Call ``handler(event)`` in `dispatch` at every event of ``hook``. `TargetNotFound`: no such file."""
         if isinstance(hook, Interval | Sample) and hook.nanoseconds < 1:
             raise UsageError("an interval takes at least a nanosecond")
+        if isinstance(hook, Uprobe | Uretprobe) and self.arch.name != "x86_64":
+            raise NotSupported(f"uprobes on {self.arch.name}", who="the userspace machine")
         if isinstance(hook, Uprobe | Uretprobe) and not os.path.isfile(hook.path):
             raise TargetNotFound(f"no file {hook.path}", name=hook.path)
         with self._registering:
@@ -305,9 +307,8 @@ class Tracer:
         return 1
 
     def _finished(self, status: int) -> None:
-        self.ended = True
+        self.ended = True  # the tracer child may take a while to go: `close` waits for it
         self._status = status
-        self._reap()
 
     # ---- the tracer child ----
 
@@ -323,6 +324,8 @@ class Tracer:
 
     def _send(self, data: bytes) -> None:
         with self._sending:
+            if self._command not in self._fds:
+                return  # closed
             try:
                 p.write_all(self._command, data)
             except BrokenPipeError:
