@@ -28,12 +28,14 @@ class Image:
     it is reached.
     """
 
-    __slots__ = ("insns", "kfuncs", "lines", "name", "names", "ops", "size", "starts", "wide", "window")
+    __slots__ = ("insns", "kfuncs", "lines", "name", "names", "ops", "quiet", "size", "starts", "wide", "window")
 
     def __init__(self, code: bytes, *, name: str = "program", window: int = 0, wide: Mapping[int, int] | None = None,
                  names: Sequence[tuple[int, str]] = (), lines: Sequence[LineInfo] = (),
                  kfuncs: Mapping[int, str] | None = None) -> None:
         self.name = name
+        #: slots of loads through pointers to a kernel's objects: 0 where nothing can be read, as in a kernel
+        self.quiet: frozenset[int] = frozenset()
         self.window = window
         self.wide = dict(wide or {})
         self.kfuncs = dict(kfuncs or {})

@@ -13,6 +13,7 @@ from ebpf.isa import format_insn
 from ebpf.machine.environment import MAX_FRAMES
 from ebpf.machine.semantics import M64, SIZES
 from ebpf.machine.translator import PROLOGUE, Translated, file_name, translate
+from ebpf.verifier.values import ARENA, BTF, PERCPU_BTF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # What an access beyond a window's buffer, or to no window at all, raises in a program's text.
 _ACCESS_ERRORS = (KeyError, IndexError, struct.error)
+
+
+#: kinds of pointers (bits) whose reads a verifier does not bound
+KERNEL_OBJECTS = 1 << BTF | 1 << PERCPU_BTF | 1 << ARENA
 
 
 class Program:
@@ -43,6 +48,10 @@ class Program:
         self.metered = metered
         self.verified = verified
         self._translated: Translated | None = None
+        if verified is not None:
+            # A verifier lets programs read a kernel's objects without a check; a kernel makes that a probe read.
+            image.quiet = frozenset(slot for slot, kinds in enumerate(verified.pointer_kinds)
+                                    if kinds & KERNEL_OBJECTS and not kinds & ~KERNEL_OBJECTS)
 
     def __repr__(self) -> str:
         return f"<Program {self.name}: {len(self.image.insns)} instructions>"

@@ -13,7 +13,7 @@ from ebpf.errors import MachineFault, UsageError
 from ebpf.isa import format_insn
 from ebpf.machine.environment import MAX_FRAMES, runs_off, unknown_helper, unknown_kfunc
 from ebpf.machine.interpreter import access_fault, place
-from ebpf.machine.semantics import JUMPS, M64, NAMESPACE, condition, packet_load, statements
+from ebpf.machine.semantics import JUMPS, LOADS, M64, NAMESPACE, condition, packet_load, quiet_load, statements
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -174,7 +174,9 @@ class Stepper:
             key = image.name, slot
             code = self._code.get(key)
             if code is None:
-                code = self._code[key] = compile("\n".join(statements(insn, op, _NAMES)), f"<step {slot}>", "exec")
+                quiet = slot in image.quiet and op in LOADS
+                text = quiet_load(insn, op, _NAMES) if quiet else "\n".join(statements(insn, op, _NAMES))
+                code = self._code[key] = compile(text, f"<step {slot}>", "exec")
             exec(code, self._names)
             self.slot = after
 

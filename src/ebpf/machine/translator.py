@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 
 from ebpf.errors import InsnError, NotSupported
 from ebpf.isa.insn import SLOT_BYTES
-from ebpf.machine.semantics import JUMPS, NAMESPACE, STACK_BYTES, condition, packet_load, statements
+from ebpf.machine.semantics import (
+    JUMPS,
+    LOADS,
+    NAMESPACE,
+    STACK_BYTES,
+    condition,
+    packet_load,
+    quiet_load,
+    statements,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,6 +215,8 @@ class _Function:
                 self._line(indent, f"r0 = function(r{insn.dst})(depth + 1, r1, r2, r3, r4, r5)", slot)
             elif op == "call_kfunc":
                 self._line(indent, self.environment.kfunc_text(image.kfuncs.get(slot, f"number {insn.imm}")), slot)
+            elif slot in image.quiet and op in LOADS:
+                self._line(indent, quiet_load(insn, op, REGISTERS), slot)
             elif op == "gotox":
                 raise NotSupported("jumps through tables (gotox)", who="the userspace machine")
             else:

@@ -16,16 +16,13 @@ _NEW = {"add": lambda v, w: v + w, "or": lambda v, w: v | w, "and": lambda v, w:
 def perform(environment: Environment, op: str, size: int, address: int, value: int, expected: int, quiet: bool) -> int:
     """The instruction ``op`` at ``address``: what it gives. ``quiet``: a read of what cannot be read gives 0, as the
     kernel's accesses of its own objects do; else it is a `MachineFault`, as every bad write is."""
-    from ebpf.machine.helpers.probing import probe
-
     space, mask = environment.space, (1 << size * 8) - 1
     if op in ("ldx", "ldsx", "load_acquire"):
         if quiet:
-            data = probe(environment, address, size, user=False) or bytes(size)
-        else:
-            if op == "load_acquire" and address % size:
-                misaligned(address, size, "atomic")
-            data = space.read(address, size)
+            return environment.quiet_load(address, size, op == "ldsx")
+        if op == "load_acquire" and address % size:
+            misaligned(address, size, "atomic")
+        data = space.read(address, size)
         return int.from_bytes(data, "little", signed=op == "ldsx") & M64
     if op in ("st", "stx"):
         space.write(address, (value & mask).to_bytes(size, "little"))

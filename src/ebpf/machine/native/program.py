@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.errors import InternalError, MachineFault, NotSupported, UsageError
 from ebpf.machine.environment import Clock, Task, unknown_helper, unknown_kfunc
-from ebpf.machine.interpreter import Program, place, where
+from ebpf.machine.interpreter import KERNEL_OBJECTS, Program, place, where
 from ebpf.machine.maps.arrays import Array
 from ebpf.machine.native import block
 from ebpf.machine.native.lifter import Lifted, Site, lift
 from ebpf.machine.native.loader import NativeCode, c_address
 from ebpf.machine.native.space import NativeSpace
-from ebpf.verifier.values import ARENA, BTF, PERCPU_BTF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,8 +36,6 @@ M64 = (1 << 64) - 1
 _ARGUMENTS = (ctypes.c_uint64,) * 6
 _UPCALL = ctypes.CFUNCTYPE(ctypes.c_uint64, *_ARGUMENTS)
 _SIGNATURE = (ctypes.c_uint64, ctypes.c_void_p, *(ctypes.c_uint64,) * 5)
-_QUIET = 1 << BTF | 1 << PERCPU_BTF | 1 << ARENA  # reads through these give 0 where nothing can be read
-_POINTER_GIVING = (1, 195)  # look-ups
 _FORMAT = 1  # of what the cache keeps
 
 
@@ -186,9 +183,16 @@ class Native:
         if helper is None:
             return lambda *_: unknown_helper(number)  # type: ignore[func-returns-value,return-value]
         function, count = helper.function, helper.arguments
-        if number in _POINTER_GIVING:
-            real = self.state.space.real
-            return lambda *r: real(function(environment, *r[:count]) & M64)
+        if gives_pointer(number):
+            space, maps = self.state.space, environment.maps
+
+            def pointer(*r: int) -> int:
+                address = space.real(function(environment, *r[:count]) & M64)
+                if address >> 63 and address not in maps:  # no address of a process, nor a map out of a map
+                    raise InternalError(f"{helper.name} gave {address:#x}, which is no real address")
+                return address
+
+            return pointer
         return lambda *r: function(environment, *r[:count]) & M64
 
     def _on_kfunc(self, site: Site) -> Callable[..., int]:
@@ -232,7 +236,7 @@ class Native:
         from ebpf.machine.native.probes import perform
 
         environment = self.program.environment
-        quiet = bool(site.number) and not site.number & ~_QUIET
+        quiet = bool(site.number) and not site.number & ~KERNEL_OBJECTS
         return lambda address, value, expected, *_: perform(environment, site.name, site.size, address, value, expected,
                                                             quiet)
 
@@ -315,6 +319,13 @@ class NativeProgram(Program):
                 return r0
             finally:
                 state.space.leave()
+
+
+def gives_pointer(number: int) -> bool:
+    """Whether programs reach memory through a helper's result. (Through those that are of a kernel's type they ask.)"""
+    from ebpf.abi.helpers import HELPERS_BY_ID
+
+    return HELPERS_BY_ID[number].signature.startswith("void *")
 
 
 def native_maps(maps: Mapping[str, MachineMap]) -> dict[str, str]:
