@@ -31,7 +31,7 @@ class Aggregations(Output):
         if not least <= len(node.args) <= most:
             if len(node.args) < least and least == 1:
                 self.refuse("T0206", node, f"the value is missing: `{form}`", helps=[f"`{target.name} = {form}`"])
-            self.refuse("T0206", node, f"`{node.name}` has {len(node.args)} arguments here", helps=[f"it is called `{form}`"])
+            self.refuse("T0206", node, f"`{node.name}` has {len(node.args)} argument{'' if len(node.args) == 1 else 's'} here", helps=[f"it is called `{form}`"])
         number = None
         signed = True
         if node.args:

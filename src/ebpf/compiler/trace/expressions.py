@@ -432,7 +432,9 @@ class Expressions(Maps):
 
     def compare_strings(self, node: ast.Binary, left: Value, right: Value) -> Value:
         if node.op not in ("==", "!="):
-            self.refuse("T0208", node, f"strings are compared by `==` and `!=`, not by `{node.op}`")
+            if node.op in _COMPARISONS:
+                self.refuse("T0208", node, f"strings are compared by `==` and `!=`, not by `{node.op}`")
+            self.refuse("T0208", node, f"`{node.op}` does not take a string")
         for v, side in ((left, node.left), (right, node.right)):
             if v.ty.kind != "str":
                 if v.ty.kind == "unknown":

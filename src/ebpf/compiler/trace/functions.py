@@ -58,7 +58,7 @@ class Functions(Aggregations, Strings):
 
     def expand_macro(self, macro: ast.Macro, node: ast.Call) -> Value:
         if len(node.args) != len(macro.parameters):
-            self.refuse("T0206", node, f"macro `{macro.name}` takes {len(macro.parameters)} arguments, not {len(node.args)}",
+            self.refuse("T0206", node, f"macro `{macro.name}` takes {_arguments(len(macro.parameters))}, not {len(node.args)}",
                         related=[(macro.loc, macro.end, "defined here")])
         if self.macro_depth >= _MAX_DEPTH:
             self.refuse("T0216", node, f"macro `{macro.name}` calls itself")
@@ -85,7 +85,7 @@ class Functions(Aggregations, Strings):
 
     def call_own(self, function: ast.Function, node: ast.Call) -> Value:
         if len(node.args) != len(function.parameters):
-            self.refuse("T0206", node, f"`{function.name}` takes {len(function.parameters)} arguments, not {len(node.args)}",
+            self.refuse("T0206", node, f"`{function.name}` takes {_arguments(len(function.parameters))}, not {len(node.args)}",
                         related=[(function.loc, function.end, "defined here")])
         decl = self.own_function(function)
         args = []
@@ -349,6 +349,10 @@ class Functions(Aggregations, Strings):
         if whole is None:
             self.refuse("T0218", node, f"`--{name}` is a number, not `{given}`")
         return Value(T.INT, self.const(whole), literal=whole)
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"
 
 
 class Function(NamedTuple):
