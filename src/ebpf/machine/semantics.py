@@ -18,7 +18,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from ebpf.errors import MachineFault, NotSupported
+from ebpf.errors import MachineFault
 from ebpf.isa import form_of
 from ebpf.isa.insn import ALU, ALU64, JMP32, LDX, MODE_IND, STX, X
 
@@ -32,6 +32,7 @@ S32, S64 = 1 << 31, 1 << 63
 _TEXT = {"M": f"{M64:#x}", "N": f"{M32:#x}", "S": f"{S64:#x}", "T": f"{S32:#x}"}
 SIZES = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 STACK_BYTES = 512
+LOADS = ("ldx", "ldsx", "load_acquire")
 
 # Arithmetic on 64 bits. M, N are masks of 64 and 32 bits, S, T the sign bits: `(x ^ S) - S` is x as a signed number.
 ALU64_OPS = {
@@ -164,7 +165,7 @@ def _arithmetic(insn: Insn, op: str, registers: Sequence[str]) -> str:
     wide = insn.opcode & 7 == ALU64
     d, s = registers[insn.dst], registers[insn.src]
     if op == "addr_space_cast":
-        raise NotSupported("casts between address spaces (arenas)", who="the userspace machine")
+        return f"{d} = {s}"  # an arena's memory has one address here (`maps.arena`)
     if op in ("le", "be", "bswap"):
         width = insn.imm
         if width == 64 and op == "le":
@@ -249,6 +250,12 @@ def _memory(insn: Insn, op: str, registers: Sequence[str]) -> list[str]:
     new = ATOMICS[op.rpartition("_")[2]].format(mask=f"{mask:#x}")
     lines.append(f"P{size}({write}, {at}, {new})")
     return [*lines, f"{s} = v"] if fetch else lines
+
+
+def quiet_load(insn: Insn, op: str, registers: Sequence[str]) -> str:
+    """A load through a pointer to a kernel's object: 0 where nothing can be read."""
+    size = SIZES[insn.opcode & 0x18]
+    return f"{registers[insn.dst]} = quiet_load({_plus(registers[insn.src], insn.off)}, {size}, {op == 'ldsx'})"
 
 
 def packet_load(insn: Insn, registers: Sequence[str]) -> str:
