@@ -367,7 +367,7 @@ def test_an_uncaught_error_is_told_without_our_internals(tmp_path: Path) -> None
 
 
 @pytest.mark.kernel
-def test_ctrl_c_in_our_calls_ends_a_script_quietly_and_elsewhere_as_ever(tmp_path: Path) -> None:
+def test_ctrl_c_in_our_calls_ends_a_script_quietly_and_elsewhere_as_ever(tmp_path: Path, privileged: None) -> None:
     text = """
         import os, signal, threading
         from bcc import BPF
