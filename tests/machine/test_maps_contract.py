@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType
+from ebpf.abi.maps import BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType
 from ebpf.errors import EbpfError, KeyMissing, MapError, MapFull, NotSupported, PrivilegeError, UsageError
 from ebpf.machine import Environment, MapShape, create_map
 from tests.machine.builds import runtime_of
@@ -149,8 +149,9 @@ class TestHash:
             m.update(key(1), b"abc")
 
 
-def test_a_full_hash(make: Any) -> None:
-    m = make(T.HASH, max_entries=4)
+@pytest.mark.parametrize("flags", [0, BPF_F_NO_PREALLOC], ids=["preallocated", "NO_PREALLOC"])
+def test_a_full_hash(make: Any, flags: int) -> None:
+    m = make(T.HASH, max_entries=4, flags=flags)
     for n in range(4):
         m.update(key(n), value(n))
     with pytest.raises(MapFull):
@@ -171,6 +172,54 @@ def test_a_full_lru_hash_makes_room(make: Any, type: MapType) -> None:
         assert m.lookup(key(n)) is not None
     left = list(m.keys())
     assert 0 < len(left) <= 64 and key(999) in left and key(0) not in left
+
+
+@pytest.mark.parametrize("key_size", [1, 3, 5, 8, 12, 16, 40, 600])
+def test_keys_of_any_size(make: Any, key_size: int) -> None:
+    m = make(T.HASH, key_size=key_size, value_size=3, max_entries=300)
+    for n in range(200):
+        m.update(key(n, key_size), value(n, 3))
+    m.update(b"\xff" * key_size, b"end")
+    for n in range(0, 200, 2):
+        assert m.delete(key(n, key_size))
+    assert [m.lookup(key(n, key_size)) for n in range(200)] == [value(n, 3) if n % 2 else None for n in range(200)]
+    assert m.lookup(b"\xff" * key_size) == b"end"
+    assert m.read_all().count == 101
+
+
+@pytest.mark.parametrize("type", **names([T.HASH, T.ARRAY, T.PERCPU_ARRAY, T.PERCPU_HASH]))
+def test_a_lock_that_no_value_holds(make: Any, type: MapType) -> None:
+    m = make(type)
+    with pytest.raises(EbpfError):
+        m.update(key(1), value(1) * (m.value_stride // 8), BPF_F_LOCK)
+
+
+@pytest.mark.parametrize("type", **names([T.HASH, T.LRU_HASH, T.PERCPU_HASH, T.LRU_PERCPU_HASH, T.ARRAY, T.PERCPU_ARRAY]))
+def test_many_at_once(make: Any, type: MapType) -> None:
+    m = make(type, max_entries=600)
+    rows = [value(1000 + n) * (m.value_stride // 8) for n in range(500)]
+    keys = b"".join(key(n) for n in range(500))
+    assert m.update_batch(keys, b"".join(rows)) == 500
+    assert [m.lookup(key(n)) for n in range(500)] == rows
+    bulk = m.read_all()
+    found = {bytes(bulk.keys[4 * n:4 * n + 4]): bytes(bulk.values[m.value_stride * n:m.value_stride * (n + 1)]) for n in range(bulk.count)}
+    assert {key(n): row for n, row in enumerate(rows)}.items() <= found.items()
+    with pytest.raises(UsageError):
+        m.update_batch(keys, rows[0])
+    with pytest.raises(UsageError):
+        m.update_batch(keys[:-1], b"".join(rows))
+    if type in (T.HASH, T.PERCPU_HASH, T.LRU_HASH, T.LRU_PERCPU_HASH):
+        assert m.delete_batch(keys[:400] + key(9999)) == 100
+        assert m.read_all().count == 400
+        with pytest.raises(MapError):
+            m.update_batch(keys, b"".join(rows), BPF_NOEXIST)
+
+
+def test_many_too_many(make: Any) -> None:
+    m = make(T.HASH, max_entries=10)
+    with pytest.raises(MapFull):
+        m.update_batch(b"".join(key(n) for n in range(20)), value(1) * 20)
+    assert m.read_all().count == 10
 
 
 class TestArray:
@@ -349,6 +398,137 @@ def test_shapes_that_are_refused(make: Any, shape: dict[str, Any]) -> None:
     if isinstance(caught.value, PrivilegeError):
         raise caught.value
     assert getattr(caught.value, "errno", errno.EINVAL) in (errno.EINVAL, errno.E2BIG, None)
+
+
+@pytest.mark.parametrize("build", ["", "ours"], ids=["python", "native"])
+@pytest.mark.parametrize("shape", [
+    MapShape("huge", T.ARRAY, 4, 1 << 20, 0xFFFFFFFF),
+    MapShape("huge", T.PERCPU_ARRAY, 4, 1 << 20, 0xFFFFFFFF),
+    MapShape("huge", T.HASH, 8, 1 << 20, 0xFFFFFFFF),
+    MapShape("huge", T.LRU_HASH, 8, 8, 0xFFFFFFFF),
+    MapShape("huge", T.LPM_TRIE, 8, 1 << 20, 0xFFFFFFFF, BPF_F_NO_PREALLOC),
+    MapShape("huge", T.QUEUE, 0, 1 << 20, 0xFFFFFFFF),
+    MapShape("huge", T.ARENA, 0, 0, 0xFFFFFFFF),
+], ids=lambda s: s.type.name)
+def test_more_than_there_is_memory(shape: MapShape, build: str) -> None:
+    """One clear error instead of a process that is killed; maps in Python that take memory as they fill are made."""
+    if not build and shape.type not in (T.ARRAY, T.PERCPU_ARRAY, T.ARENA):
+        assert machine_map(shape, build).lookup(bytes(shape.key_size)) is None
+        return
+    with pytest.raises(MapError, match="'huge' .*memory"):
+        machine_map(shape, build)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_threads_of_python(build: str) -> None:
+    """Several threads write their own keys and count a shared one by taking it out and putting it back."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    m = machine_map(MapShape("shared", T.HASH, 4, 8, 1000), build)
+
+    def work(me: int) -> None:
+        for n in range(200):
+            m.update(key(me * 1000 + n), value(n))
+            assert m.lookup(key(me * 1000 + n)) == value(n)
+            if n % 2:
+                assert m.delete(key(me * 1000 + n))
+            while (taken := m.lookup_and_delete(key(999999))) is None:
+                pass
+            m.update(key(999999), value(int.from_bytes(taken, "little") + 1))
+
+    m.update(key(999999), value(0))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert m.lookup(key(999999)) == value(800)
+    assert m.read_all().count == m.count == 401
+
+
+class TestLocalStorage:
+    @staticmethod
+    def make(type: MapType = T.TASK_STORAGE) -> Any:
+        return machine_map(MapShape("own", type, 4, 8, 0, BPF_F_NO_PREALLOC))
+
+    @pytest.mark.parametrize("type", **names([T.TASK_STORAGE, T.SK_STORAGE, T.INODE_STORAGE, T.CGRP_STORAGE]))
+    def test_the_user_and_programs_see_the_same(self, type: MapType) -> None:
+        m = self.make(type)
+        owner = m.environment.owner(m.kind, 7)
+        assert m.lookup(key(7)) is None and m.storage_get(owner, None, 0) == 0
+        m.update(key(7), value(5), BPF_NOEXIST)
+        address = m.storage_get(owner, None, 0)
+        assert m.space.read(address, 8) == value(5)
+        m.space.write(address, value(6))
+        assert m.lookup(key(7)) == value(6)
+        assert m.delete(key(7)) and not m.delete(key(7))
+
+    def test_made_when_asked_for(self) -> None:
+        m = self.make()
+        owner = m.environment.owner("task", 9)
+        first = m.storage_get(owner, None, 1)
+        assert first and m.storage_get(owner, value(3), 1) == first and m.lookup(key(9)) == value(0)
+        assert m.storage_delete(owner) == 0 and m.storage_delete(owner) == -errno.ENOENT
+        assert m.storage_get(owner, value(3), 1) and m.lookup(key(9)) == value(3)
+        assert m.storage_get(owner, None, 2) == 0 and m.storage_get(0, None, 1) == 0
+
+    def test_flags(self) -> None:
+        m = self.make()
+        with pytest.raises(KeyMissing):
+            m.update(key(1), value(1), BPF_EXIST)
+        m.update(key(1), value(1))
+        with pytest.raises(MapError, match="already"):
+            m.update(key(1), value(1), BPF_NOEXIST)
+        with pytest.raises(MapError):
+            m.next_key()
+
+
+def test_user_ring_buffer_has_room_for_what_is_taken_out() -> None:
+    m = machine_map(MapShape("requests", T.USER_RINGBUF, 0, 0, 4096))
+    for n in range(4):
+        m.send(bytes([n]) * 1000)
+    with pytest.raises(MapFull, match="4032 of 4096"):
+        m.send(bytes(100))
+    with pytest.raises(UsageError, match="never fits"):
+        m.send(bytes(5000))
+    assert [m.take() for _ in range(5)] == [bytes([n]) * 1000 for n in range(4)] + [None]
+    m.send(b"again")
+    with pytest.raises(MapError):
+        m.lookup(b"")
+
+
+def test_sockets_by_index_and_by_key() -> None:
+    m = machine_map(MapShape("socks", T.SOCKMAP, 4, 8, 4))
+    m.update(key(1), value(77))
+    assert m.lookup(key(1)) == value(77) and m.lookup(key(2)) is None
+    assert m.lookup_elem(key(1)) == m.environment.owner("sk", 77) and m.lookup_elem(key(3)) == 0
+    with pytest.raises(MapError, match="out of range"):
+        m.update(key(4), value(1))
+    assert m.delete(key(1))
+    h = machine_map(MapShape("socks", T.SOCKHASH, 12, 8, 1))
+    h.update(bytes(12), value(1))
+    with pytest.raises(MapFull):
+        h.update(b"x" * 12, value(1))
+    assert list(h.keys()) == [bytes(12)] and h.delete(bytes(12)) and not h.delete(bytes(12))
+
+
+def test_control_groups_by_index() -> None:
+    m = machine_map(MapShape("groups", T.CGROUP_ARRAY, 4, 4, 3))
+    task = m.environment.task
+    m.update(key(0), (task.cgroup_id + 5).to_bytes(4, "little"))
+    m.update(key(1), key(1))
+    assert [m.holds_task(n) for n in range(4)] == [0, 1, -errno.EAGAIN, -errno.E2BIG]
+    with pytest.raises(MapError):
+        m.lookup(key(0))
+
+
+def test_an_arena_s_pages() -> None:
+    m = machine_map(MapShape("pages", T.ARENA, 0, 0, 4))
+    one, two = m.allocate(0, 1), m.allocate(0, 2)
+    assert (one, two) == (m.base, m.base + 4096) and m.allocate(0, 2) == 0
+    m.space.write(two, b"hello")
+    assert bytes(m.memory[4096:4101]) == b"hello" and m.offset_of(two + 3) == 4099
+    m.free(two, 2)
+    assert bytes(m.memory[4096:4101]) == bytes(5) and m.allocate(two, 2) == two and m.allocate(two, 1) == 0
+    with pytest.raises(UsageError):
+        m.offset_of(m.base - 1)
 
 
 def test_types_that_are_missing_say_so() -> None:

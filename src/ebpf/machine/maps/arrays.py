@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST
 from ebpf.errors import MapError
-from ebpf.machine.maps.base import MachineMap, MapShape, check_size, round_up
+from ebpf.machine.maps.base import MachineMap, MapShape, check_size, put_value, round_up
 from ebpf.machine.memory import SHIFT, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Array(MachineMap):
         return self._address(index) if index < self.max_entries else 0
 
     def _check(self, index: int, flags: int) -> int:
-        if flags & ~BPF_F_LOCK > BPF_EXIST:
+        if flags & ~BPF_F_LOCK > BPF_EXIST or self.refuses_lock(flags):
             return -EINVAL
         if index >= self.max_entries:
             return -E2BIG
@@ -68,7 +68,7 @@ class Array(MachineMap):
         error = self._check(index, flags)
         if not error:
             start = index * self.stride
-            self.storage[0][start:start + self.value_size] = value
+            put_value(self.storage[0][start:start + self.value_size], value, self.shape.lock_offset)
         return error
 
     def delete_elem(self, key: bytes) -> int:

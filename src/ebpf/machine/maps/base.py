@@ -287,6 +287,10 @@ class MachineMap:
 
         return MapError(f"map {self.name!r}: {doing}: {os.strerror(-result)}", map_name=self.name)
 
+    def refuses_lock(self, flags: int) -> bool:
+        """Whether ``flags`` ask for a lock that values do not hold."""
+        return bool(flags & BPF_F_LOCK) and self.shape.lock_offset < 0
+
     full_by_index = False  # E2BIG means an index past the end
 
     def _update_failure(self, result: int, flags: int) -> EbpfError:
@@ -367,6 +371,15 @@ def check_flags(exists: bool, flags: int, highest: int = BPF_EXIST | BPF_F_LOCK)
     if not exists and flags & ~BPF_F_LOCK == BPF_EXIST:
         return -ENOENT
     return 0
+
+
+def put_value(to: bytearray | memoryview, value: bytes | memoryview, lock_offset: int) -> None:
+    """Replace a value where it is; the spin lock in it stays as it is."""
+    if lock_offset < 0:
+        to[:] = value
+    else:
+        to[:lock_offset] = value[:lock_offset]
+        to[lock_offset + 4:] = value[lock_offset + 4:]
 
 
 def round_up(size: int, unit: int = 8) -> int:

@@ -6,11 +6,11 @@ the old value. (With BPF_F_LOCK, and in per-CPU tables, the element is written i
 
 from __future__ import annotations
 
-from errno import E2BIG, ENOENT
+from errno import E2BIG, EINVAL, ENOENT
 from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_F_LOCK
-from ebpf.machine.maps.base import MachineMap, MapShape, Windows, check_flags, round_up
+from ebpf.machine.maps.base import MachineMap, MapShape, Windows, check_flags, put_value, round_up
 from ebpf.machine.memory import SHIFT
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ class Hash(_Keyed):
 
     def update_elem(self, key: bytes, value: bytes, flags: int) -> int:
         entry = self.entries.get(key)
-        error = check_flags(entry is not None, flags)
+        error = -EINVAL if self.refuses_lock(flags) else check_flags(entry is not None, flags)
         if error:
             return error
         if entry is not None:
             if flags & BPF_F_LOCK:
-                entry[1][:] = value
+                put_value(entry[1], value, self.shape.lock_offset)
                 return 0
             self._windows.give_back(entry[0])
         else:
@@ -95,7 +95,8 @@ class Hash(_Keyed):
                 return -E2BIG
             self._keys.add(key)
         window = self._windows.take()
-        buffer = bytearray(value)
+        buffer = bytearray(self.value_size)
+        put_value(buffer, value, self.shape.lock_offset)
         self.space.show(window, buffer, readable=self.readable, writable=self.writable)
         self.entries[key] = window, buffer
         return 0
@@ -164,7 +165,7 @@ class PerCpuHash(_Keyed):
     def _entry(self, key: bytes, flags: int) -> list[tuple[int, bytearray]] | int:
         """The element to be written, made if it is new; or an error number."""
         entry = self.entries.get(key)
-        error = check_flags(entry is not None, flags)
+        error = -EINVAL if flags & BPF_F_LOCK else check_flags(entry is not None, flags)
         if error:
             return error
         if entry is None:

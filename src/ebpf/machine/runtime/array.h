@@ -53,7 +53,7 @@ s64 ebpf_array_update(struct ebpf_map *map, const void *key, const void *value, 
 	if (flags & BPF_F_LOCK_)
 		copy_locked(map, to, value);
 	else
-		copy_in(to, value, map->value_size);
+		copy_value(map, to, value);
 	return 0;
 }
 

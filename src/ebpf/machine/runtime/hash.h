@@ -223,7 +223,9 @@ static void fill_value(const struct ebpf_map *map, u8 *to, const u8 *value, u32 
 	u64 step = round_up_8(map->value_size);
 
 	if (!is_per_cpu(map)) {
-		copy_in(to, value, map->value_size);
+		copy_value(map, to, value);
+		if (map->lock_offset != NO_LOCK)	/* this memory may have been another element's */
+			store_relaxed((u32 *)(to + map->lock_offset), 0);
 		return;
 	}
 	for (u32 n = 0; n < map->cpus; n++) {

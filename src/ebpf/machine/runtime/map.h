@@ -232,15 +232,25 @@ ALWAYS_INLINE void unlock_word(u32 *lock)
 	store_release(lock, 0);
 }
 
-/* A value is replaced in place: under the spin lock that it holds, which stays as it is. */
+/* A value, all but the spin lock that it may hold: that stays as it is. */
+ALWAYS_INLINE void copy_value(const struct ebpf_map *map, u8 *to, const u8 *from)
+{
+	if (map->lock_offset == NO_LOCK) {
+		copy_in(to, from, map->value_size);
+		return;
+	}
+	for (u32 n = 0; n < map->value_size; n++)
+		if (n - map->lock_offset >= 4)
+			__atomic_store_n(to + n, from[n], __ATOMIC_RELAXED);
+}
+
+/* The same under that lock. */
 ALWAYS_INLINE void copy_locked(const struct ebpf_map *map, u8 *to, const u8 *from)
 {
 	u32 *lock = (u32 *)(to + map->lock_offset);
 
 	lock_word(lock);
-	for (u32 n = 0; n < map->value_size; n++)
-		if (n - map->lock_offset >= 4)
-			__atomic_store_n(to + n, from[n], __ATOMIC_RELAXED);
+	copy_value(map, to, from);
 	unlock_word(lock);
 }
 
