@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ebpf.machine import Machine
 from ebpf.machine.hooks import Hooks
 from ebpf.machine.hooks.needs import needs_of
 from ebpf.machine.tracing import Needs, Tracer
-from tests.machine.tracing.commands import build, finish
+from tests.machine.tracing.commands import SECONDS, build, finish
 
 
 class Traced:
@@ -268,6 +270,69 @@ def test_clocks_and_cookies() -> None:
         while len(traced.machine.printed) < 3:
             tracer.dispatch(1)
     assert set(traced.machine.printed) == {"tick 7"}
+
+
+TIMER = r"""
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+struct value { struct bpf_timer timer; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct value); }
+    timers SEC(".maps");
+static int again(void *map, int *key, struct value *value) {
+    bpf_printk("rings");
+    bpf_timer_start(&value->timer, 2000000, 0);
+    return 0;
+}
+SEC("tracepoint/syscalls/sys_enter_chdir") int start(void *ctx) {
+    u32 zero = 0;
+    struct value *value = bpf_map_lookup_elem(&timers, &zero);
+    if (value) {
+        bpf_timer_init(&value->timer, &timers, 1);
+        bpf_timer_set_callback(&value->timer, again);
+        bpf_timer_start(&value->timer, 1000000, 0);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/btf/vmlinux"), reason="types of the kernel")
+def test_a_programs_own_timer_rings_while_the_command_sleeps() -> None:
+    traced = Traced(TIMER, ["sh", "-c", "cd /; exec sleep 1000"], dialect="libbpf")
+    traced.attach(("tracepoint", "start", "syscalls:sys_enter_chdir"))
+    with traced.tracer as tracer:
+        tracer.release()
+        while len(traced.machine.printed) < 4:
+            tracer.dispatch(1)
+    assert set(traced.machine.printed) == {"rings"}
+
+
+def test_attaching_while_another_thread_handles_events() -> None:
+    traced = Traced(CONTEXTS, ["sh", "-c", "while cd /; do true; done"])
+    traced.attach(("kretprobe", "result", "sys_chdir"))
+    with traced.tracer as tracer:
+        tracer.release()
+        stop = threading.Event()
+
+        def handle() -> None:
+            while not stop.is_set():
+                tracer.dispatch(0.1)
+
+        thread = threading.Thread(target=handle)
+        thread.start()
+        try:
+            for _ in range(20):
+                with traced.hooks.attach("tracepoint", "tracepoint__syscalls__sys_exit_chdir", "syscalls:sys_exit_chdir"):
+                    with traced.hooks.lock:
+                        seen = len(traced.machine.printed)
+                    deadline = time.monotonic() + SECONDS
+                    while len(traced.machine.printed) <= seen:
+                        assert time.monotonic() < deadline
+            assert {"kretprobe 0", "tracepoint returns 0"} >= set(traced.machine.printed)
+        finally:
+            stop.set()
+            thread.join()
 
 
 def test_links_detach_and_other_processes_are_left_out() -> None:

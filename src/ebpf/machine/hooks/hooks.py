@@ -129,7 +129,7 @@ class Hooks:
         # A clock that somebody has set stays as it is.
         self._clock = _EventClock(environment.clock) if type(environment.clock) is Clock else None
         self._regs = contexts.KernelRegisters(environment.space, tracer.arch)
-        tracer.add_clock(lambda: machine.next_timer_ns, self._expire)
+        tracer.add_clock(self._next_timer, self._expire)
 
     def attach(self, kind: str, program: str, target: Any = None, **details: Any) -> MachineLink:
         """Run ``program`` at the hook ``target``.
@@ -144,18 +144,21 @@ class Hooks:
         attacher = _KINDS.get(kind)
         if attacher is None:
             raise NotSupported(f"programs at a {kind}", who=WHO)
-        probes: list[Probe] = []
-        prepared = self.machine.program(program)
-        if kind == "tracing":
-            target = self.machine.obj.programs[program].attach_to
+        pid = details.pop("pid", None)
+        cookie = details.pop("cookie", None) or 0
+        # Another thread may be running a program. The tracer is told without the lock: it may wait for that thread.
+        with self.lock:
+            prepared = self.machine.program(program)
+            if kind == "tracing":
+                target = self.machine.obj.programs[program].attach_to
+            found = list(attacher(self, program, target, details))
         needs = needs_of(prepared)
         looks = looks_at_task(prepared)
         if kind in ("raw_tracepoint", "tracing") and str(target).startswith(("sched_", "task_")):
             needs = Needs()  # their arguments are tasks, which /proc must still know
-        pid = details.pop("pid", None)
-        cookie = details.pop("cookie", None) or 0
+        probes: list[Probe] = []
         try:
-            for hook, make in attacher(self, program, target, details):
+            for hook, make in found:
                 handler = self._handler(program, make, cookie, pid, looks)
                 probes.append(self.tracer.probe(hook, handler, needs))
         except BaseException:
@@ -210,6 +213,12 @@ class Hooks:
 
     def _signal(self, number: int, process: bool) -> None:
         self.tracer.signal(number, None if process else self.machine.environment.task.tid)
+
+    def _next_timer(self) -> int | None:
+        if not self.machine.environment.timers:
+            return None
+        with self.lock:
+            return self.machine.next_timer_ns
 
     def _expire(self) -> None:
         with self.lock:

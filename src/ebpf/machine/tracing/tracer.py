@@ -250,7 +250,9 @@ class Tracer:
             if due is not None and (until is None or due / 1e9 < until):
                 until = due / 1e9
         left = None if until is None else max(0.0, (until - time.monotonic()) * 1000)
-        ready = bool(self._poller.poll(left))
+        poller = select.poll()  # one's own: another thread may wait too
+        poller.register(self._events, select.POLLIN)
+        ready = bool(poller.poll(left))
         now = time.monotonic_ns()
         for next_ns, expire in self._clocks:
             due = next_ns()
