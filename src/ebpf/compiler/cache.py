@@ -347,10 +347,15 @@ class RecordingFacts:
     def user_symbol(self, path: str, name: str) -> int | None:
         return self._ask("user_symbol", path, name)  # type: ignore[no-any-return]
 
+    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+        return self._ask("usdt_arguments", path, provider, name)  # type: ignore[no-any-return]
+
 
 _ATTRIBUTES = frozenset(("arch", "kernel_id", "kernel_version", "cpus_online", "cpus_possible", "page_size"))
 _METHODS = frozenset(
-    ("tracepoint_format", "kconfig", "syscall_prefix", "read_include", "functions", "tracepoints", "inode", "user_symbol")
+    """
+    tracepoint_format kconfig syscall_prefix read_include functions tracepoints inode user_symbol usdt_arguments
+    """.split()
 )
 
 

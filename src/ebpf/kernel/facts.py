@@ -166,6 +166,14 @@ class SystemFacts:
             return None
         return found.address if found is not None else None
 
+    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+        from ebpf.binaries.usdt import find_usdt
+
+        try:
+            return tuple(place.text for place in find_usdt(path, name, provider))
+        except (EbpfError, OSError):
+            return None
+
 
 # What scripts ask of the configuration and what shows elsewhere too: for kernels whose configuration nobody kept.
 _SEEN_OTHERWISE: dict[str, Callable[[SystemFacts], bool]] = {

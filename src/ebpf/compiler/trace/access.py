@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import ast as cast_nodes, tree, types as C
 from ebpf.compiler.c.checker_access import member_names
+from ebpf.compiler.c.dialect.bcc import MEMBER_ALIASES
 from ebpf.compiler.c.conversions import bit_size_of, cast, is_lvalue, unqualified
 from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.emit import READ, WORDS, Emitter, Value
@@ -177,11 +178,15 @@ class Access(Emitter):
         record = C.strip(t.ctype) if t.ctype is not None else None
         if not isinstance(record, C.Record):
             self.refuse("T0208", node, f"{T.words(t)} has no fields, so there is no `{node.name}`")
-        path = record.find(node.name)
-        if path is None:
+        # Kernel headers give some members a second name by a macro.
+        names = (node.name,) if record.find(node.name) is not None else MEMBER_ALIASES.get(node.name, (node.name,))
+        if record.find(names[0]) is None:
             self.no_field(record, node)
         place: tree.Expr = self.deref(base.e, record)
-        place = self.c.select(place, record, node.name, cast_nodes.Node(node.loc, node.end))
+        for name in names:
+            inner = C.strip(place.type)
+            assert isinstance(inner, C.Record)
+            place = self.c.select(place, inner, name, cast_nodes.Node(node.loc, node.end))
         return self.at_place(place, base.space)
 
     def no_field(self, record: C.Record, node: ast.Member) -> None:

@@ -9,7 +9,7 @@ from ebpf.compiler.c.builtins_trace import register, registers
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.c.scopes import EnumConstant
 from ebpf.compiler.trace import ast, types as T
-from ebpf.compiler.trace.emit import Value
+from ebpf.compiler.trace.emit import WORDS, Value
 from ebpf.compiler.trace.expressions import Expressions
 from ebpf.compiler.trace.state import STARTED
 from ebpf.compiler.trace.types import Ty
@@ -36,7 +36,9 @@ class Builtins(Expressions):
     in_callback = False
     result: C.CType | None = None
     program_name = ""
+    usdt_notes: tuple[str, ...] = ()
     tracepoint: C.Record | None = None
+    iterator_fields: dict[str, Value]
     prototype: tuple[C.Function, bool] | None = None  # of fentry and fexit
 
     @property
@@ -217,7 +219,7 @@ class Builtins(Expressions):
         if kind not in _FUNCTION_PROBES:
             self.not_here(node, node.name, where="kprobe, uprobe, usdt and rawtracepoint")
         if kind == "usdt":
-            self.refuse("T0303", node, "the arguments of this probe's kind cannot be read yet")
+            return self.usdt_argument(number, node)
         regs = registers(self.c)
         if stack:
             sp = self.register_value(regs.sp, node)
@@ -296,12 +298,29 @@ class Builtins(Expressions):
         return Value(t, self.long(e, t.signed))
 
     def iterated(self, node: ast.Member) -> Value:
+        """A member of an iterator's context; pointers were loaded, and found not to be NULL, at the program's start."""
+        known = self.iterator_fields.get(node.name)
+        if known is not None:
+            return known
         record = self.tracepoint
         assert record is not None
-        v = self.field(Value(Ty("record", record.size, ctype=record), self.context_pointer(node), "ctx"), node)
-        if v.ty.kind == "pointer":
-            v.ty = T.pointer(v.ty.ctype or C.VOID, "kernel")
-        return v
+        return self.field(Value(Ty("record", record.size, ctype=record), self.context_pointer(node), "ctx"), node)
+
+    def begin_iterator(self, record: C.Record) -> None:
+        """Leave where an element is missing: the kernel calls once more, with NULL, at the end."""
+        node = self.node
+        for f in record.fields:
+            inner = C.strip(f.type)
+            if isinstance(inner, C.Record) and f.name is None and inner.fields:
+                f, inner = inner.fields[0], C.strip(inner.fields[0].type)
+            if not isinstance(inner, C.Pointer) or f.name in (None, "meta"):
+                continue
+            at = ast.Member(node.loc, node.end, ast.Number(0, 0, 0), str(f.name), True, node.loc)
+            v = self.field(Value(Ty("record", record.size, ctype=record), self.get(self.context), "ctx"), at)
+            with self.nested() as leave:
+                self.leave()
+            self.branch(tree.Unary(C.INT, node.loc, node.end, "!", v.e), leave)
+            self.iterator_fields[str(f.name)] = Value(T.pointer(v.ty.ctype or C.VOID, "kernel"), v.e)
 
     def func(self, node: ast.Node) -> Value:
         if self.kind in ("uprobe", "uretprobe"):
@@ -330,11 +349,51 @@ class Builtins(Expressions):
     def usermode(self, node: ast.Node) -> Value:
         if self.kind not in ("profile", "interval", "software", "hardware"):
             self.not_here(node, "usermode", where="profile, interval, software and hardware")
-        cs = self.register_value("cs", node)
-        three = self.binary("&", cs.e, self.const(3, C.ULONG))
+        from ebpf.abi.context_layouts import context_layout
+        from ebpf.abi.programs import ProgType
+
+        # All 8 bytes at once: the kernel allows no other width, and LLVM would read what is needed.
+        offset = next(f.offset for f in context_layout(ProgType.KPROBE).fields if f.name == "cs")
+        at = self.offset(self.context_pointer(node), offset)
+        word = tree.Deref(C.Qualified(C.ULONG, volatile=True), node.loc, node.end, cast(at, WORDS), True)
+        three = self.binary("&", self.temp(self.load(word)), self.const(3, C.ULONG))
         return Value(T.INT, self.temp(self.long(self.compare("==", three, self.const(3, C.ULONG)))))
 
+    def usdt_argument(self, number: int, node: ast.Name) -> Value:
+        """Where the note of the probe says: a constant, a register, or memory that registers lead to."""
+        from ebpf.binaries.usdt import parse_arguments
+
+        if not self.usdt_notes:
+            self.refuse("T0303", node, f"where `{node.name}` is can be told only if the probe's file is there now",
+                        notes=[f"no probe `{self.point.parts[-1]}` was found in `{self.point.parts[0]}`"])
+        places = []
+        for text in self.usdt_notes:
+            arguments = parse_arguments(text)
+            if number >= len(arguments):
+                count = len(arguments)
+                self.refuse("T0303", node, f"this probe has {count} argument{'' if count == 1 else 's'}"
+                            + (f": `arg0` to `arg{count - 1}`" if count > 1 else ": `arg0`" if count else ""))
+            places.append(arguments[number])
+        if len(set(places)) > 1:
+            self.refuse("T0303", node, f"`{node.name}` lies at a different place in each of the {len(places)} places of the probe")
+        place = places[0]
+        kind = {1: C.SCHAR if place.signed else C.UCHAR, 2: C.SHORT if place.signed else C.USHORT,
+                4: C.INT if place.signed else C.UINT}.get(place.size, C.LONG if place.signed else C.ULONG)
+        e: tree.Expr = self.const(place.constant, C.ULONG)
+        if place.register:
+            base = self.register_value(place.register, node).e
+            if place.index_register:
+                index = self.register_value(place.index_register, node).e
+                base = self.binary("+", base, self.binary("*", index, self.const(place.scale, C.ULONG)))
+            e = self.binary("+", base, e) if place.address else base
+        if place.address:
+            v = self.at_place(self.deref(self.temp(e), kind), "user")
+            return Value(Ty("int", place.size, place.signed, space="user"), v.e)
+        return Value(Ty("int", place.size, place.signed, space="user"), self.temp(self.long(cast(e, kind), place.signed)))
+
     def ctx(self, node: ast.Node) -> Value:
+        if self.kind == "iter" and self.tracepoint is not None:
+            return Value(T.pointer(self.tracepoint, "ctx"), self.context_pointer(node))
         return Value(T.UINT, self.long(self.context_pointer(node), False))
 
 

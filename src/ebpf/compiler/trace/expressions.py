@@ -253,9 +253,11 @@ class Expressions(Maps):
     # ---------------------------------------------------------------------------------------------------- operators
 
     def member(self, node: ast.Member) -> Value:
-        if isinstance(node.base, ast.Name) and node.base.name == "args":
+        if isinstance(node.base, ast.Name) and (node.base.name == "args" or (node.base.name == "ctx" and self.is_iterator)):
             return self.argument(node)
         return self.field(self.expr(node.base), node)
+
+    is_iterator = False
 
     def argument(self, node: ast.Member) -> Value:
         raise NotImplementedError

@@ -31,6 +31,7 @@ class ProgramCompiler(Statements):
         self.substitutions = [{}]
         self.loops = []
         self.initial = []
+        self.iterator_fields = {}
 
     def own_function(self, function: ast.Function) -> tree.FunctionDecl:
         """A function of the script, as a subprogram: compiled when it is first called."""
@@ -192,6 +193,8 @@ class Programs:
         loc, end = node.loc, node.end
         decl = compiler.subprogram(name, C.INT, [context], [], linkage="program", section=self.section(first), context=True)
         self.state.programs.append(decl)
+        if compiler.is_iterator and compiler.tracepoint is not None:
+            compiler.begin_iterator(compiler.tracepoint)
         if node.predicate is not None:
             compiler.node = node.predicate  # type: ignore[assignment]
             try:
@@ -263,7 +266,11 @@ class Programs:
                 compiler.refuse("T0302", t.point, f"this kernel has no iterator over `{t.point.parts[0]}`",
                                 helps=[f"there are {', '.join(f'`{n}`' for n in near)}"] if near else [])
             compiler.tracepoint = record
+            compiler.is_iterator = True
             return record
+        if kind == "usdt":
+            path, name = t.details["path"], t.details["event"]
+            compiler.usdt_notes = self.state.facts.usdt_arguments(path, t.details["provider"], name) or ()
         if provider.context is not None:
             return checker.kernel.record("struct", provider.context)
         return C.ULONG
