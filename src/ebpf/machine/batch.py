@@ -59,12 +59,26 @@ def run_many(machine: Machine, name: str, packets: Packets, *, ctx: Context | No
     block = to_block(packets)
     results = array("I", bytes(4 * len(block.offsets)))
     kept: list[bytes] | None = [] if keep else None
-    interpret(machine, program, block, ctx, cpu, results, kept)
+    if block.offsets:
+        run_block(machine, program, block, ctx, cpu, results, kept)
     if numpy:
         import numpy as np
 
         return Runs(np.frombuffer(results, np.uint32), kept)
     return Runs(results, kept)
+
+
+def run_block(machine: Machine, program: Program, block: Block, ctx: Context | None, cpu: int, results: array[int],
+              kept: list[bytes] | None) -> None:
+    """All packets: in native code where that can do it alone."""
+    if machine.engine == "jit":
+        from ebpf.machine.native import batch
+        from ebpf.machine.native.program import NativeProgram
+
+        if isinstance(program, NativeProgram) and batch.is_self_contained(program.native):
+            batch.run_packets(machine, program, block, ctx, cpu, results, kept)
+            return
+    interpret(machine, program, block, ctx, cpu, results, kept)
 
 
 def interpret(machine: Machine, program: Program, block: Block, ctx: Context | None, cpu: int, results: array[int],
@@ -119,8 +133,13 @@ def _rows(packets: Any) -> Block:
     count, length = packets.shape
     if not packets.flags.c_contiguous:
         packets = packets.copy()
-    buffer = memoryview(packets).cast("B") if count * length else memoryview(b"")
-    return _checked(Block(buffer, array("Q", range(0, count * length, length or 1)), array("I", [length]) * count))
+    if not ETHERNET_BYTES <= length <= MAX_BYTES:
+        raise UsageError(f"packet 0 has {length} bytes: {ETHERNET_BYTES} to {MAX_BYTES} are possible")
+    import numpy as np  # the caller has it
+
+    offsets = array("Q")
+    offsets.frombytes(np.arange(0, count * length, length, dtype=np.uint64).tobytes())
+    return Block(memoryview(packets).cast("B") if count else memoryview(b""), offsets, array("I", [length]) * count)
 
 
 def _given(buffer: Any, offsets: Any, lengths: Any) -> Block:

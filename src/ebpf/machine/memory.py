@@ -93,6 +93,10 @@ class AddressSpace:
         """Zeroed memory for a packet; what is shown of it has an address below 4 GiB."""
         return bytearray(size)
 
+    def real(self, address: int) -> int:
+        """Where the memory at ``address`` is, for those who use it; here that is nobody."""
+        return address
+
     def holds(self, address: int) -> bool:
         """Whether ``address`` is one of the machine's own, not of a process that it traces."""
         window = address >> SHIFT

@@ -129,7 +129,7 @@ class Packet:
         else:
             self.environment.space.hide(self.window)
             needed = max(PAGE_BYTES - SHARED_INFO_BYTES, HEADROOM_BYTES + len(data))
-            self.buffer = bytearray(needed)
+            self.buffer = self.environment.space.packet_buffer(needed)
             self.mac = HEADROOM_BYTES
             self.start = self.meta = HEADROOM_BYTES + (0 if self.with_ethernet else ETHERNET_BYTES)
             self.end = HEADROOM_BYTES + len(data)

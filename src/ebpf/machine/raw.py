@@ -54,6 +54,20 @@ class RawProgram:
         self.environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops
         return self.program.call(r1, r2)
 
+    def repeat(self, memory: bytes | bytearray | memoryview, times: int) -> int:
+        """Run it ``times`` times on the same block, one run after the other; the last r0. With native code the loop is
+        native too."""
+        r1, r2 = self._show(memory)
+        if self.environment.space.native:
+            from ebpf.machine.native.batch import repeat
+
+            return repeat(self.program, r1, r2, times)  # type: ignore[arg-type]
+        result = 0
+        for _ in range(times):
+            self.environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops
+            result = self.program.call(r1, r2)
+        return result
+
     def step(self, memory: bytes | bytearray | memoryview = b"") -> Stepper:
         """The program before its first instruction, to be run step by step."""
         if self.environment.space.native:

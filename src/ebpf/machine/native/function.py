@@ -409,6 +409,9 @@ class Function:
         dst, src, wide = insn.dst, insn.src, insn.opcode & 7 == 7
         uses_register = bool(insn.opcode & 8)
         t = "i64" if wide else "i32"
+        if op == "addr_space_cast":  # an arena's memory has one address here
+            self.set(dst, self.value(src))
+            return
         if op in ("le", "be", "bswap"):
             self.set(dst, self._swapped(self.value(dst), insn.imm, op != "le"))
             return

@@ -23,7 +23,7 @@ from ebpf.machine.native import block
 from ebpf.machine.native.accesses import direct_kinds
 from ebpf.machine.native.codegen import FULL, QUICK
 from ebpf.machine.native.function import Function
-from ebpf.machine.semantics import JUMPS, STACK_BYTES, operation
+from ebpf.machine.semantics import STACK_BYTES, operation
 from ebpf.verifier.values import CTX
 
 if TYPE_CHECKING:
@@ -187,21 +187,10 @@ def _function_starts(unit: Unit) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def jump_target(op: str, slot: int, opcode: int, off: int, imm: int) -> int | None:
-    """Where a jump leads, besides to the next instruction."""
-    if op in JUMPS or op == "may_goto":
-        return slot + 1 + off
-    if op == "ja":
-        return slot + 1 + (imm if opcode & 7 == 6 else off)
-    return None
-
-
 def refuse_missing(op: str) -> None:
     """Instructions that no engine of the machine has."""
     if op == "gotox":
         raise NotSupported("jumps through tables (gotox)", who="the userspace machine")
-    if op == "addr_space_cast":
-        raise NotSupported("casts between address spaces (arenas)", who="the userspace machine")
 
 
 assert block.FAILED == 0  # `%run` itself is the address of the word that is looked at most

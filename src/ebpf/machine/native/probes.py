@@ -17,6 +17,7 @@ def perform(environment: Environment, op: str, size: int, address: int, value: i
     """The instruction ``op`` at ``address``: what it gives. ``quiet``: a read of what cannot be read gives 0, as the
     kernel's accesses of its own objects do; else it is a `MachineFault`, as every bad write is."""
     space, mask = environment.space, (1 << size * 8) - 1
+    address = space.real(address)
     if op in ("ldx", "ldsx", "load_acquire"):
         if quiet:
             return environment.quiet_load(address, size, op == "ldsx")

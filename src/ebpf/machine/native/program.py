@@ -75,6 +75,11 @@ class State:
         words[block.FAILED] = 0
         self.frames.clear()
 
+    def check(self) -> None:
+        """Raise what a helper raised."""
+        if self.words[block.FAILED]:
+            raise self.failed()
+
     def failed(self) -> BaseException:
         """The exception that ended the program."""
         self.words[block.FAILED] = 0
@@ -168,8 +173,7 @@ class Native:
         given = [real(a & M64) for a in arguments]
         with state.lock:
             r0: int = function(state.address, *given, *(0,) * (5 - len(given)))
-            if state.words[block.FAILED]:
-                raise state.failed()
+            state.check()
             return r0
 
     def _handler(self, site: Site) -> Callable[..., int]:
@@ -314,8 +318,7 @@ class NativeProgram(Program):
             try:
                 state.begin()
                 r0: int = native.entry(state.address, r1, r2, 0, 0, 0)
-                if state.words[block.FAILED]:
-                    raise state.failed()
+                state.check()
                 return r0
             finally:
                 state.space.leave()

@@ -16,7 +16,7 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
 from ebpf.errors import MachineFault, NotSupported
-from ebpf.machine.memory import FIRST_WINDOW, OFFSET_MASK, SHIFT, AddressSpace
+from ebpf.machine.memory import FIRST_WINDOW, OFFSET_MASK, SHIFT, WINDOW_BYTES, AddressSpace
 from ebpf.machine.native.loader import libc
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class NativeSpace(AddressSpace):
             return 0
         self.hide(window)
         address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        self._at[window] = address
+        for n in range(0, size, WINDOW_BYTES):
+            self._at[window + (n >> SHIFT)] = address + n
         if address not in self._places:
             insort(self._sorted, address)
         self._places[address] = size, buffer, writable
