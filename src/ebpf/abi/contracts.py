@@ -260,16 +260,16 @@ bpf_rc_pointer_rel ctx any any -> int
 """
 
 
-def _parse_rows() -> dict[str, Contract]:
+def _parse_rows(rows: str) -> dict[str, Contract]:
     out = {}
-    for line in _ROWS.strip().splitlines():
+    for line in rows.strip().splitlines():
         left, result = line.split(" -> ")
         name, *args = left.split()
         out[name] = Contract(name, tuple(args), result)
     return out
 
 
-CONTRACTS: Mapping[str, Contract] = _parse_rows()
+CONTRACTS: Mapping[str, Contract] = _parse_rows(_ROWS)
 """Helper's name → its contract. A helper without one cannot be called in a verified program."""
 
 # What differs by program type: (type, helper) → contract.
@@ -329,6 +329,40 @@ HELPERS_OF_MAP: Mapping[str, frozenset[str]] = {type: frozenset(n for n, types i
     "PROG_ARRAY PERF_EVENT_ARRAY RINGBUF USER_RINGBUF STACK_TRACE CGROUP_ARRAY CGROUP_STORAGE PERCPU_CGROUP_STORAGE DEVMAP DEVMAP_HASH "
     "CPUMAP XSKMAP ARRAY_OF_MAPS HASH_OF_MAPS SOCKMAP SOCKHASH REUSEPORT_SOCKARRAY QUEUE STACK SK_STORAGE TASK_STORAGE INODE_STORAGE "
     "CGRP_STORAGE BLOOM_FILTER ARENA STRUCT_OPS").split()}
+
+# Kernel functions (kfuncs) by name, in the same words. `+rcu` and `+preempt` open a section that `-rcu`, `-preempt` close (as
+# results: the call itself gives nothing); `cast` an object of the type whose id is the second argument, to be read only; `arena`
+# an address in the arena; `btf-` a kernel object that is given back. Iterators and what allocates objects have rules of their own.
+_KFUNC_ROWS = """
+bpf_rcu_read_lock -> +rcu
+bpf_rcu_read_unlock -> -rcu
+bpf_preempt_disable -> +preempt
+bpf_preempt_enable -> -preempt
+bpf_task_acquire btf:task_struct -> btf?:task_struct
+bpf_task_from_pid any -> btf?:task_struct
+bpf_task_from_vpid any -> btf?:task_struct
+bpf_task_release btf-:task_struct -> void
+bpf_task_under_cgroup btf:task_struct btf:cgroup -> int
+bpf_cgroup_acquire btf:cgroup -> btf?:cgroup
+bpf_cgroup_ancestor btf:cgroup any -> btf?:cgroup
+bpf_cgroup_from_id any -> btf?:cgroup
+bpf_task_get_cgroup1 btf:task_struct any -> btf?:cgroup
+bpf_cgroup_release btf-:cgroup -> void
+bpf_rdonly_cast any any -> cast
+bpf_dynptr_adjust dynptr any any -> int
+bpf_dynptr_is_null dynptr -> int
+bpf_dynptr_is_rdonly dynptr -> int
+bpf_dynptr_size dynptr -> int
+bpf_arena_alloc_pages map any any any any -> arena
+bpf_arena_free_pages map any any -> void
+bpf_get_cpu_time_counter -> int
+bpf_cpu_time_counter_to_ns any -> int
+"""
+KFUNCS: Mapping[str, Contract] = _parse_rows(_KFUNC_ROWS)
+"""Kernel function's name → its contract. One without cannot be called in a verified program."""
+# Those whose result must be given back.
+KFUNCS_ACQUIRING = frozenset("bpf_task_acquire bpf_task_from_pid bpf_task_from_vpid bpf_cgroup_acquire bpf_cgroup_ancestor bpf_cgroup_from_id "
+                             "bpf_task_get_cgroup1".split())
 
 _BASE = """bpf_map_lookup_elem bpf_map_update_elem bpf_map_delete_elem bpf_map_push_elem bpf_map_pop_elem bpf_map_peek_elem
 bpf_map_lookup_percpu_elem bpf_get_prandom_u32 bpf_get_smp_processor_id bpf_get_numa_node_id bpf_tail_call bpf_ktime_get_ns

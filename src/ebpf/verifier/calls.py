@@ -8,10 +8,11 @@ from ebpf.abi.context_layouts import result_range
 from ebpf.verifier.memory import check_block
 from ebpf.verifier.ranges import BY_SIZE, unsigned
 from ebpf.verifier.refuse import Refuse
-from ebpf.verifier.state import MAX_FRAMES, CallbackInfo, Frame, State
+from ebpf.verifier.state import MAX_FRAMES, CallbackInfo, Frame, SlotInfo, State
 from ebpf.verifier.values import (
     BTF,
     CTX,
+    DYNPTR,
     KIND_NAMES,
     MAP_KEY,
     MAP_PTR,
@@ -120,6 +121,9 @@ def enter_callback(x: Explorer, slot: int, call: Call) -> int:
     elif name == "bpf_timer_set_callback":
         args = _timer_arguments(x, call)
         high = 0
+    elif name == "bpf_user_ringbuf_drain":
+        id = x.new_id()
+        args = [Pointer(DYNPTR, id=id, target=SlotInfo("local", True, id)), regs[3]]
     else:
         raise Refuse("V0101", f"callbacks of `{name}` cannot be verified yet", row="helper-type", called=name)
     x.note_call(slot, sub)
@@ -213,6 +217,9 @@ def _callback_returns(x: Explorer, frame: Frame, result: Value | None, slot: int
     _check_callback_result(result, info)
     if x.state.lock is not None:
         raise Refuse("V0302", "a callback returns while it holds a lock", row="lock")
+    for given in info.args:
+        if isinstance(given, Pointer) and given.kind == DYNPTR:
+            x.invalidate_dynptr(given.id)  # the record goes back to its ring: what was taken of it is no memory any more
     if x.state.refs.keys() != info.refs:
         raise Refuse("V0301", "a callback returns holding other references than it was called with", row="leak-end")
     x.pop_frame()
@@ -265,6 +272,10 @@ def _end(x: Explorer, frame: Frame, result: Value | None) -> None:
         ref, alloc = next(iter(state.refs.items()))
         raise Refuse(
             "V0301", f"what slot {alloc} took is never given back on this path", row="leak", id=ref, alloc=alloc
+        )
+    if state.sections:
+        raise Refuse(
+            "V0302", f"the program ends inside a critical section ({' and '.join(state.sections)})", row="lock"
         )
     if frame.is_async:
         assert frame.callback is not None

@@ -30,7 +30,7 @@ def states_equal(program: Program, slot: int, old: State, new: State, how: int) 
     frames = old.frames
     if len(frames) != len(new.frames) or len(old.refs) != len(new.refs):
         return False
-    if (old.lock is None) != (new.lock is None):
+    if (old.lock is None) != (new.lock is None) or old.sections != new.sections:
         return False
     ids: dict[object, object] = {}
     top = len(frames) - 1

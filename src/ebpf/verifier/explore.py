@@ -417,7 +417,10 @@ class Explorer:
             return slot + 1
         if extra == "frame pointer":
             raise Refuse("V0103", "R10, the frame pointer, cannot be written", row="frame-pointer", register=10)
-        raise Refuse("V0104", "this instruction cannot be verified", row="unknown-insn")
+        opcode = self.program.insns[slot].opcode
+        what = {0x8D: "calls through a register (callx)", 0x0D: "jumps through a table (gotox)"}.get(opcode)
+        words = f"{what} cannot be verified: where they lead is not known" if what else "this instruction cannot be verified"
+        raise Refuse("V0104", words, row="unknown-insn")
 
     def _wide(self, slot: int) -> Value:
         reference = self.program.references.get(slot)

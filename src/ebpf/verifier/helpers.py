@@ -30,6 +30,7 @@ from ebpf.verifier.state import DYNPTR_BYTE, Slot, SlotInfo
 from ebpf.verifier.values import (
     BTF,
     CTX,
+    DYNPTR,
     FUNC,
     KIND_NAMES,
     MAP_PTR,
@@ -115,7 +116,7 @@ def check_call(x: Explorer, slot: int, id: int) -> int:
         raise Refuse("V0302", f"`{name}` is called while a lock is held", row="lock")
     call = Call(name, contract)
     for index, kind in enumerate(contract.args):
-        _check_argument(x, call, index + 1, kind)
+        check_argument(x, call, index + 1, kind)
     _check_special(x, call)
     if call.release:
         x.release(call.release, name)
@@ -123,14 +124,14 @@ def check_call(x: Explorer, slot: int, id: int) -> int:
         x.forget_packet(state)
     if call.callback >= 0:
         return x.enter_callback(slot, call)
-    result = _result(x, slot, call)
+    result = result_of(x, slot, call)
     regs = x.regs
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
     regs[0] = result
     return slot + 1
 
 
-def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
+def check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
     value = x.regs[register]
     helper = call.helper
     if value is None:
@@ -242,6 +243,10 @@ def _check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
             raise memory.wrong_argument(register, value, "fp", helper)
     elif kind in ("lock", "timer", "kptr"):
         _check_field(x, call, register, value, kind)
+    elif kind.startswith("btf-:"):
+        if not isinstance(value, Pointer) or value.kind != BTF or value.nullable or value.off or not value.var.is_const:
+            raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "ptr_", helper)
+        call.release = _released(value, helper, register)
     elif kind.startswith("btf:"):
         if (
             not isinstance(value, Pointer)
@@ -426,6 +431,10 @@ def _check_string(register: int, value: Value, helper: str) -> None:
 def _check_dynptr(x: Explorer, call: Call, register: int, value: Value, kind: str) -> None:
     """Dynptrs live in two adjacent stack slots that nothing else may write while they hold a reference."""
     helper = call.helper
+    if isinstance(value, Pointer) and value.kind == DYNPTR and kind == "dynptr":
+        assert isinstance(value.target, SlotInfo)
+        call.dynptr = value.target  # what a helper passed to a callback
+        return
     if (
         not isinstance(value, Pointer)
         or value.kind != STACK
@@ -556,7 +565,7 @@ def _check_special(x: Explorer, call: Call) -> None:
             )
 
 
-def _result(x: Explorer, slot: int, call: Call) -> Value | None:
+def result_of(x: Explorer, slot: int, call: Call) -> Value | None:
     result, name = call.contract.result, call.helper
     if result == "int":
         span = RESULT_RANGES.get(name)

@@ -1,13 +1,14 @@
-"""Calls of kernel functions: those whose meaning is known here (open-coded iterators, RCU sections), by name."""
+"""Calls of kernel functions by name: open-coded iterators, which have rules of their own, and those with a contract."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.verifier import memory, stack
+from ebpf.abi.contracts import KFUNCS, KFUNCS_ACQUIRING
+from ebpf.verifier import helpers, memory, stack
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.state import ITER_BYTE, Slot, SlotInfo
-from ebpf.verifier.values import MEM, STACK, Pointer, Scalar, Value, number
+from ebpf.verifier.values import ARENA, BTF, MEM, STACK, Pointer, Scalar, Value, anything, mark_precise, number
 
 if TYPE_CHECKING:
     from ebpf.verifier.explore import Explorer
@@ -37,9 +38,7 @@ def check_call(x: Explorer, slot: int) -> int:
         raise Refuse("V0302", "a kernel function is called while a lock is held", row="lock")
     parsed = _parse(name)
     if parsed is None:
-        raise Refuse(
-            "V0101", f"the kernel function `{name or '?'}` cannot be verified here", row="no-kfunc", called=name
-        )
+        return _check_contract(x, slot, name)
     kind, step = parsed
     frame, at = _place(x, name)
     size, numbers, element = _ITERATORS[kind]
@@ -94,6 +93,58 @@ def check_call(x: Explorer, slot: int) -> int:
     regs[0] = result
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
     return slot + 1
+
+
+def _check_contract(x: Explorer, slot: int, name: str) -> int:
+    """A function with a row in `abi.contracts.KFUNCS`: its arguments, what it gives and takes.
+
+    Sound as the calls of helpers are: what it may read or write is checked, what it takes is given back or refused at
+    the end, its result is the widest there can be.
+    """
+    contract = KFUNCS.get(name)
+    if contract is None:
+        raise Refuse(
+            "V0101", f"the kernel function `{name or '?'}` cannot be verified here", row="no-kfunc", called=name
+        )
+    call = helpers.Call(name, contract)
+    for index, kind in enumerate(contract.args):
+        helpers.check_argument(x, call, index + 1, kind)
+    if call.release:
+        x.release(call.release, name)
+    regs, kind = x.regs, contract.result
+    result: Value | None
+    if kind[0] in "+-":
+        result = None
+        _change_section(x, kind[1:], 1 if kind[0] == "+" else -1)
+    elif kind == "cast":
+        type_id = memory.needs_number(x, 2)
+        btf = x.program.kernel_btf
+        known = btf is not None and type_id.range.is_const and 0 < type_id.range.umin < len(btf)
+        mark_precise(type_id)
+        # Whatever address it is: it may be read and not trusted, which is what a read through it is checked for.
+        result = Pointer(BTF, target=(btf, btf.resolve(type_id.range.umin)), trusted=False) if btf and known else anything()
+    elif kind == "arena":
+        result = Pointer(ARENA)
+    else:
+        result = helpers.result_of(x, slot, call)
+        if name in KFUNCS_ACQUIRING:
+            assert isinstance(result, Pointer)
+            x.state.refs[result.id] = slot
+            result = result.but(ref=result.id)
+    regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = None
+    regs[0] = result
+    return slot + 1
+
+
+def _change_section(x: Explorer, name: str, by: int) -> None:
+    sections = x.state.sections
+    depth = sections.get(name, 0) + by
+    if depth < 0:
+        raise Refuse("V0302", f"a critical section ({name}) is left that was not entered", row="lock")
+    if depth:
+        sections[name] = depth
+    else:
+        sections.pop(name, None)
 
 
 def _frame_index(x: Explorer) -> int:

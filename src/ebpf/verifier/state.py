@@ -106,7 +106,7 @@ class CallbackInfo:
 class State:
     """A path's state at an instruction. ``trail`` is how it got there: a chain of (slot, next slot, earlier)."""
 
-    __slots__ = ("frames", "lock", "may_goto", "parent", "refs", "trail")
+    __slots__ = ("frames", "lock", "parent", "refs", "sections", "trail")
 
     def __init__(self, frames: list[Frame]) -> None:
         self.frames = frames
@@ -114,7 +114,7 @@ class State:
         self.lock: tuple[int, MapInfo | None, int] | None = None  # identity of the value, its map, slot
         self.parent: Checkpoint | None = None
         self.trail: Trail | None = None
-        self.may_goto = 0
+        self.sections: dict[str, int] = {}  # "rcu", "preempt" → how often it was entered
 
     def copy(self) -> State:
         new = State([f.copy() for f in self.frames])
@@ -122,7 +122,7 @@ class State:
         new.lock = self.lock
         new.parent = self.parent
         new.trail = self.trail
-        new.may_goto = self.may_goto
+        new.sections = self.sections.copy() if self.sections else {}
         return new
 
     def replace_everywhere(self, old: Value, new: Value) -> None:
