@@ -10,7 +10,7 @@ import ebpf
 from ebpf.abi.named import NamedInt
 
 GROUPS = {
-    "From source to the kernel": ("compile", "open", "load", "build", "verify"),
+    "From source to a session": ("compile", "open", "load", "use", "build", "verify"),
     "What is loaded": ("Session", "Program", "Map", "Link", "EventStream"),
     "Blueprints and types": ("Object", "ProgramSpec", "MapSpec", "Btf", "Record"),
     "The running system": ("host", "inventory", "examine", "Finding"),
@@ -20,13 +20,12 @@ GROUPS = {
 
 # What the methods above give, where `ebpf` itself does not export it.
 RETURNED = (
-    "ebpf.kernel.programs:TestRun", "ebpf.kernel.programs:KernelProgram", "ebpf.kernel.programs:ProgramInfo",
-    "ebpf.kernel.maps:MapInfo",
+    "ebpf.session.backend:TestRun", "ebpf.session.backend:ProgramInfo", "ebpf.session.backend:LinePipe",
+    "ebpf.kernel.programs:KernelProgram", "ebpf.kernel.maps:MapInfo",
     "ebpf.kernel.attach.link:LinkInfo", "ebpf.session.variables:Variables", "ebpf.session.toolchain:Built",
     "ebpf.session.explain:Explanation", "ebpf.kernel.tracepipe:TracePipe", "ebpf.session.poller:Poller",
     "ebpf.btf.values:Codec",
 )
-
 # Names of classes as the front door calls them.
 ALIASES = {"KernelLink": "Link"}
 
@@ -104,7 +103,7 @@ def _signature(thing: object) -> str:
         if p.annotation is not p.empty:
             text += f": {p.annotation}"
         if p.default is not p.empty:
-            default = "..." if type(p.default) is object else repr(p.default)
+            default = "..." if type(p.default) is object or inspect.isfunction(p.default) else repr(p.default)
             text += f" = {default}" if p.annotation is not p.empty else f"={default}"
         parts.append(text)
     result = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"

@@ -23,13 +23,16 @@ class Link(Protocol):
     """
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """The hook's name."""
 
     @property
-    def target(self) -> str: ...
+    def target(self) -> str:
+        """What it is attached to."""
 
     @property
-    def program(self) -> str: ...
+    def program(self) -> str:
+        """The program's name."""
 
     @property
     def attached(self) -> bool:
@@ -223,36 +226,44 @@ class ProgramInfo(Protocol):
     """What is known of a loaded program, by either backend."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """Its number, in the kernel or among the session's programs."""
 
     @property
-    def type(self) -> int: ...
+    def type(self) -> int:
+        """A `ProgType`."""
 
     @property
     def type_name(self) -> str:
         """Its type in small letters: ``"xdp"``."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The function's name (15 characters of it in a kernel)."""
 
     @property
     def tag(self) -> str:
         """Hash of its instructions, hexadecimal."""
 
     @property
-    def xlated_bytes(self) -> int: ...
+    def xlated_bytes(self) -> int:
+        """Bytes of its instructions, as they run."""
 
     @property
-    def map_ids(self) -> tuple[int, ...]: ...
+    def map_ids(self) -> tuple[int, ...]:
+        """Numbers of the maps that it uses."""
 
     @property
-    def run_count(self) -> int: ...
+    def run_count(self) -> int:
+        """How often it ran (a kernel counts while kernel.bpf_stats_enabled is on, the machine test runs)."""
 
     @property
-    def run_time_ns(self) -> int: ...
+    def run_time_ns(self) -> int:
+        """How long that took."""
 
     @property
-    def verified_insns(self) -> int: ...
+    def verified_insns(self) -> int:
+        """Instructions that the verifier followed (Linux 5.16)."""
 
 
 class RawProgram(Protocol):
