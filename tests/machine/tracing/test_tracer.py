@@ -240,6 +240,22 @@ def test_only_system_calls_that_are_asked_for_stop_the_command() -> None:
     assert told == [number("chdir")] * 2
 
 
+@pytest.mark.parametrize(("name", "stops"), [("chdir", False), ("getppid", True)])
+def test_what_nobody_asks_for_passes_at_full_speed(name: str, stops: bool, tmp_path: Path) -> None:
+    """Each stop costs the command a switch to another process, which the kernel counts."""
+    command = build(tmp_path, "int main(void) { for (int i = 0; i < 5000; i++) syscall(SYS_getppid); return 0; }")
+    switches: list[int] = []
+
+    def at_the_end(event: Event) -> None:
+        with open(f"/proc/{event.task.tid}/status") as file:
+            switches.extend(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+    probes: list[tuple[Hook, Callable[[Event], object]]] = [
+        (SyscallEnter(number(name)), lambda event: None), (SyscallEnter(number("exit_group")), at_the_end)]
+    assert trace([command], probes) == 0
+    assert (switches[0] >= 5000) is stops and (switches[0] < 200) is not stops
+
+
 def test_probes_made_later_see_what_the_filter_lets_pass() -> None:
     late: Counter[str] = Counter()
     with Tracer(["sh", "-c", "cd /; cd /tmp; cd /; true; cd /tmp"]) as tracer:

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from ebpf.machine.tracing.arch import Arch
 
-_READ_BYTES = 1 << 18
+_READ_BYTES, _SMALL_READ_BYTES = 1 << 18, 1 << 13
 _CLOSE_SECONDS = 5.0
 _HOT_SECONDS, _HOT_PAUSE_MS = 0.05, 1
 _DEFAULT_NEEDS = Needs()
@@ -70,12 +71,15 @@ class Tracer:
         path = find_command(argv, cwd, environment)
         self.arch: Arch = arch
         self.argv = tuple(argv)
+        #: facts that whoever shows the events should tell
+        self.notes = _privilege_notes(path)
         self.memory = TaskMemory(self)
         self.ended = False
         self.pid = 0
         self._status = 0
         self._released = False
         self._buffer = b""
+        self._read_bytes = _SMALL_READ_BYTES
         self._sending = threading.Lock()
         self._handling = threading.Lock()  # held while records are read and handled
         self._registering = threading.Lock()  # never held while a handler runs, so that those may use any lock
@@ -186,8 +190,8 @@ class Tracer:
         for probe in self._probes.values():
             if isinstance(probe.hook, Uprobe | Uretprobe):
                 path = os.path.realpath(probe.hook.path)
-                stat = os.stat(path)
-                found.append((probe.id, path, stat.st_dev, stat.st_ino, probe.hook.offset,
+                file = os.stat(path)
+                found.append((probe.id, path, file.st_dev, file.st_ino, probe.hook.offset,
                               isinstance(probe.hook, Uretprobe), probe.needs.mask,
                               probe.hook.semaphore if isinstance(probe.hook, Uprobe) else 0))
         return found
@@ -262,10 +266,12 @@ class Tracer:
 
     def _take(self) -> int:
         """Read and handle what there is."""
-        data = os.read(self._events, _READ_BYTES)
+        data = os.read(self._events, self._read_bytes)
         if not data:
             self._finished(self._status)
             return 0
+        # Python makes room for all that could come: of events that wait there is one at a time.
+        self._read_bytes = _READ_BYTES if len(data) >= _SMALL_READ_BYTES else _SMALL_READ_BYTES
         view = memoryview(self._buffer + data if self._buffer else data)
         at, end, count = 0, len(view), 0
         head = p.HEAD
@@ -413,6 +419,14 @@ def find_command(argv: Sequence[str], cwd: str | None, env: Mapping[str, str]) -
     if found is None:
         raise UsageError(f"no command {name!r} on PATH")
     return os.path.abspath(found)
+
+
+def _privilege_notes(path: str) -> tuple[str, ...]:
+    mode = os.stat(path).st_mode
+    if mode & (stat.S_ISUID | stat.S_ISGID) and os.geteuid() != 0:
+        return (f"{path} is a setuid program: while it is traced it runs without the privileges that it is meant to "
+                "have",)
+    return ()
 
 
 def _single_threaded() -> bool:
