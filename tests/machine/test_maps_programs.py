@@ -62,3 +62,41 @@ def test_where_native_maps_are(engine: str, monkeypatch: pytest.MonkeyPatch) -> 
     m = machine(engine, monkeypatch)
     assert all(bool(map.native) == (engine != "python maps") for map in m.maps.values())
     assert m.maps["locks"].shape.lock_offset == 0 and not m.maps["locks"].special
+
+
+@pytest.mark.parametrize("engine", ["interpreter", "jit"])
+class TestOwnedMaps:
+    @staticmethod
+    def make(engine: str) -> Machine:
+        return Machine(compiled("owned_maps.c"), engine=engine)
+
+    @staticmethod
+    def variables(m: Machine) -> dict[str, int]:
+        data = m.obj.maps[".bss"].variables
+        contents = m.maps[".bss"].lookup(bytes(4)) or b""
+        return {v.name: int.from_bytes(contents[v.offset:v.offset + 8], "little", signed=True) for v in data}
+
+    def test_a_value_for_each_task(self, engine: str) -> None:
+        m = self.make(engine)
+        calls = m.maps["calls"]
+        for tid in (7, 8, 7, 7):
+            m.environment.task = m.environment.task._replace(tid=tid)
+            m.run("count", ctx=(0, 1))
+        assert [calls.lookup(n.to_bytes(4, "little")) for n in (7, 8, 9)] == [struct.pack("<Q", 3), struct.pack("<Q", 1), None]
+
+    def test_control_groups(self, engine: str) -> None:
+        m = self.make(engine)
+        m.maps["groups"].update(bytes(4), m.environment.task.cgroup_id.to_bytes(4, "little"))
+        m.run("count", ctx=(0, 1))
+        assert (self.variables(m)["under"], self.variables(m)["missing"]) == (1, -11)
+
+    def test_records_from_the_user(self, engine: str) -> None:
+        m = self.make(engine)
+        for n in (1, 2, 97, 5):
+            m.maps["requests"].send(n.to_bytes(8, "little"))
+        m.run("drain", ctx=(0, 1))
+        assert (self.variables(m)["drained"], self.variables(m)["sum"]) == (3, 100)  # the callback stops it there
+        m.maps["requests"].send(b"short")
+        m.run("drain", ctx=(0, 1))
+        assert (self.variables(m)["drained"], self.variables(m)["sum"]) == (1, 105)
+        assert len(m.maps["requests"].samples) == 1 and not m.maps["requests"].busy
