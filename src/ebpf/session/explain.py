@@ -10,6 +10,7 @@ _TABLES = (
     ("ebpf.compiler.c.syntax_codes", "CODES"),
     ("ebpf.compiler.c.checker_codes", "CODES"),
     ("ebpf.compiler.c.lower_codes", "CODES"),
+    ("ebpf.compiler.trace.codes", "CODES"),
     ("ebpf.isa.assembler", "CODES"),
     ("ebpf.abi.refusals", "TITLES"),
 )

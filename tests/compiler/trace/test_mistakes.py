@@ -59,12 +59,14 @@ def test_damaged_scripts_are_refused_or_compiled(seed):
     for _, script, _ in CASES:
         at, size = rng.randrange(len(script)), rng.randrange(1, 9)
         other = rng.choice(CASES)[1]
-        damaged = rng.choice((
-            script[:at] + script[at + size :],
-            script[:at] + script[at : at + size] * 2 + script[at + size :],
-            script[:at] + rng.choice(other) + script[at + 1 :],
-            script[:at],
-        ))
+        damaged = rng.choice(
+            (
+                script[:at] + script[at + size :],
+                script[:at] + script[at : at + size] * 2 + script[at + size :],
+                script[:at] + rng.choice(other) + script[at + 1 :],
+                script[:at],
+            )
+        )
         try:
             check_script(damaged, facts=FakeFacts(), params=("1",))
         except CompileError as error:

@@ -42,7 +42,8 @@ format:
 FORMATS = {
     ("syscalls", "sys_enter_openat"): OPENAT,
     ("syscalls", "sys_enter_open"): OPENAT.replace("openat", "open").replace(
-        "\tfield:int dfd;\toffset:16;\tsize:8;\tsigned:0;\n", ""),
+        "\tfield:int dfd;\toffset:16;\tsize:8;\tsigned:0;\n", ""
+    ),
     ("test", "sample"): SAMPLE,
 }
 FUNCTIONS = ("vfs_read", "vfs_write", "vfs_open", "__x64_sys_open", "do_sys_openat2", "tcp_connect")
@@ -126,9 +127,7 @@ def kernel_memory(machine: Machine) -> tuple[int, int]:
     return machine.environment.space.add(sock, "a socket"), address
 
 
-SAMPLE_CONTEXT = (
-    struct.pack("<QiBxh16sI4B", 0, -9, 200, -3, b"shown", 40 | 5 << 16, 127, 0, 0, 1) + b"tail\0\0\0\0"
-)
+SAMPLE_CONTEXT = struct.pack("<QiBxh16sI4B", 0, -9, 200, -3, b"shown", 40 | 5 << 16, 127, 0, 0, 1) + b"tail\0\0\0\0"
 OPENAT_CONTEXT = struct.pack("<QqQQQQ", 0, 257, 3, TEXT, 0o102, 0o644)
 
 
@@ -149,8 +148,14 @@ class Outcome(NamedTuple):
     machine: Machine
 
 
-def run(script: str, *, params: tuple[str, ...] = (), facts: FakeFacts | None = None, task: Task = TASK,
-        config: dict[str, str] | None = None) -> Outcome:
+def run(
+    script: str,
+    *,
+    params: tuple[str, ...] = (),
+    facts: FakeFacts | None = None,
+    task: Task = TASK,
+    config: dict[str, str] | None = None,
+) -> Outcome:
     """Compile ``script`` and run each of its probes once, in order."""
     compiled = compile_script(script, filename="test.bt", facts=facts or FakeFacts(), params=params, config=config)
     obj = read_object(compiled.elf)
@@ -217,7 +222,18 @@ def _aggregate(t: Type, cells: list[bytes]) -> Any:
 
 def decode(t: Type, raw: bytes) -> Any:
     """A value by the plan's description."""
-    if t.kind in ("int", "bool", "pointer", "enum", "ksym", "username", "cgroup_path", "strerror", "timestamp", "kstack"):
+    if t.kind in (
+        "int",
+        "bool",
+        "pointer",
+        "enum",
+        "ksym",
+        "username",
+        "cgroup_path",
+        "strerror",
+        "timestamp",
+        "kstack",
+    ):
         return int.from_bytes(raw[: t.size], "little", signed=t.signed)
     if t.kind == "str":
         return raw[: t.size].split(b"\0")[0].decode()

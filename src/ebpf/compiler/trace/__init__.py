@@ -36,8 +36,17 @@ def compile_trace(
     """
     from ebpf.compiler.trace.compiler import compile_script
 
-    return compile_script(text, filename=filename, facts=facts, params=params, config=config, include_dirs=include_dirs,
-                          includes=includes, helper_errors=helper_errors, mcpu=mcpu).elf
+    return compile_script(
+        text,
+        filename=filename,
+        facts=facts,
+        params=params,
+        config=config,
+        include_dirs=include_dirs,
+        includes=includes,
+        helper_errors=helper_errors,
+        mcpu=mcpu,
+    ).elf
 
 
 def compile_trace_cached(
@@ -55,8 +64,17 @@ def compile_trace_cached(
 ) -> bytes:
     """Like `compile_trace`; ``store`` is None for no cache. A hit imports nothing of the compiler but `cache`."""
     if store is None:
-        return compile_trace(text, filename=filename, facts=facts, params=params, config=config,
-                             include_dirs=include_dirs, includes=includes, helper_errors=helper_errors, mcpu=mcpu)
+        return compile_trace(
+            text,
+            filename=filename,
+            facts=facts,
+            params=params,
+            config=config,
+            include_dirs=include_dirs,
+            includes=includes,
+            helper_errors=helper_errors,
+            mcpu=mcpu,
+        )
     from ebpf.compiler import cache
 
     options = ("trace", params, tuple(sorted((config or {}).items())), include_dirs, includes, helper_errors, mcpu)
@@ -65,7 +83,16 @@ def compile_trace_cached(
     if elf is not None:
         return elf
     recording = cache.RecordingFacts(facts)
-    elf = compile_trace(text, filename=filename, facts=recording, params=params, config=config,
-                        include_dirs=include_dirs, includes=includes, helper_errors=helper_errors, mcpu=mcpu)
+    elf = compile_trace(
+        text,
+        filename=filename,
+        facts=recording,
+        params=params,
+        config=config,
+        include_dirs=include_dirs,
+        includes=includes,
+        helper_errors=helper_errors,
+        mcpu=mcpu,
+    )
     cache.keep_object(store, key, recording, elf)
     return elf

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ebpf.compiler.c import ast as cast_nodes, tree, types as C
+from ebpf.compiler.c import ast as c_ast, tree, types as C
 from ebpf.compiler.c.checker_access import member_names
-from ebpf.compiler.c.dialect.bcc import MEMBER_ALIASES
 from ebpf.compiler.c.conversions import bit_size_of, cast, is_lvalue, unqualified
-from ebpf.compiler.trace import types as T
-from ebpf.compiler.trace.emit import READ, WORDS, Emitter, Value
+from ebpf.compiler.c.dialect.bcc import MEMBER_ALIASES
+from ebpf.compiler.trace import ast, types as T
+from ebpf.compiler.trace.emit import READ, Emitter, Value
 from ebpf.compiler.trace.parser import INTEGER_TYPES
 from ebpf.compiler.trace.types import Ty
 from ebpf.diagnostics import did_you_mean
 
-if TYPE_CHECKING:
-    from ebpf.compiler.trace import ast
-
-_INTS = {(1, True): C.SCHAR, (2, True): C.SHORT, (4, True): C.INT, (8, True): C.LONG, (1, False): C.UCHAR,
-         (2, False): C.USHORT, (4, False): C.UINT, (8, False): C.ULONG}
-_C_NAMES = {"char": (1, True), "short": (2, True), "int": (4, True), "long": (8, True), "unsigned": (4, False),
-            "unsigned char": (1, False), "unsigned short": (2, False), "unsigned int": (4, False),
-            "unsigned long": (8, False), "long long": (8, True), "unsigned long long": (8, False),
-            "signed char": (1, True), "long int": (8, True), "short int": (2, True), "unsigned long int": (8, False)}
+_INTS = {
+    (1, True): C.SCHAR,
+    (2, True): C.SHORT,
+    (4, True): C.INT,
+    (8, True): C.LONG,
+    (1, False): C.UCHAR,
+    (2, False): C.USHORT,
+    (4, False): C.UINT,
+    (8, False): C.ULONG,
+}
+_C_NAMES = {
+    "char": (1, True),
+    "short": (2, True),
+    "int": (4, True),
+    "long": (8, True),
+    "unsigned": (4, False),
+    "unsigned char": (1, False),
+    "unsigned short": (2, False),
+    "unsigned int": (4, False),
+    "unsigned long": (8, False),
+    "long long": (8, True),
+    "unsigned long long": (8, False),
+    "signed char": (1, True),
+    "long int": (8, True),
+    "short int": (2, True),
+    "unsigned long int": (8, False),
+}
 
 
 class Access(Emitter):
@@ -31,7 +47,8 @@ class Access(Emitter):
     def type_named(self, node: ast.TypeName) -> Ty:
         """The type that is written."""
         name = node.name
-        base: Ty | None = None
+        base: Ty
+        ctype: C.CType
         known = INTEGER_TYPES.get(name)
         c_name = _C_NAMES.get(name)
         if known is not None:
@@ -49,10 +66,9 @@ class Access(Emitter):
         else:
             ctype = self.c_type_named(node)
             base = self.type_of(ctype, "kernel")
-        assert base is not None
         for _ in range(node.stars):
-            base = T.pointer(base.ctype if base.kind != "pointer" or base.ctype is None else C.Pointer(base.ctype), "kernel") \
-                if base.kind != "none" else T.pointer(C.VOID, "kernel")
+            target = base.ctype or C.VOID
+            base = T.pointer(C.Pointer(target) if base.kind == "pointer" else target, "kernel")
         for bound in reversed(node.bounds):
             if bound is not None and base.ctype is not None:
                 element = C.Pointer(base.ctype) if base.kind == "pointer" else base.ctype
@@ -62,6 +78,7 @@ class Access(Emitter):
     def c_type_named(self, node: ast.TypeName) -> C.CType:
         """A struct, union, enum or typedef, of the script or the kernel. Also found without its keyword."""
         kernel, scope = self.c.kernel, self.c.file_scope
+        kinds: tuple[str, ...]
         kind, _, tag = node.name.partition(" ")
         if not tag:
             tag = kind
@@ -131,7 +148,7 @@ class Access(Emitter):
             from ebpf.compiler.c.builtins_core import read_value
 
             number, _ = self.state.helper(READ[space])
-            e = read_value(self.c, place, number, cast_nodes.Node(self.node.loc, self.node.end))
+            e = read_value(self.c, place, number, c_ast.Node(self.node.loc, self.node.end))
         bits = bit_size_of(place) if is_lvalue(place) else 0
         if bits and t.kind == "int":
             t = Ty("int", t.size, t.signed and bits > 1, ctype=t.ctype)
@@ -159,11 +176,19 @@ class Access(Emitter):
         if t.kind == "pointer":
             target = C.strip(t.ctype or C.VOID)
             if isinstance(target, C.Pointer):
-                self.refuse("T0208", node, f"this is a pointer to a pointer (`{C.format_ctype(C.Pointer(target))}`)",
-                            helps=["follow it once before: `(*p)->field`"])
+                self.refuse(
+                    "T0208",
+                    node,
+                    f"this is a pointer to a pointer (`{C.format_ctype(C.Pointer(target))}`)",
+                    helps=["follow it once before: `(*p)->field`"],
+                )
             if not isinstance(target, C.Record):
-                self.refuse("T0208", node, f"{T.words(t)}, leads to no struct, so there is no `{node.name}`",
-                            helps=["cast it to a pointer to the struct that is there"])
+                self.refuse(
+                    "T0208",
+                    node,
+                    f"{T.words(t)}, leads to no struct, so there is no `{node.name}`",
+                    helps=["cast it to a pointer to the struct that is there"],
+                )
             base = Value(Ty("record", C.size_of(target) or 0, ctype=target), base.e, t.space)
             t = base.ty
         if t.kind in ("tuple", "record") and t.ctype is None:
@@ -172,7 +197,9 @@ class Access(Emitter):
             if t.kind == "unknown":
                 return Value(T.UNKNOWN, self.const(0))
             self.refuse(
-                "T0208", node, f"an integer has no field `{node.name}`",
+                "T0208",
+                node,
+                f"an integer has no field `{node.name}`",
                 helps=["cast it to a pointer to the struct that is there: `((struct sock *)arg0)->…`"],
             )
         record = C.strip(t.ctype) if t.ctype is not None else None
@@ -186,25 +213,32 @@ class Access(Emitter):
         for name in names:
             inner = C.strip(place.type)
             assert isinstance(inner, C.Record)
-            place = self.c.select(place, inner, name, cast_nodes.Node(node.loc, node.end))
+            place = self.c.select(place, inner, name, c_ast.Node(node.loc, node.end))
         return self.at_place(place, base.space)
 
     def no_field(self, record: C.Record, node: ast.Member) -> None:
         name = f"{record.kind} {record.tag or '<anonymous>'}"
-        at = cast_nodes.Node(node.name_loc, node.end)
+        at = ast.Node(node.name_loc, node.end)
         if not record.complete:
-            self.refuse("T0209", at, f"the kernel does not tell what is in `{name}`",  # type: ignore[arg-type]
-                        helps=["define it in the script"])
+            self.refuse(
+                "T0209",
+                at,
+                f"the kernel does not tell what is in `{name}`",
+                helps=["define it in the script"],
+            )
         names = [n for n in member_names(record) if not n.startswith(("__pad_", "__do_not_use__", "__syscall_nr"))]
         names = [n.removeprefix("data_loc_") for n in names]
         close = did_you_mean(node.name, names)
         helps = [f"did you mean {' or '.join(f'`{n}`' for n in close)}?"] if close else []
         shown = ", ".join(names[:24]) + (f" and {len(names) - 24} more" if len(names) > 24 else "")
-        if record.tag is not None and record.tag.startswith("tracepoint__"):
-            name = "this tracepoint"
-        self.refuse("T0210", at, f"`{name}` has no field `{node.name}`" if " " in name and name[0] != "t"  # type: ignore[arg-type]
-                    else f"{name} has no field `{node.name}`",
-                    notes=[f"its fields are: {shown}"], helps=helps)
+        what = "this tracepoint" if (record.tag or "").startswith("tracepoint__") else f"`{name}`"
+        self.refuse(
+            "T0210",
+            at,
+            f"{what} has no field `{node.name}`",
+            notes=[f"its fields are: {shown}"],
+            helps=helps,
+        )
 
     def tuple_part(self, base: Value, node: ast.Member) -> Value:
         at = 0
@@ -251,8 +285,9 @@ class Access(Emitter):
             base = Value(t, base.e, t.space)
         elif t.kind in ("str", "buf"):
             own = self.own(base)
-            return self._own_element(Value(own.ty, self.offset(own.e, 4 if t.kind == "buf" else 0)),
-                                     C.Array(C.CHAR, t.size), number)
+            return self._own_element(
+                Value(own.ty, self.offset(own.e, 4 if t.kind == "buf" else 0)), C.Array(C.CHAR, t.size), number
+            )
         else:
             self.refuse("T0208", node, f"{T.words(t)} has no elements")
         assert isinstance(first.type, C.Pointer) or isinstance(C.strip(first.type), C.Pointer)
@@ -344,7 +379,9 @@ class Access(Emitter):
             if v.ty.kind == "record":
                 return Value(t, v.e, v.space)
             if T.is_scalar(v.ty):  # 0.17: `(struct x)ptr` is a pointer to it
-                return Value(T.pointer(t.ctype or C.VOID, self.default_space()), cast(v.e, C.Pointer(t.ctype or C.VOID)))
+                return Value(
+                    T.pointer(t.ctype or C.VOID, self.default_space()), cast(v.e, C.Pointer(t.ctype or C.VOID))
+                )
         if t.kind == "array" and T.is_scalar(v.ty):
             memory = self.allocate(8)
             self.store(self.deref(memory, C.ULONG), cast(self.long(v.e), C.ULONG))
@@ -364,6 +401,3 @@ def _is_user(t: C.CType) -> bool:
             return True
         t = t.type
     return False
-
-
-__all__ = ["WORDS", "Access"]

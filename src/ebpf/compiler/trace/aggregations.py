@@ -25,13 +25,18 @@ _MAX_LHIST = 1000
 
 
 class Aggregations(Output):
-    def aggregation(self, m_name: object, target: ast.MapAccess, node: ast.Call) -> None:
+    def aggregation(self, target: ast.MapAccess, node: ast.Call) -> None:
         m = self.state.map(target.name)
         least, most, form = AGGREGATIONS[node.name]
         if not least <= len(node.args) <= most:
             if len(node.args) < least and least == 1:
                 self.refuse("T0206", node, f"the value is missing: `{form}`", helps=[f"`{target.name} = {form}`"])
-            self.refuse("T0206", node, f"`{node.name}` has {len(node.args)} argument{'' if len(node.args) == 1 else 's'} here", helps=[f"it is called `{form}`"])
+            self.refuse(
+                "T0206",
+                node,
+                f"`{node.name}` has {len(node.args)} argument{'' if len(node.args) == 1 else 's'} here",
+                helps=[f"it is called `{form}`"],
+            )
         number = None
         signed = True
         if node.args:
@@ -47,13 +52,13 @@ class Aggregations(Output):
                 self.refuse("T0214", node.args[1], f"`hist` takes 0 to 5 bits, not {k}")
             self.value_type(m, Ty("hist", 8, args=(k,)), node)
             assert number is not None
-            self.count_bucket(m, target, self.log2_bucket(number, k, signed))
+            self.count_bucket(target, self.log2_bucket(number, k, signed))
             return
         if node.name == "lhist":
-            self.linear(m, target, node, number)
+            self.linear(target, node, number)
             return
         if node.name == "tseries":
-            self.time_series(m, target, node, number)
+            self.time_series(target, node, number)
             return
         t = Ty(node.name, T.AGGREGATES[node.name], signed and node.name != "count")
         if m.value.kind == node.name:
@@ -61,46 +66,61 @@ class Aggregations(Output):
         self.value_type(m, t, node)
         self.aggregate(m, self.key(m, target.keys, target), t, number)
 
-    def count_bucket(self, m: object, target: ast.MapAccess, bucket: tree.Expr) -> None:
+    def count_bucket(self, target: ast.MapAccess, bucket: tree.Expr) -> None:
         a_map = self.state.map(target.name)
         key = self.key(a_map, target.keys, target)
         self.bucket(a_map, key, bucket)
         self.aggregate(a_map, key, Ty("count", 8), None)
 
-    def linear(self, m: object, target: ast.MapAccess, node: ast.Call, number: tree.Expr | None) -> None:
-        low, high, step = (self.literal_int(a, f"{what} of `lhist`") for a, what in zip(
-            node.args[1:], ("the least value", "the greatest value", "the step"), strict=True))
+    def linear(self, target: ast.MapAccess, node: ast.Call, number: tree.Expr | None) -> None:
+        low, high, step = (
+            self.literal_int(a, f"{what} of `lhist`")
+            for a, what in zip(node.args[1:], ("the least value", "the greatest value", "the step"), strict=True)
+        )
         assert number is not None
         if step <= 0:
             self.refuse("T0214", node.args[3], "the step of `lhist` has to be above 0")
         if low >= high:
-            self.refuse("T0214", node.args[1], f"`lhist` goes from the least to the greatest value, not from {low} to {high}")
+            self.refuse(
+                "T0214", node.args[1], f"`lhist` goes from the least to the greatest value, not from {low} to {high}"
+            )
         if low < 0:
             self.refuse("T0214", node.args[1], "`lhist` begins at 0 or above")
         buckets = (high - low) // step
         if buckets > _MAX_LHIST:
-            self.refuse("T0220", node, f"`lhist` would have {buckets} buckets; {_MAX_LHIST} are possible",
-                        helps=[f"use a step of {-(-(high - low) // _MAX_LHIST)} or more"])
+            self.refuse(
+                "T0220",
+                node,
+                f"`lhist` would have {buckets} buckets; {_MAX_LHIST} are possible",
+                helps=[f"use a step of {-(-(high - low) // _MAX_LHIST)} or more"],
+            )
         self.value_type(self.state.map(target.name), Ty("lhist", 8, args=(low, high, step)), node)
         number = self.long(number)
         bucket = self.local(C.ULONG)
         self.set(bucket, self.const(0, C.ULONG))
         with self.nested() as inside:
             above = cast(self.binary("-", number, self.const(low)), C.ULONG)
-            self.set(bucket, self.binary("+", self.binary("/", above, self.const(step, C.ULONG)), self.const(1, C.ULONG)))
+            self.set(
+                bucket, self.binary("+", self.binary("/", above, self.const(step, C.ULONG)), self.const(1, C.ULONG))
+            )
             with self.nested() as last:
                 self.set(bucket, self.const(buckets + 1, C.ULONG))
             self.branch(self.compare(">=", number, self.const(high)), last)
         self.branch(self.compare(">=", number, self.const(low)), inside)
-        self.count_bucket(m, target, self.get(bucket))
+        self.count_bucket(target, self.get(bucket))
 
-    def time_series(self, m: object, target: ast.MapAccess, node: ast.Call, number: tree.Expr | None) -> None:
+    def time_series(self, target: ast.MapAccess, node: ast.Call, number: tree.Expr | None) -> None:
         interval = self.literal_int(node.args[1], "the interval of `tseries`")
         count = self.literal_int(node.args[2], "the number of intervals of `tseries`")
         kind = "last"
         if len(node.args) > 3:
             word = node.args[3]
-            if not isinstance(word, ast.String) or word.value.decode(errors="replace") not in ("avg", "max", "min", "sum"):
+            if not isinstance(word, ast.String) or word.value.decode(errors="replace") not in (
+                "avg",
+                "max",
+                "min",
+                "sum",
+            ):
                 self.refuse("T0207", word, 'the last argument of `tseries` is one of "avg", "max", "min", "sum"')
             kind = word.value.decode()
         if interval <= 0 or count <= 0:
@@ -155,8 +175,11 @@ class Aggregations(Output):
         # ((l - k + 1) << k) + ((n >> (l - k)) & (2^k - 1)) + 1
         above = self.binary("-", self.get(log), self.const(k, C.ULONG))
         power = self.binary("<<", self.binary("+", above, self.const(1, C.ULONG)), self.const(k, C.ULONG))
-        within = self.binary("&", self.binary(">>", self.get(n), self.binary("&", above, self.const(63, C.ULONG))),
-                             self.const((1 << k) - 1, C.ULONG))
+        within = self.binary(
+            "&",
+            self.binary(">>", self.get(n), self.binary("&", above, self.const(63, C.ULONG))),
+            self.const((1 << k) - 1, C.ULONG),
+        )
         self.out += leave(self.binary("+", self.binary("+", power, within), self.const(1, C.ULONG)))
         body, self.out = self.out, outer
         return self.subprogram(name, C.ULONG, [n], body, linkage="static")

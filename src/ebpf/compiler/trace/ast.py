@@ -1,5 +1,5 @@
-"""The syntax tree of a script: what was written, with its place, before any meaning. ``loc`` and ``end`` are positions of
-`compiler.c.source.SourceMap`.
+"""The syntax tree of a script: what was written, with its place, before any meaning. ``loc`` and ``end`` are positions
+of `compiler.c.source.SourceMap`.
 """
 
 from __future__ import annotations
@@ -131,8 +131,27 @@ class TypeName(Node):
     bounds: list[int | None]
 
 
-Expr = (Number | String | Bool | Parameter | Name | Variable | MapAccess | Call | Unary | Binary | Ternary | Member | Index
-        | Cast | Sizeof | Offsetof | Tuple | Record | BlockExpr)
+Expr = (
+    Number
+    | String
+    | Bool
+    | Parameter
+    | Name
+    | Variable
+    | MapAccess
+    | Call
+    | Unary
+    | Binary
+    | Ternary
+    | Member
+    | Index
+    | Cast
+    | Sizeof
+    | Offsetof
+    | Tuple
+    | Record
+    | BlockExpr
+)
 
 # ------------------------------------------------------------------------------------------------------ statements
 
@@ -254,3 +273,17 @@ class Import(Node):
 
 class Script(Node):
     items: list[Probe | Macro | Function | Setting | MapDecl | Import]
+
+
+def walk(root: object) -> list[Node]:
+    """All nodes of a tree, or of trees in lists, in no particular order."""
+    out: list[Node] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (list, tuple)):
+            stack += node
+        elif isinstance(node, Node):
+            out.append(node)
+            stack += [getattr(node, f) for f in type(node)._fields[2:]]
+    return out

@@ -70,8 +70,11 @@ class Builtins(Expressions):
         if found is not None:
             enum, value = found
             signed = value < 0
-            return Value(Ty("enum", enum.underlying.size, signed, ctype=enum),
-                         self.const(value, C.LONG if value < 1 << 63 else C.ULONG), literal=value)
+            return Value(
+                Ty("enum", enum.underlying.size, signed, ctype=enum),
+                self.const(value, C.LONG if value < 1 << 63 else C.ULONG),
+                literal=value,
+            )
         number = self.state.constant(node.name)
         if number is not None:
             return Value(T.INT, self.const(number), literal=number)
@@ -100,8 +103,12 @@ class Builtins(Expressions):
 
     def context_pointer(self, node: ast.Node) -> tree.Expr:
         if self.in_callback:
-            self.refuse("T0303", node, "the body of a loop over a map cannot see the probe's context",
-                        helps=["put the value into a variable before the loop"])
+            self.refuse(
+                "T0303",
+                node,
+                "the body of a loop over a map cannot see the probe's context",
+                helps=["put the value into a variable before the loop"],
+            )
         return self.get(self.context)
 
     def default_space(self) -> str:
@@ -127,7 +134,8 @@ class Builtins(Expressions):
 
     def clock(self, which: str = "boot") -> Value:
         helper = {"boot": "bpf_ktime_get_boot_ns", "tai": "bpf_ktime_get_tai_ns", "sw_tai": "bpf_ktime_get_tai_ns"}.get(
-            which, "bpf_ktime_get_ns")
+            which, "bpf_ktime_get_ns"
+        )
         if not self.state.has_helper(helper):
             helper = "bpf_ktime_get_ns"
         v = self.word(helper)
@@ -137,8 +145,9 @@ class Builtins(Expressions):
         """A word that the runtime puts into the map `STARTED`: 0 when it began, 1 the child's pid."""
         key = self.allocate(8)
         self.store(self.deref(key, C.UINT), self.const(index, C.UINT))
-        at = self.helper("bpf_map_lookup_elem", self.map_address(self.state.map_global(STARTED)),
-                         cast(key, C.Pointer(C.VOID)))
+        at = self.helper(
+            "bpf_map_lookup_elem", self.map_address(self.state.map_global(STARTED)), cast(key, C.Pointer(C.VOID))
+        )
         result = self.local(C.ULONG)
         self.set(result, self.const(0, C.ULONG))
         with self.nested() as found:
@@ -158,9 +167,11 @@ class Builtins(Expressions):
 
     def task_field(self, *path: str) -> Callable[[], Value]:
         def get() -> Value:
-            v = self.task(self.node)  # type: ignore[arg-type]
+            v = self.task(self.node)
             for name in path:
-                v = self.field(v, ast.Member(self.node.loc, self.node.end, ast.Number(0, 0, 0), name, True, self.node.loc))
+                v = self.field(
+                    v, ast.Member(self.node.loc, self.node.end, ast.Number(0, 0, 0), name, True, self.node.loc)
+                )
             return v
 
         return get
@@ -169,7 +180,9 @@ class Builtins(Expressions):
         mode = mode or str(self.state.config.stack_mode)
         number = self.state.stack_map(depth)
         flags = self.const(_USER_STACK if user else 0, C.ULONG)
-        e = self.helper("bpf_get_stackid", cast(self.context_pointer(node), C.Pointer(C.VOID)), self.map_address(number), flags)
+        e = self.helper(
+            "bpf_get_stackid", cast(self.context_pointer(node), C.Pointer(C.VOID)), self.map_address(number), flags
+        )
         if not user:
             return Value(Ty("kstack", 8, True, args=(mode, depth, number.name)), self.long(e))
         memory = self.allocate(16)
@@ -182,7 +195,6 @@ class Builtins(Expressions):
         self.store(self.deref(memory, C.ULONG), cast(self.long(address, False), C.ULONG))
         self.store(self.deref(self.offset(memory, 8), C.ULONG), self.word("bpf_get_current_pid_tgid", shift=32).e)
         return Value(T.USYM, memory)
-
 
     # ------------------------------------------------------------------------------------------------------ arguments
 
@@ -207,13 +219,22 @@ class Builtins(Expressions):
             e = self.load(tree.Deref(C.ULONG, node.loc, node.end, at))
             return Value(T.UINT, self.temp(e))
         if kind in ("kretprobe", "uretprobe"):
-            self.not_here(node, node.name, where="the probe at the function's entry",
-                          helps=("a return probe has `retval`; save the argument by `tid` in the entry probe: "
-                                 f"`@{node.name}[tid] = {node.name};`",))
+            self.not_here(
+                node,
+                node.name,
+                where="the probe at the function's entry",
+                helps=(
+                    "a return probe has `retval`; save the argument by `tid` in the entry probe: "
+                    f"`@{node.name}[tid] = {node.name};`",
+                ),
+            )
         if kind in ("fentry", "fexit"):
             names = self.prototype[0].names if self.prototype else ()
-            self.not_here(node, node.name, helps=(
-                "arguments have names here: " + ", ".join(f"`args.{n}`" for n in names),) if names else ())
+            self.not_here(
+                node,
+                node.name,
+                helps=("arguments have names here: " + ", ".join(f"`args.{n}`" for n in names),) if names else (),
+            )
         if kind == "tracepoint":
             self.not_here(node, node.name, helps=("a tracepoint's fields are `args.name`",))
         if kind not in _FUNCTION_PROBES:
@@ -226,8 +247,14 @@ class Builtins(Expressions):
             at_word = self.binary("+", sp.e, self.const(8 * (number + 1), C.ULONG))
             return self.at_place(self.deref(at_word, C.ULONG), "user" if kind in _USER_PROBES else "kernel")
         if number >= len(regs.args):
-            self.refuse("T0303", node, f"only {len(regs.args)} arguments are in registers: `arg0` to `arg{len(regs.args) - 1}`",
-                        helps=[f"`sarg{number - len(regs.args)}` is the first on the stack"] if number == len(regs.args) else [])
+            self.refuse(
+                "T0303",
+                node,
+                f"only {len(regs.args)} arguments are in registers: `arg0` to `arg{len(regs.args) - 1}`",
+                helps=[f"`sarg{number - len(regs.args)}` is the first on the stack"]
+                if number == len(regs.args)
+                else [],
+            )
         return self.register_value(regs.args[number], node)
 
     def retval(self, node: ast.Node) -> Value:
@@ -254,15 +281,21 @@ class Builtins(Expressions):
         if self.kind == "iter":
             return self.iterated(node)
         if self.kind != "tracepoint":
-            helps = ("arguments have numbers here: `arg0`, `arg1`, …",) if self.kind in ("kprobe", "uprobe", "rawtracepoint") else ()
+            helps = (
+                ("arguments have numbers here: `arg0`, `arg1`, …",)
+                if self.kind in ("kprobe", "uprobe", "rawtracepoint")
+                else ()
+            )
             self.not_here(node.base, "args", where="tracepoint, fentry, fexit and iter", helps=helps)
         record = self.tracepoint
         if record is None:
             return Value(T.UNKNOWN, self.const(0))
         context = self.context_pointer(node)
         if record.find(node.name) is None and record.find(f"data_loc_{node.name}") is not None:
-            loc = self.field(Value(Ty("record", record.size, ctype=record), context, "ctx"),
-                             ast.Member(node.loc, node.end, node.base, f"data_loc_{node.name}", True, node.name_loc))
+            loc = self.field(
+                Value(Ty("record", record.size, ctype=record), context, "ctx"),
+                ast.Member(node.loc, node.end, node.base, f"data_loc_{node.name}", True, node.name_loc),
+            )
             low = self.binary("&", cast(loc.e, C.ULONG), self.const(0xFFFF, C.ULONG))
             at = self.plus(cast(context, C.Pointer(C.UCHAR)), low)
             return Value(T.pointer(C.CHAR, "kernel"), cast(at, C.Pointer(C.CHAR)))
@@ -276,10 +309,16 @@ class Builtins(Expressions):
         f = self.prototype[0]
         if node.name not in f.names:
             close = did_you_mean(node.name, f.names)
-            self.refuse("T0210", node, f"`{self.point.parts[-1]}` has no argument `{node.name}`",
-                        notes=["its arguments are: " + ", ".join(
-                            C.format_ctype(p, n) for p, n in zip(f.parameters, f.names, strict=False))],
-                        helps=[f"did you mean `{close[0]}`?"] if close else [])
+            self.refuse(
+                "T0210",
+                node,
+                f"`{self.point.parts[-1]}` has no argument `{node.name}`",
+                notes=[
+                    "its arguments are: "
+                    + ", ".join(C.format_ctype(p, n) for p, n in zip(f.parameters, f.names, strict=False))
+                ],
+                helps=[f"did you mean `{close[0]}`?"] if close else [],
+            )
         index = f.names.index(node.name)
         return self._traced_argument(index, self.type_of(f.parameters[index], "kernel"), node)
 
@@ -291,8 +330,14 @@ class Builtins(Expressions):
             return Value(t, self.temp(cast(e, C.Pointer(t.ctype or C.VOID))))
         if t.kind == "record":
             return Value(T.UINT, e)
-        narrow = {(1, True): C.SCHAR, (2, True): C.SHORT, (4, True): C.INT, (1, False): C.UCHAR, (2, False): C.USHORT,
-                  (4, False): C.UINT}.get((t.size, t.signed))
+        narrow = {
+            (1, True): C.SCHAR,
+            (2, True): C.SHORT,
+            (4, True): C.INT,
+            (1, False): C.UCHAR,
+            (2, False): C.USHORT,
+            (4, False): C.UINT,
+        }.get((t.size, t.signed))
         if narrow is not None:
             e = self.temp(self.long(cast(e, narrow), t.signed))
         return Value(t, self.long(e, t.signed))
@@ -339,7 +384,9 @@ class Builtins(Expressions):
     def probe(self, node: ast.Node) -> Value:
         e: tree.Expr = self.const(self.probe_number, C.ULONG)
         if self.cookie:
-            cookie = cast(self.helper("bpf_get_attach_cookie", cast(self.context_pointer(node), C.Pointer(C.VOID))), C.ULONG)
+            cookie = cast(
+                self.helper("bpf_get_attach_cookie", cast(self.context_pointer(node), C.Pointer(C.VOID))), C.ULONG
+            )
             e = self.binary("|", e, self.binary("<<", cookie, self.const(32, C.ULONG)))
         return Value(Ty("probe"), self.temp(e))
 
@@ -353,7 +400,9 @@ class Builtins(Expressions):
         from ebpf.abi.programs import ProgType
 
         # All 8 bytes at once: the kernel allows no other width, and LLVM would read what is needed.
-        offset = next(f.offset for f in context_layout(ProgType.KPROBE).fields if f.name == "cs")
+        layout = context_layout(ProgType.KPROBE)
+        assert layout is not None
+        offset = next(f.offset for f in layout.fields if f.name == "cs")
         at = self.offset(self.context_pointer(node), offset)
         word = tree.Deref(C.Qualified(C.ULONG, volatile=True), node.loc, node.end, cast(at, WORDS), True)
         three = self.binary("&", self.temp(self.load(word)), self.const(3, C.ULONG))
@@ -364,21 +413,36 @@ class Builtins(Expressions):
         from ebpf.binaries.usdt import parse_arguments
 
         if not self.usdt_notes:
-            self.refuse("T0303", node, f"where `{node.name}` is can be told only if the probe's file is there now",
-                        notes=[f"no probe `{self.point.parts[-1]}` was found in `{self.point.parts[0]}`"])
+            self.refuse(
+                "T0303",
+                node,
+                f"where `{node.name}` is can be told only if the probe's file is there now",
+                notes=[f"no probe `{self.point.parts[-1]}` was found in `{self.point.parts[0]}`"],
+            )
         places = []
         for text in self.usdt_notes:
             arguments = parse_arguments(text)
             if number >= len(arguments):
                 count = len(arguments)
-                self.refuse("T0303", node, f"this probe has {count} argument{'' if count == 1 else 's'}"
-                            + (f": `arg0` to `arg{count - 1}`" if count > 1 else ": `arg0`" if count else ""))
+                self.refuse(
+                    "T0303",
+                    node,
+                    f"this probe has {count} argument{'' if count == 1 else 's'}"
+                    + (f": `arg0` to `arg{count - 1}`" if count > 1 else ": `arg0`" if count else ""),
+                )
             places.append(arguments[number])
         if len(set(places)) > 1:
-            self.refuse("T0303", node, f"`{node.name}` lies at a different place in each of the {len(places)} places of the probe")
+            self.refuse(
+                "T0303",
+                node,
+                f"`{node.name}` lies at a different place in each of the {len(places)} places of the probe",
+            )
         place = places[0]
-        kind = {1: C.SCHAR if place.signed else C.UCHAR, 2: C.SHORT if place.signed else C.USHORT,
-                4: C.INT if place.signed else C.UINT}.get(place.size, C.LONG if place.signed else C.ULONG)
+        kind = {
+            1: C.SCHAR if place.signed else C.UCHAR,
+            2: C.SHORT if place.signed else C.USHORT,
+            4: C.INT if place.signed else C.UINT,
+        }.get(place.size, C.LONG if place.signed else C.ULONG)
         e: tree.Expr = self.const(place.constant, C.ULONG)
         if place.register:
             base = self.register_value(place.register, node).e
@@ -389,7 +453,9 @@ class Builtins(Expressions):
         if place.address:
             v = self.at_place(self.deref(self.temp(e), kind), "user")
             return Value(Ty("int", place.size, place.signed, space="user"), v.e)
-        return Value(Ty("int", place.size, place.signed, space="user"), self.temp(self.long(cast(e, kind), place.signed)))
+        return Value(
+            Ty("int", place.size, place.signed, space="user"), self.temp(self.long(cast(e, kind), place.signed))
+        )
 
     def ctx(self, node: ast.Node) -> Value:
         if self.kind == "iter" and self.tracepoint is not None:

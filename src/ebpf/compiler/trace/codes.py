@@ -1,5 +1,5 @@
-"""Messages of the tracing language, one row each: code → what it is about. Codes never change their meaning; new ones are
-appended. T01: the text's form; T02: names and types; T03: probes.
+"""Messages of the tracing language, one row each: code → what it is about. Codes never change their meaning; new ones
+are appended. T01: the text's form; T02: names and types; T03: probes.
 """
 
 from __future__ import annotations

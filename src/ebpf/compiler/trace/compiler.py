@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.checker import Checker
-from ebpf.compiler.c.kernel_types import KernelTypes
 from ebpf.compiler.c.source import Diagnostics, SourceMap, TooManyErrors
 from ebpf.compiler.options import Options
 from ebpf.compiler.pipeline import _failed, _generate, _has_errors, lower_unit
 from ebpf.compiler.trace import ast
 from ebpf.compiler.trace.config import CHOICES, DEFAULTS, Config, parse_setting
-from ebpf.compiler.trace.emit import Refused
 from ebpf.compiler.trace.parser import parse_script
 from ebpf.compiler.trace.plan import SECTION, Plan
 from ebpf.compiler.trace.preamble import Defines, blanked, find_c
-from ebpf.compiler.trace.programs import ProgramCompiler, Programs, _walk
+from ebpf.compiler.trace.programs import Programs
 from ebpf.compiler.trace.state import ScriptState
 from ebpf.diagnostics import did_you_mean, format_diagnostic
 
@@ -58,17 +56,27 @@ def compile_script(
     helper_errors: int = 0,
     mcpu: str = "v3",
 ) -> CompiledScript:
-    """The object for a script, with its plan and warnings. Raises `CompileError` with one diagnostic for each mistake."""
+    """The object for a script, with its plan and warnings. Raises `CompileError` with one diagnostic for each
+    mistake.
+    """
     from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
     from ebpf.compiler.llvm.output import finish
     from ebpf.errors import InternalError
     from ebpf.object.elf import ElfImage
 
-    options = Options("libbpf", mcpu, (), tuple(include_dirs), 2, None)  # type: ignore[arg-type]
+    options = Options("libbpf", mcpu, (), tuple(include_dirs), 2, None)
     # LLVM loads in its own process while the front end runs in this one.
     with CodeGenerator(mcpu=mcpu, opt=2) as generator:
-        script = check_script(text, filename=filename, facts=facts, params=params, config=config,
-                              include_dirs=include_dirs, includes=includes, helper_errors=helper_errors)
+        script = check_script(
+            text,
+            filename=filename,
+            facts=facts,
+            params=params,
+            config=config,
+            include_dirs=include_dirs,
+            includes=includes,
+            helper_errors=helper_errors,
+        )
         found = script.diagnostics
         ir = lower_unit(script.unit, script.sources, found, options)
         try:
@@ -103,7 +111,9 @@ def check_script(
     sources = SourceMap()
     diagnostics = Diagnostics(sources)
     base = sources.add_file(filename, text)
-    checker, defines, stretches, found = _definitions(text, filename, sources, diagnostics, facts, include_dirs, includes)
+    checker, defines, stretches, found = _definitions(
+        text, filename, sources, diagnostics, facts, include_dirs, includes
+    )
     if _has_errors(found):
         raise _failed(found, filename)
     names = checker.kernel
@@ -159,14 +169,21 @@ def _definitions(
     if includes:
         c_text = "".join(f'#include "{i}"\n' for i in includes) + f'#line 1 "{filename}"\n' + c_text
     pre = preprocess(
-        sources, filename, c_text, include_dirs=include_dirs, read_include=facts.read_include, kconfig=facts.kconfig,
-        constant=names.constant, predefined=predefined,
+        sources,
+        filename,
+        c_text,
+        include_dirs=include_dirs,
+        read_include=facts.read_include,
+        kconfig=facts.kconfig,
+        constant=names.constant,
+        predefined=predefined,
     )
     # A header that is not there is no mistake: the kernel's own types say what it would have said.
     found += [d for d in pre.diagnostics if d.code != "C0110" or "<" not in (d.span.text if d.span else "")]
     if not _has_errors(found) and len(pre.tokens) > 1:
-        syntax, complaints = parse(pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar,
-                                   includes=pre.includes)
+        syntax, complaints = parse(
+            pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar, includes=pre.includes
+        )
         found += complaints
         if not _has_errors(found):
             try:
@@ -197,14 +214,20 @@ def _take_items(
             m = state.map(item.name)
             if item.kind not in _KINDS:
                 close = did_you_mean(item.kind, _KINDS)
-                state.diagnostics.error("T0219", f"there is no kind of map `{item.kind}`", item.loc, item.end,
-                                        helps=[f"did you mean `{close[0]}`?"] if close else [f"there are {', '.join(_KINDS)}"])
+                state.diagnostics.error(
+                    "T0219",
+                    f"there is no kind of map `{item.kind}`",
+                    item.loc,
+                    item.end,
+                    helps=[f"did you mean `{close[0]}`?"] if close else [f"there are {', '.join(_KINDS)}"],
+                )
                 continue
             m.declared = item.kind
             if item.entries is not None:
                 if not isinstance(item.entries, ast.Number) or item.entries.value <= 0:
-                    state.diagnostics.error("T0214", "the number of entries has to be a literal number above 0",
-                                            item.loc, item.end)
+                    state.diagnostics.error(
+                        "T0214", "the number of entries has to be a literal number above 0", item.loc, item.end
+                    )
                     continue
                 m.entries = item.entries.value
 
@@ -227,12 +250,26 @@ def _setting(item: ast.Setting, state: ScriptState) -> None:
     name = item.name.lower().removeprefix("bpftrace_")
     if name not in DEFAULTS:
         close = did_you_mean(name, DEFAULTS)
-        state.diagnostics.error("T0219", f"there is no setting `{item.name}`", item.loc, item.end,
-                                helps=[f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else [])
+        state.diagnostics.error(
+            "T0219",
+            f"there is no setting `{item.name}`",
+            item.loc,
+            item.end,
+            helps=[f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else [],
+        )
         return
     v = item.value
-    text = (str(v.value) if isinstance(v, ast.Number) else v.value.decode(errors="replace") if isinstance(v, ast.String)
-            else str(int(v.value)) if isinstance(v, ast.Bool) else v.name if isinstance(v, ast.Name) else "")
+    text = (
+        str(v.value)
+        if isinstance(v, ast.Number)
+        else v.value.decode(errors="replace")
+        if isinstance(v, ast.String)
+        else str(int(v.value))
+        if isinstance(v, ast.Bool)
+        else v.name
+        if isinstance(v, ast.Name)
+        else ""
+    )
     value = parse_setting(name, text)
     if value is None:
         choices = CHOICES.get(name)
@@ -246,8 +283,13 @@ def _passes(script: ast.Script, state: ScriptState, filename: str) -> tuple[tree
     diagnostics = state.diagnostics
     before = list(diagnostics.items)
     if not any(isinstance(i, ast.Probe) for i in script.items):
-        diagnostics.error("T0305", "this script has no probe", script.loc, script.loc + 1,
-                          helps=['write one: `BEGIN { printf("hello\\n"); }`'])
+        diagnostics.error(
+            "T0305",
+            "this script has no probe",
+            script.loc,
+            script.loc + 1,
+            helps=['write one: `BEGIN { printf("hello\\n"); }`'],
+        )
         return tree.Unit(filename, [], []), Plan((), (), (), {}, filename, (), (), ())
     programs = Programs(state)
     for _ in range(_MAX_PASSES):
@@ -265,8 +307,14 @@ def _passes(script: ast.Script, state: ScriptState, filename: str) -> tuple[tree
     unit = tree.Unit(filename, [], [*state.functions.values(), *state.programs])
     unit.globals = [*state.finish_maps(), *state.externs.values(), _license(state)]
     plan = Plan(
-        tuple(state.probes), tuple(state.events), state.plan_maps(), dict(state.config.values), filename,
-        tuple(state.unsafe), tuple(state.options), tuple(format_diagnostic(d) for d in diagnostics.items if d.severity == "warning"),
+        tuple(state.probes),
+        tuple(state.events),
+        state.plan_maps(),
+        dict(state.config.values),
+        filename,
+        tuple(state.unsafe),
+        tuple(state.options),
+        tuple(format_diagnostic(d) for d in diagnostics.items if d.severity == "warning"),
     )
     return unit, plan
 
@@ -277,7 +325,9 @@ def _unwritten_maps(state: ScriptState) -> None:
         if m.value.kind == "unknown" and m.used_at is not None and not m.declared:
             close = did_you_mean(m.name, [n for n in state.maps if n != m.name])
             helps = [f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else []
-            state.diagnostics.error("T0217", f"`{m.name}` never gets a value", m.used_at.loc, m.used_at.end, helps=helps)
+            state.diagnostics.error(
+                "T0217", f"`{m.name}` never gets a value", m.used_at.loc, m.used_at.end, helps=helps
+            )
 
 
 def _license(state: ScriptState) -> tree.Variable:
@@ -285,6 +335,3 @@ def _license(state: ScriptState) -> tree.Variable:
     t = C.Array(C.CHAR, len(value))
     init = tree.Initializer(t, [tree.InitPart(0, tree.StringConst(t, 0, 0, value))])
     return tree.Variable("_license", t, "global", 0, 0, section="license", init=init)
-
-
-__all__ = ["CompiledScript", "KernelTypes", "ProgramCompiler", "Refused", "Script", "_walk", "check_script", "compile_script"]

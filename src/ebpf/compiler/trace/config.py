@@ -1,4 +1,6 @@
-"""Settings: from ``config = { … }`` of the script, else ``BPFTRACE_*`` of the environment (the caller's), else the default."""
+"""Settings: from ``config = { … }`` of the script, else ``BPFTRACE_*`` of the environment (the caller's), else the
+default.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.constexpr import reduce
 from ebpf.compiler.c.conversions import cast
-from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.types import Ty, aligned
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ WORDS = C.Pointer(C.ULONG)
 """The type of addresses in the program's own memory: aligned to 8."""
 _STACK_SLOT = 64
 _STACK = 224
-"""What of the 512 bytes of stack named memory may take; registers that are put aside, keys and probe reads share the rest."""
+"""What of the 512 bytes of stack named memory may take; registers that are put aside, keys and probe reads share
+the rest.
+"""
 
 
 class Refused(Exception):
@@ -33,8 +34,8 @@ class Refused(Exception):
 
 
 class Value:
-    """``e``: of a scalar its value (`C.LONG`, `C.ULONG` or a pointer), of others its address; ``space`` says whose memory
-    that is: ``bpf`` (the program's own: read it), ``kernel``, ``user``, ``any`` (by probe reads), ``ctx``.
+    """``e``: of a scalar its value (`C.LONG`, `C.ULONG` or a pointer), of others its address; ``space`` says whose
+    memory that is: ``bpf`` (the program's own: read it), ``kernel``, ``user``, ``any`` (by probe reads), ``ctx``.
     """
 
     __slots__ = ("e", "literal", "space", "ty")
@@ -151,8 +152,9 @@ class Emitter:
     def branch(self, condition: tree.Expr, then: list[tree.Stmt], otherwise: list[tree.Stmt] | None = None) -> None:
         loc, end = self.node.loc, self.node.end
         self.out.append(
-            tree.If(loc, end, condition, tree.Block(loc, end, then),
-                    tree.Block(loc, end, otherwise) if otherwise else None)
+            tree.If(
+                loc, end, condition, tree.Block(loc, end, then), tree.Block(loc, end, otherwise) if otherwise else None
+            )
         )
 
     def nested(self) -> _Nested:
@@ -230,11 +232,21 @@ class Emitter:
             out.append(tree.Declare(loc, end, key, tree.Initializer(C.UINT, [tree.InitPart(0, number)])))
             helper, result = self.state.helper("bpf_map_lookup_elem")
             a_map = self.map_address(self.state.map_global("scratch"))
-            call = tree.CallHelper(result, loc, end, helper, "bpf_map_lookup_elem",
-                                   [a_map, cast(self.address(self.ref(key)), C.Pointer(C.VOID))])
+            call = tree.CallHelper(
+                result,
+                loc,
+                end,
+                helper,
+                "bpf_map_lookup_elem",
+                [a_map, cast(self.address(self.ref(key)), C.Pointer(C.VOID))],
+            )
             out.append(tree.Declare(loc, end, self.scratch, tree.Initializer(WORDS, [tree.InitPart(0, call)])))
             absent = tree.Unary(C.INT, loc, end, "!", self.get(self.scratch))
-            out.append(tree.If(loc, end, absent, tree.Block(loc, end, [tree.Return(loc, end, self.const(0, self.returns))]), None))
+            out.append(
+                tree.If(
+                    loc, end, absent, tree.Block(loc, end, [tree.Return(loc, end, self.const(0, self.returns))]), None
+                )
+            )
         return out
 
     program_index = 0
@@ -273,8 +285,12 @@ class Emitter:
                 self.store(self.deref(self.offset(pointer, i), C.ULONG), self.const(0, C.ULONG))
         else:
             # Of an address that cannot be read the helper makes zeroes.
-            self.call_void("bpf_probe_read_kernel", cast(pointer, C.Pointer(C.VOID)), self.const(size, C.UINT),
-                           self.const(0, C.Pointer(C.VOID)))
+            self.call_void(
+                "bpf_probe_read_kernel",
+                cast(pointer, C.Pointer(C.VOID)),
+                self.const(size, C.UINT),
+                self.const(0, C.Pointer(C.VOID)),
+            )
 
     def copy(self, target: tree.Expr, source: tree.Expr, size: int) -> None:
         """Bytes within the program's own memory, both aligned to 8."""
@@ -284,10 +300,16 @@ class Emitter:
                 value = self.load(self.deref(self.offset(source, i), C.ULONG))
                 self.store(self.deref(self.offset(target, i), C.ULONG), value)
         else:
-            self.call_void("bpf_probe_read_kernel", cast(target, C.Pointer(C.VOID)), self.const(size, C.UINT),
-                           cast(source, C.Pointer(C.VOID)))
+            self.call_void(
+                "bpf_probe_read_kernel",
+                cast(target, C.Pointer(C.VOID)),
+                self.const(size, C.UINT),
+                cast(source, C.Pointer(C.VOID)),
+            )
 
-    def read(self, target: tree.Expr, source: tree.Expr, size: tree.Expr, space: str, *, text: bool = False) -> tree.Expr:
+    def read(
+        self, target: tree.Expr, source: tree.Expr, size: tree.Expr, space: str, *, text: bool = False
+    ) -> tree.Expr:
         """A probe read into own memory; what the helper returned."""
         name = READ_TEXT[space] if text else READ[space]
         return self.helper(name, cast(target, C.Pointer(C.VOID)), cast(size, C.UINT), cast(source, C.Pointer(C.VOID)))
@@ -305,7 +327,9 @@ class Emitter:
     ) -> tree.FunctionDecl:
         loc, end = self.node.loc, self.node.end
         t = C.Function(result, tuple(p.type for p in parameters), False, tuple(p.name for p in parameters))
-        return tree.FunctionDecl(name, t, loc, end, parameters=parameters, body=tree.Block(loc, end, list(body)), **more)
+        return tree.FunctionDecl(
+            name, t, loc, end, parameters=parameters, body=tree.Block(loc, end, list(body)), **more
+        )
 
 
 class _Nested:
@@ -322,9 +346,17 @@ class _Nested:
         self.emitter.out = self.before
 
 
-READ = {"kernel": "bpf_probe_read_kernel", "user": "bpf_probe_read_user", "any": "bpf_probe_read",
-        "ctx": "bpf_probe_read_kernel", "bpf": "bpf_probe_read_kernel"}
-READ_TEXT = {"kernel": "bpf_probe_read_kernel_str", "user": "bpf_probe_read_user_str", "any": "bpf_probe_read_str",
-             "ctx": "bpf_probe_read_kernel_str", "bpf": "bpf_probe_read_kernel_str"}
-
-__all__ = ["READ", "WORDS", "Emitter", "Refused", "T", "Value"]
+READ = {
+    "kernel": "bpf_probe_read_kernel",
+    "user": "bpf_probe_read_user",
+    "any": "bpf_probe_read",
+    "ctx": "bpf_probe_read_kernel",
+    "bpf": "bpf_probe_read_kernel",
+}
+READ_TEXT = {
+    "kernel": "bpf_probe_read_kernel_str",
+    "user": "bpf_probe_read_user_str",
+    "any": "bpf_probe_read_str",
+    "ctx": "bpf_probe_read_kernel_str",
+    "bpf": "bpf_probe_read_kernel_str",
+}

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import ast, types as T
+from ebpf.compiler.trace.comparisons import COMPARISONS, Comparisons
 from ebpf.compiler.trace.emit import Refused, Value
-from ebpf.compiler.trace.maps import Maps
 from ebpf.compiler.trace.types import Ty
 from ebpf.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
-_INLINE_WORDS = 32
 
 
 class Local:
@@ -29,7 +26,7 @@ class Local:
         self.closed = False  # the block that first assigned it has ended
 
 
-class Expressions(Maps):
+class Expressions(Comparisons):
     scopes: list[dict[str, Local]]
     substitutions: list[dict[str, ast.Expr]]
 
@@ -38,7 +35,7 @@ class Expressions(Maps):
     def expr(self, node: ast.Expr, into: tree.Expr | None = None) -> Value:
         """The value of ``node``, evaluated here. ``into``: own memory where a value that is no scalar may be made."""
         before = self.node
-        self.node = node  # type: ignore[assignment]
+        self.node = node
         try:
             handler = _HANDLERS.get(type(node))
             if handler is None:
@@ -80,7 +77,9 @@ class Expressions(Maps):
         if not -(1 << 63) <= node.value < 1 << 64:
             self.refuse("T0220", node, f"{node.value} does not fit into 64 bits")
         signed = node.value < 1 << 63
-        return Value(T.INT if signed else T.UINT, self.const(node.value, C.LONG if signed else C.ULONG), literal=node.value)
+        return Value(
+            T.INT if signed else T.UINT, self.const(node.value, C.LONG if signed else C.ULONG), literal=node.value
+        )
 
     def bool_literal(self, node: ast.Bool) -> Value:
         return Value(T.BOOL, self.const(int(node.value)), literal=int(node.value))
@@ -106,8 +105,12 @@ class Expressions(Maps):
         sign = -1 if text.startswith("-") else 1
         value = number(text.removeprefix("-")) if text.removeprefix("-")[:1].isdigit() else None
         if value is None:
-            self.refuse("T0218", node, f"${node.number} is `{text}`, which is no number",
-                        helps=[f"`str(${node.number})` is its text"])
+            self.refuse(
+                "T0218",
+                node,
+                f"${node.number} is `{text}`, which is no number",
+                helps=[f"`str(${node.number})` is its text"],
+            )
         return Value(T.INT, self.const(sign * value), literal=sign * value)
 
     def tuple_literal(self, node: ast.Tuple | ast.Record, into: tree.Expr | None) -> Value:
@@ -116,8 +119,9 @@ class Expressions(Maps):
             if v.ty.kind == "none" or v.ty.kind in T.AGGREGATES:
                 self.refuse("T0208", item, f"{T.words(v.ty)} cannot be part of a tuple")
         names = node.names if isinstance(node, ast.Record) else [str(i) for i in range(len(values))]
-        t = T.tuple_type(list(zip(names, [v.ty for v in values], strict=True)),
-                         "record" if isinstance(node, ast.Record) else "tuple")
+        t = T.tuple_type(
+            list(zip(names, [v.ty for v in values], strict=True)), "record" if isinstance(node, ast.Record) else "tuple"
+        )
         if t.kind == "tuple" and not values:
             self.refuse("T0208", node, "an empty tuple is no value")
         memory = into if into is not None else self.allocate(t.size)
@@ -192,8 +196,12 @@ class Expressions(Maps):
             both = T.merge(known.ty, v.ty)
             if both is None and not known.closed:
                 line = self.state.diagnostics.sources.line(known.node.loc)
-                self.refuse("T0203", node, f"`{name}` is {T.words(known.ty)} since line {line}, and this is {T.words(v.ty)}",
-                            related=[(known.node.loc, known.node.end, "first set here")])
+                self.refuse(
+                    "T0203",
+                    node,
+                    f"`{name}` is {T.words(known.ty)} since line {line}, and this is {T.words(v.ty)}",
+                    related=[(known.node.loc, known.node.end, "first set here")],
+                )
             if both is None:
                 known = None
             elif known.ty.kind == "unknown" or not T.same(both, known.ty):
@@ -222,7 +230,9 @@ class Expressions(Maps):
         else:
             size = T.stored_size(ty)
             # What the body of a loop over a map names lives where that function can see it too.
-            memory = self.scratch_memory(size, keep=True) if name in self.shared_names else self.allocate(size, keep=True)
+            memory = (
+                self.scratch_memory(size, keep=True) if name in self.shared_names else self.allocate(size, keep=True)
+            )
             known = Local(ty, node, None, memory)
             self.initial.append((None, (memory, T.stored_size(ty))))
         self.scopes[-1][name] = known
@@ -244,7 +254,9 @@ class Expressions(Maps):
                 return
             word = v.e if v.ty.kind == "pointer" and known.ty.kind == "pointer" else self.long(v.e, v.ty.signed)
             if known.ty.kind == "pointer" and v.ty.kind == "pointer" and known.ty.space != v.ty.space:
-                known.ty = T.pointer(known.ty.ctype or C.VOID, v.ty.space if known.ty.space == "any" else known.ty.space)
+                known.ty = T.pointer(
+                    known.ty.ctype or C.VOID, v.ty.space if known.ty.space == "any" else known.ty.space
+                )
             self.set(known.variable, cast(word, known.variable.type))
             return
         assert known.memory is not None
@@ -253,7 +265,9 @@ class Expressions(Maps):
     # ---------------------------------------------------------------------------------------------------- operators
 
     def member(self, node: ast.Member) -> Value:
-        if isinstance(node.base, ast.Name) and (node.base.name == "args" or (node.base.name == "ctx" and self.is_iterator)):
+        if isinstance(node.base, ast.Name) and (
+            node.base.name == "args" or (node.base.name == "ctx" and self.is_iterator)
+        ):
             return self.argument(node)
         return self.field(self.expr(node.base), node)
 
@@ -303,7 +317,10 @@ class Expressions(Maps):
         if op in ("++x", "--x", "x++", "x--"):
             return self.step(node)
         if op == "!":
-            return Value(T.BOOL if False else T.INT, self.long(tree.Unary(C.INT, node.loc, node.end, "!", self.truth(node.operand))))
+            return Value(
+                T.INT,
+                self.long(tree.Unary(C.INT, node.loc, node.end, "!", self.truth(node.operand))),
+            )
         if op == "*":
             return self.dereference(self.expr(node.operand), node.operand)
         if op == "&":
@@ -315,8 +332,11 @@ class Expressions(Maps):
             literal = -v.literal if op == "-" else ~v.literal
         word = self.long(v.e, signed)
         result = tree.Unary(word.type, node.loc, node.end, op, word)
-        return Value(T.INT if signed else T.UINT, self.temp(result) if literal is None else self.const(literal, word.type),
-                     literal=literal)
+        return Value(
+            T.INT if signed else T.UINT,
+            self.temp(result) if literal is None else self.const(literal, word.type),
+            literal=literal,
+        )
 
     def address_of(self, node: ast.Unary) -> Value:
         if isinstance(node.operand, ast.Variable):
@@ -356,7 +376,9 @@ class Expressions(Maps):
         """The map that a macro's parameter stands for."""
         replaced = self.substitutions[-1].get(node.name)
         if isinstance(replaced, ast.MapAccess):
-            return ast.MapAccess(node.loc, node.end, replaced.name, node.keys if node.keys is not None else replaced.keys)
+            return ast.MapAccess(
+                node.loc, node.end, replaced.name, node.keys if node.keys is not None else replaced.keys
+            )
         return node
 
     def map_access(self, node: ast.MapAccess, into: tree.Expr | None) -> Value:
@@ -404,7 +426,7 @@ class Expressions(Maps):
                 return Value(T.INT if folded < 1 << 63 else T.UINT, self.const(folded), literal=folded)
         if op in ("/", "%") and right.literal == 0:
             self.refuse("T0208", node, "this divides by zero")
-        if op in _COMPARISONS:
+        if op in COMPARISONS:
             return Value(T.INT, self.long(self.compare(op, x, y)))
         if op == ">>" and signed:  # as in bpftrace: zeroes come in from the left
             x = cast(x, C.ULONG)
@@ -429,88 +451,6 @@ class Expressions(Maps):
             self.set(result, self.const(0 if is_and else 1))
         self.branch(left, rest if is_and else known, known if is_and else rest)
         return Value(T.INT, self.get(result))
-
-    # ---------------------------------------------------------------------------------------------------- strings
-
-    def compare_strings(self, node: ast.Binary, left: Value, right: Value) -> Value:
-        if node.op not in ("==", "!="):
-            if node.op in _COMPARISONS:
-                self.refuse("T0208", node, f"strings are compared by `==` and `!=`, not by `{node.op}`")
-            self.refuse("T0208", node, f"`{node.op}` does not take a string")
-        for v, side in ((left, node.left), (right, node.right)):
-            if v.ty.kind != "str":
-                if v.ty.kind == "unknown":
-                    return Value(T.INT, self.const(0))
-                other = "string" if v is right else "string"
-                helps = [f"`str(…)` makes a {other} of a pointer"] if v.ty.kind in ("pointer", "int") else []
-                self.refuse("T0208", side, f"{T.words(v.ty)} is compared with a string", helps=helps)
-        different = self.difference(left, right)
-        return Value(T.INT, self.long(self.compare(node.op, different, self.const(0, C.ULONG))))
-
-    def difference(self, left: Value, right: Value, most: int | None = None) -> tree.Expr:
-        """0 where two strings are equal (in their first ``most`` bytes)."""
-        a, b = self.own(left), self.own(right)
-        if isinstance(a.literal, bytes) and isinstance(b.literal, bytes):
-            x, y = a.literal[:most], b.literal[:most]
-            return self.const(int(x != y), C.ULONG)
-        sizes = [len(v.literal) + 1 if isinstance(v.literal, bytes) else T.stored_size(v.ty) for v in (a, b)]
-        length = max(sizes) if not any(isinstance(v.literal, bytes) for v in (a, b)) else min(
-            s for s, v in zip(sizes, (a, b), strict=True) if isinstance(v.literal, bytes))
-        if most is not None:
-            length = min(length, most)
-        return self.different_bytes(a, b, length)
-
-    def different_bytes(self, a: Value, b: Value, length: int) -> tree.Expr:
-        """0 where the first ``length`` bytes are equal; behind a value's end there are zeroes."""
-        result = self.local(C.ULONG)
-        self.set(result, self.const(0, C.ULONG))
-        words = (length + 7) // 8
-        if words > _INLINE_WORDS:
-            return self._compare_loop(a, b, result, words, length)
-        for i in range(words):
-            pair = []
-            for v in (a, b):
-                if isinstance(v.literal, bytes):
-                    raw = (v.literal.split(b"\0")[0])[8 * i : 8 * i + 8].ljust(8, b"\0")
-                    pair.append(self.const(int.from_bytes(raw, "little"), C.ULONG))
-                elif 8 * i >= T.stored_size(v.ty):
-                    pair.append(self.const(0, C.ULONG))
-                else:
-                    pair.append(self.load(self.deref(self.offset(v.e, 8 * i), C.ULONG)))
-            different = self.binary("^", pair[0], pair[1])
-            rest = length - 8 * i
-            if rest < 8:
-                different = self.binary("&", different, self.const((1 << 8 * rest) - 1, C.ULONG))
-            self.set(result, self.binary("|", self.get(result), different))
-        return self.get(result)
-
-    def _compare_loop(self, a: Value, b: Value, result: tree.Variable, words: int, length: int) -> tree.Expr:
-        loc, end = self.node.loc, self.node.end
-        sizes = [T.stored_size(v.ty) // 8 for v in (a, b)]
-        both = min(words, *sizes)
-        i = self.local(C.ULONG)
-
-        def over(first: int, count: int, values: list[Value]) -> None:
-            body: list[tree.Stmt]
-            with self.nested() as body:
-                parts = [self.load(tree.Deref(C.ULONG, loc, end, tree.PointerAdd(
-                    v.e.type, loc, end, v.e, cast(self.get(i), C.LONG)))) for v in values]
-                different = self.binary("^", parts[0], parts[1]) if len(parts) > 1 else parts[0]
-                self.set(result, self.binary("|", self.get(result), different))
-            start = tree.Evaluate(loc, end, tree.Assign(C.ULONG, loc, end, self.ref(i), self.const(first, C.ULONG)))
-            step = tree.Assign(C.ULONG, loc, end, self.ref(i), self.binary("+", self.get(i), self.const(1, C.ULONG)))
-            limit = self.compare("<", self.get(i), self.const(first + count, C.ULONG))
-            self.out.append(tree.Loop(loc, end, start, limit, step, tree.Block(loc, end, body), False, 1))
-
-        over(0, both, [a, b])
-        if words > both:
-            over(both, words - both, [a if sizes[0] > sizes[1] else b])
-        return self.get(result)
-
-    def compare_memory(self, op: str, left: Value, right: Value, node: ast.Node) -> Value:
-        a, b = self.own(left), self.own(right)
-        different = self.different_bytes(Value(a.ty, a.e), Value(b.ty, b.e), T.stored_size(a.ty))
-        return Value(T.INT, self.long(self.compare(op, different, self.const(0, C.ULONG))))
 
     # -------------------------------------------------------------------------------------------------------- sizes
 
@@ -559,9 +499,18 @@ def _fold(op: str, a: int, b: int) -> int | None:
             return None
         return (a << b & (1 << 64) - 1) if op == "<<" else a >> b
     functions: dict[str, Callable[[int, int], int]] = {
-        "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "&": int.__and__, "|": int.__or__, "^": int.__xor__,
-        "==": lambda x, y: int(x == y), "!=": lambda x, y: int(x != y), "<": lambda x, y: int(x < y),
-        "<=": lambda x, y: int(x <= y), ">": lambda x, y: int(x > y), ">=": lambda x, y: int(x >= y),
+        "+": int.__add__,
+        "-": int.__sub__,
+        "*": int.__mul__,
+        "&": int.__and__,
+        "|": int.__or__,
+        "^": int.__xor__,
+        "==": lambda x, y: int(x == y),
+        "!=": lambda x, y: int(x != y),
+        "<": lambda x, y: int(x < y),
+        "<=": lambda x, y: int(x <= y),
+        ">": lambda x, y: int(x > y),
+        ">=": lambda x, y: int(x >= y),
     }
     value = functions[op](a, b)
     return value if -(1 << 63) <= value < 1 << 64 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from ebpf.compiler.trace.state import ScriptMap
 
-_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
-            "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
+_SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+).split()
 _STACK_MODES = ("bpftrace", "perf", "raw", "build_id")
 MAX_STACK = 127
 _MAX_DEPTH = 32
@@ -38,8 +40,12 @@ class Functions(Aggregations, Strings):
         row = FUNCTIONS.get(node.name)
         if row is None:
             if node.name in AGGREGATIONS:
-                self.refuse("T0213", node, f"`{node.name}()` is assigned to a map, and has no value",
-                            helps=[f"`@ = {node.name}(…)`"])
+                self.refuse(
+                    "T0213",
+                    node,
+                    f"`{node.name}()` is assigned to a map, and has no value",
+                    helps=[f"`@ = {node.name}(…)`"],
+                )
             close = did_you_mean(node.name, [*FUNCTIONS, *AGGREGATIONS, *self.state.macros, *self.state.user_functions])
             helps = [f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else []
             self.refuse("T0205", node, f"there is no function `{node.name}`", helps=helps)
@@ -53,13 +59,21 @@ class Functions(Aggregations, Strings):
         if least <= count <= most:
             return
         some = f"{least}" if least == most else f"at least {least}" if count < least else f"at most {most}"
-        self.refuse("T0206", node, f"`{node.name}` takes {some} argument{'s' if some[-1] != '1' else ''}, not {count}",
-                    helps=[f"it is called `{form}`"])
+        self.refuse(
+            "T0206",
+            node,
+            f"`{node.name}` takes {some} argument{'s' if some[-1] != '1' else ''}, not {count}",
+            helps=[f"it is called `{form}`"],
+        )
 
     def expand_macro(self, macro: ast.Macro, node: ast.Call) -> Value:
         if len(node.args) != len(macro.parameters):
-            self.refuse("T0206", node, f"macro `{macro.name}` takes {_arguments(len(macro.parameters))}, not {len(node.args)}",
-                        related=[(macro.loc, macro.end, "defined here")])
+            self.refuse(
+                "T0206",
+                node,
+                f"macro `{macro.name}` takes {_arguments(len(macro.parameters))}, not {len(node.args)}",
+                related=[(macro.loc, macro.end, "defined here")],
+            )
         if self.macro_depth >= _MAX_DEPTH:
             self.refuse("T0216", node, f"macro `{macro.name}` calls itself")
         bound: dict[str, ast.Expr] = {}
@@ -85,15 +99,21 @@ class Functions(Aggregations, Strings):
 
     def call_own(self, function: ast.Function, node: ast.Call) -> Value:
         if len(node.args) != len(function.parameters):
-            self.refuse("T0206", node, f"`{function.name}` takes {_arguments(len(function.parameters))}, not {len(node.args)}",
-                        related=[(function.loc, function.end, "defined here")])
+            self.refuse(
+                "T0206",
+                node,
+                f"`{function.name}` takes {_arguments(len(function.parameters))}, not {len(node.args)}",
+                related=[(function.loc, function.end, "defined here")],
+            )
         decl = self.own_function(function)
         args = []
         for a, (name, written), t in zip(node.args, function.parameters, decl.type.parameters, strict=True):
             v = self.expr(a)
             wanted = self.type_named(written)
             if not T.is_scalar(v.ty) or T.merge(wanted, v.ty) is None:
-                self.refuse("T0207", a, f"`{name}` of `{function.name}` is {T.words(wanted)}, and this is {T.words(v.ty)}")
+                self.refuse(
+                    "T0207", a, f"`{name}` of `{function.name}` is {T.words(wanted)}, and this is {T.words(v.ty)}"
+                )
             args.append(cast(v.e, t))
         result = self.type_named(function.result)
         e = self.temp(tree.CallFunction(decl.type.result, node.loc, node.end, decl, args))
@@ -132,8 +152,12 @@ class Functions(Aggregations, Strings):
         else:
             m, key = self.map_and_key(node)
             if m.bucketed:
-                self.refuse("T0208", node, f"`{m.name}` holds {T.words(m.value)}: no single entry of it can be deleted",
-                            helps=[f"`clear({m.name})`"])
+                self.refuse(
+                    "T0208",
+                    node,
+                    f"`{m.name}` holds {T.words(m.value)}: no single entry of it can be deleted",
+                    helps=[f"`clear({m.name})`"],
+                )
             last = self.delete(m, key)
         return Value(T.BOOL, self.long(self.compare("==", self.long(last), self.const(0))))
 
@@ -148,16 +172,26 @@ class Functions(Aggregations, Strings):
             m, _ = self.named_map(target, "len")
             if not self.state.has_helper("bpf_for_each_map_elem"):
                 self.refuse("T0303", node, "`len` of a map needs Linux 5.13")
-            e = self.helper("bpf_for_each_map_elem", self.map_address(m.variable), self.nothing_callback(),
-                            self.const(0, C.Pointer(C.VOID)), self.const(0, C.ULONG))
+            e = self.helper(
+                "bpf_for_each_map_elem",
+                self.map_address(m.variable),
+                self.nothing_callback(),
+                self.const(0, C.Pointer(C.VOID)),
+                self.const(0, C.ULONG),
+            )
             return Value(T.INT, self.long(e))
         v = self.expr(target)
         if v.ty.kind in ("kstack", "ustack"):
             depth = v.ty.args[1]
             memory = self.scratch_memory(8 * depth)
             flags = self.const(256 if v.ty.kind == "ustack" else 0, C.ULONG)
-            got = self.helper("bpf_get_stack", cast(self.context_pointer(node), C.Pointer(C.VOID)),
-                              cast(memory, C.Pointer(C.VOID)), self.const(8 * depth, C.UINT), flags)
+            got = self.helper(
+                "bpf_get_stack",
+                cast(self.context_pointer(node), C.Pointer(C.VOID)),
+                cast(memory, C.Pointer(C.VOID)),
+                self.const(8 * depth, C.UINT),
+                flags,
+            )
             return Value(T.INT, self.temp(self.binary("/", self.long(got), self.const(8))))
         if v.ty.kind == "buf":
             own = self.own(v)
@@ -171,9 +205,12 @@ class Functions(Aggregations, Strings):
         decl = self.state.functions.get("nothing")
         loc, end = self.node.loc, self.node.end
         if decl is None:
-            parameters = [tree.Variable(n, C.Pointer(C.VOID), "parameter", loc, end) for n in ("map", "key", "value", "data")]
-            decl = self.subprogram("nothing", C.LONG, parameters, [tree.Return(loc, end, self.const(0))],
-                                   linkage="static", noinline=True)
+            parameters = [
+                tree.Variable(n, C.Pointer(C.VOID), "parameter", loc, end) for n in ("map", "key", "value", "data")
+            ]
+            decl = self.subprogram(
+                "nothing", C.LONG, parameters, [tree.Return(loc, end, self.const(0))], linkage="static", noinline=True
+            )
             self.state.functions["nothing"] = decl
         designator = tree.FunctionRef(decl.type, loc, end, decl)
         return tree.Convert(C.Pointer(decl.type), loc, end, "function", designator)
@@ -210,8 +247,12 @@ class Functions(Aggregations, Strings):
             if isinstance(a, ast.Name):
                 if a.name not in _STACK_MODES:
                     close = did_you_mean(a.name, _STACK_MODES)
-                    self.refuse("T0207", a, f"`{a.name}` is no way to show a stack",
-                                helps=[f"did you mean `{close[0]}`?"] if close else [f"there are {', '.join(_STACK_MODES)}"])
+                    self.refuse(
+                        "T0207",
+                        a,
+                        f"`{a.name}` is no way to show a stack",
+                        helps=[f"did you mean `{close[0]}`?"] if close else [f"there are {', '.join(_STACK_MODES)}"],
+                    )
                 mode = a.name
             else:
                 depth = self.literal_int(a, "the number of frames")
@@ -220,8 +261,19 @@ class Functions(Aggregations, Strings):
         return self.stack(node, node.name == "ustack", mode, depth)
 
     def reg(self, node: ast.Call) -> Value:
-        if self.kind not in ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "profile", "interval", "software", "hardware",
-                             "watchpoint", "asyncwatchpoint"):
+        if self.kind not in (
+            "kprobe",
+            "kretprobe",
+            "uprobe",
+            "uretprobe",
+            "usdt",
+            "profile",
+            "interval",
+            "software",
+            "hardware",
+            "watchpoint",
+            "asyncwatchpoint",
+        ):
             self.not_here(node, "reg", where="kprobe, uprobe, profile and the like")
         name = self.text_argument(node, 0)
         from ebpf.compiler.c.builtins_trace import registers
@@ -232,8 +284,13 @@ class Functions(Aggregations, Strings):
             return self.register_value(f"regs[{name[1:]}]", node)
         if name not in members:
             close = did_you_mean(name, members)
-            self.refuse("T0207", node.args[0], f"there is no register `{name}`",
-                        helps=[f"did you mean `{close[0]}`?"] if close else [], notes=[f"there are {', '.join(members)}"])
+            self.refuse(
+                "T0207",
+                node.args[0],
+                f"there is no register `{name}`",
+                helps=[f"did you mean `{close[0]}`?"] if close else [],
+                notes=[f"there are {', '.join(members)}"],
+            )
         return self.register_value(name, node)
 
     def clock_of(self, node: ast.Call) -> Value:
@@ -277,7 +334,9 @@ class Functions(Aggregations, Strings):
             text = a.value.decode(errors="replace").upper().removeprefix("SIG")
             if text not in _SIGNALS:
                 close = did_you_mean(text, _SIGNALS)
-                self.refuse("T0207", a, f"there is no signal `{text}`", helps=[f"did you mean `{close[0]}`?"] if close else [])
+                self.refuse(
+                    "T0207", a, f"there is no signal `{text}`", helps=[f"did you mean `{close[0]}`?"] if close else []
+                )
             number: tree.Expr = self.const(_SIGNALS.index(text) + 1, C.UINT)
         else:
             v = self.number(a, "a signal")
@@ -292,7 +351,9 @@ class Functions(Aggregations, Strings):
         if self.kind != "kprobe":
             self.not_here(node, "override", where="kprobe")
         v = self.number(node.args[0])
-        self.call_void("bpf_override_return", cast(self.context_pointer(node), C.Pointer(C.VOID)), cast(self.long(v.e), C.ULONG))
+        self.call_void(
+            "bpf_override_return", cast(self.context_pointer(node), C.Pointer(C.VOID)), cast(self.long(v.e), C.ULONG)
+        )
         return Value(T.NONE, self.const(0))
 
     def cgroup_id(self, node: ast.Call) -> Value:
@@ -331,8 +392,14 @@ class Functions(Aggregations, Strings):
         """``getopt("name", default)``: a named parameter, ``--name=value`` behind ``--``."""
         name = self.text_argument(node, 0)
         self.state.options[name] = None
-        given = next((p.partition("=")[2] or "true" for p in self.state.params
-                      if p == f"--{name}" or p.startswith(f"--{name}=")), None)
+        given = next(
+            (
+                p.partition("=")[2] or "true"
+                for p in self.state.params
+                if p == f"--{name}" or p.startswith(f"--{name}=")
+            ),
+            None,
+        )
         default = node.args[1] if len(node.args) > 1 else ast.Bool(node.loc, node.end, False)
         if given is None:
             return self.expr(default)
@@ -356,8 +423,8 @@ def _arguments(count: int) -> str:
 
 
 class Function(NamedTuple):
-    """A row: what makes the value, how many arguments, how a call is written, and whether it can make its value in memory
-    that it is given."""
+    """A row: what makes the value, how many arguments, how a call is written, and whether it can make its value in
+    memory that it is given."""
 
     handler: Callable[..., Value]
     least: int
@@ -414,9 +481,30 @@ FUNCTIONS: dict[str, Function] = {
     "bswap": Function(_F.bswap, 1, 1, "bswap(number)"),
     "unwatch": Function(_F.unwatch, 1, 1, "unwatch(address)"),
     "getopt": Function(_F.getopt, 1, 3, 'getopt("name", default)'),
-    **{name: Function(_F.builtin_call, 0, 0, f"{name}()") for name in (
-        "comm", "cpu", "uid", "gid", "elapsed", "rand", "cgroup", "curtask", "func", "username", "jiffies", "ncpus", "ppid",
-        "pcomm", "probe", "probetype", "retval", "usermode", "numaid", "cpid", "ctx")},
+    **{
+        name: Function(_F.builtin_call, 0, 0, f"{name}()")
+        for name in (
+            "comm",
+            "cpu",
+            "uid",
+            "gid",
+            "elapsed",
+            "rand",
+            "cgroup",
+            "curtask",
+            "func",
+            "username",
+            "jiffies",
+            "ncpus",
+            "ppid",
+            "pcomm",
+            "probe",
+            "probetype",
+            "retval",
+            "usermode",
+            "numaid",
+            "cpid",
+            "ctx",
+        )
+    },
 }
-
-__all__ = ["AGGREGATIONS", "FUNCTIONS", "Any", "Functions"]

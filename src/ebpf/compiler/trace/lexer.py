@@ -10,8 +10,9 @@ import re
 
 
 class Token:
-    """``kind``: ``id`` ``$`` (``$x``) ``@`` (``@x``, ``@``) ``param`` (``$1``, ``$#``) ``num`` ``str`` ``eof`` ``bad``, or the
-    sign itself. ``value``: the number, or the string's bytes. ``loc`` and ``end`` are offsets in the text.
+    """``kind``: ``id`` ``$`` (``$x``) ``@`` (``@x``, ``@``) ``param`` (``$1``, ``$#``) ``num`` ``str`` ``eof``
+    ``bad``, or the sign itself. ``value``: the number, or the string's bytes. ``loc`` and ``end`` are offsets in the
+    text.
     """
 
     __slots__ = ("end", "kind", "loc", "text", "value")
@@ -58,7 +59,9 @@ def next_token(text: str, at: int) -> Token:
         return Token(word, word, at, end)
     if index == 2:
         if word[0] == "@":
-            return Token("@", word, at, end) if not word[1:2].isdigit() and word != "@#" else Token("bad", word, at, end)
+            return (
+                Token("@", word, at, end) if not word[1:2].isdigit() and word != "@#" else Token("bad", word, at, end)
+            )
         if word == "$":
             return Token("bad", word, at, end)
         return Token("param" if word[1].isdigit() or word == "$#" else "$", word, at, end)
@@ -73,7 +76,9 @@ def next_token(text: str, at: int) -> Token:
 
 
 def number(word: str) -> int | None:
-    """The value of an integer literal: ``1_000``, ``0x1f``, ``017``, ``1e6``, ``5ms`` (nanoseconds); None for no such thing."""
+    """The value of an integer literal: ``1_000``, ``0x1f``, ``017``, ``1e6``, ``5ms`` (nanoseconds); None for no
+    such thing.
+    """
     m = _NUMBER.match(word)
     if m is None:
         return None

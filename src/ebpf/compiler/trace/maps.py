@@ -34,7 +34,9 @@ class Maps(Access):
             assert m.key_at is not None
             line = self.state.diagnostics.sources.line(m.key_at.loc)
             self.refuse(
-                "T0204", node, f"`{m.name}` has {_parts(len(m.key))} since line {line}, and {_parts(len(types))} here",
+                "T0204",
+                node,
+                f"`{m.name}` has {_parts(len(m.key))} since line {line}, and {_parts(len(types))} here",
                 related=[(m.key_at.loc, m.key_at.end, "first used here")],
             )
         merged = []
@@ -43,8 +45,12 @@ class Maps(Access):
             if both is None:
                 assert m.key_at is not None
                 part = f"part {i + 1} of the key of `{m.name}`" if len(types) > 1 else f"the key of `{m.name}`"
-                self.refuse("T0204", node, f"{part} is {T.words(known)} and {T.words(new)} here",
-                            related=[(m.key_at.loc, m.key_at.end, "first used here")])
+                self.refuse(
+                    "T0204",
+                    node,
+                    f"{part} is {T.words(known)} and {T.words(new)} here",
+                    related=[(m.key_at.loc, m.key_at.end, "first used here")],
+                )
             merged.append(both)
         if any(not T.same(a, b) for a, b in zip(merged, m.key, strict=True)):
             m.key = tuple(merged)
@@ -91,10 +97,16 @@ class Maps(Access):
             at = m.value_at
             related = [(at.loc, at.end, "first written here")] if at is not None else []
             since = f" since line {self.state.diagnostics.sources.line(at.loc)}" if at is not None else ""
-            self.refuse("T0203", node, f"`{m.name}` holds {T.words(m.value)}{since}, and this is {T.words(t)}", related=related)
+            self.refuse(
+                "T0203", node, f"`{m.name}` holds {T.words(m.value)}{since}, and this is {T.words(t)}", related=related
+            )
         if m.value_at is None and t.kind != "unknown":
             m.value_at = node
-        if not T.same(both, m.value) or both.kind != m.value.kind or (both.size, both.signed) != (m.value.size, m.value.signed):
+        if (
+            not T.same(both, m.value)
+            or both.kind != m.value.kind
+            or (both.size, both.signed) != (m.value.size, m.value.signed)
+        ):
             m.value = both
             self.state.changed = True
         elif m.value.kind == "pointer" and m.value.ctype is None:
@@ -105,8 +117,13 @@ class Maps(Access):
         return self.helper("bpf_map_lookup_elem", self.map_address(m.variable), cast(key, C.Pointer(C.VOID)))
 
     def update(self, m: ScriptMap, key: tree.Expr, value: tree.Expr, flags: int = BPF_ANY) -> None:
-        self.call_void("bpf_map_update_elem", self.map_address(m.variable), cast(key, C.Pointer(C.VOID)),
-                       cast(value, C.Pointer(C.VOID)), self.const(flags, C.ULONG))
+        self.call_void(
+            "bpf_map_update_elem",
+            self.map_address(m.variable),
+            cast(key, C.Pointer(C.VOID)),
+            cast(value, C.Pointer(C.VOID)),
+            self.const(flags, C.ULONG),
+        )
 
     def delete(self, m: ScriptMap, key: tree.Expr) -> tree.Expr:
         return self.helper("bpf_map_delete_elem", self.map_address(m.variable), cast(key, C.Pointer(C.VOID)))
@@ -118,8 +135,12 @@ class Maps(Access):
         key = self.key(m, node.keys, node)
         t = m.value
         if t.kind in ("hist", "lhist", "tseries"):
-            self.refuse("T0208", node, f"`{m.name}` holds {T.words(t)}, which has no single value",
-                        helps=[f"`print({m.name})` shows it"])
+            self.refuse(
+                "T0208",
+                node,
+                f"`{m.name}` holds {T.words(t)}, which has no single value",
+                helps=[f"`print({m.name})` shows it"],
+            )
         if t.kind in T.AGGREGATES:
             return self.read_aggregate(m, key)
         if T.is_scalar(t):
@@ -188,8 +209,12 @@ class Maps(Access):
         cpu = self.local(C.UINT)
         with self.nested() as body:
             if several:
-                at = self.helper("bpf_map_lookup_percpu_elem", self.map_address(m.variable),
-                                 cast(key, C.Pointer(C.VOID)), self.get(cpu))
+                at = self.helper(
+                    "bpf_map_lookup_percpu_elem",
+                    self.map_address(m.variable),
+                    cast(key, C.Pointer(C.VOID)),
+                    self.get(cpu),
+                )
             else:
                 at = self.lookup(m, key)
             with self.nested() as found:

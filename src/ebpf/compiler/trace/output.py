@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
@@ -12,13 +13,38 @@ from ebpf.compiler.trace.emit import Value
 from ebpf.compiler.trace.plan import EVENTS, LOST, Event, Type
 from ebpf.compiler.trace.types import Ty
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 HEADER = 8
 _CURRENT_CPU = 0xFFFFFFFF
 _FIRST_GUESS = 1024
-_CONVERSION = re.compile(r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?"
-                         r"(?P<length>hh|h|ll|l|j|z|t|q|L)?(?P<letter>r[xh]|gr|[A-Za-z])?)")
-_TEXTS = frozenset(("str", "ksym", "usym", "inet", "mac", "username", "timestamp", "kstack", "ustack", "probe", "cgroup_path",
-                    "strerror", "enum", "bool", "tuple", "record", "array", "buf"))
+_CONVERSION = re.compile(
+    r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?"
+    r"(?P<length>hh|h|ll|l|j|z|t|q|L)?(?P<letter>r[xh]|gr|[A-Za-z])?)"
+)
+_TEXTS = frozenset(
+    (
+        "str",
+        "ksym",
+        "usym",
+        "inet",
+        "mac",
+        "username",
+        "timestamp",
+        "kstack",
+        "ustack",
+        "probe",
+        "cgroup_path",
+        "strerror",
+        "enum",
+        "bool",
+        "tuple",
+        "record",
+        "array",
+        "buf",
+    )
+)
 _NUMBERS = frozenset(("int", "bool", "enum", "pointer", "unknown", "ksym", "usym", "username"))
 JOIN_ARGS, JOIN_BYTES = 16, 1024
 
@@ -26,7 +52,7 @@ JOIN_ARGS, JOIN_BYTES = 16, 1024
 class Output(Builtins):
     # ----------------------------------------------------------------------------------------------------- records
 
-    def record(self, kind: str, node: ast.Node, args: list[ast.Expr | Value] | list[ast.Expr], **more: str | int) -> list[Ty]:
+    def record(self, kind: str, node: ast.Node, args: Sequence[ast.Expr | Value], **more: str | int) -> list[Ty]:
         """Send a record of ``args``; those that are expressions are evaluated into it. Their types."""
         known = self.state.record_sizes.get(id(node), _FIRST_GUESS)
         memory = self.allocate(known)
@@ -53,8 +79,10 @@ class Output(Builtins):
         number = self.state.event(event)
         head = self.const(number, C.ULONG)
         if text_bytes is not None:
-            self.store(self.deref(memory, C.ULONG),
-                       self.binary("|", head, self.binary("<<", cast(text_bytes, C.ULONG), self.const(32, C.ULONG))))
+            self.store(
+                self.deref(memory, C.ULONG),
+                self.binary("|", head, self.binary("<<", cast(text_bytes, C.ULONG), self.const(32, C.ULONG))),
+            )
         else:
             self.store(self.deref(memory, C.ULONG), head)
         events = self.map_address(self.state.map_global(EVENTS))
@@ -62,13 +90,21 @@ class Output(Builtins):
         if self.state.ring_buffer:
             failed = self.helper("bpf_ringbuf_output", events, data, size, self.const(0, C.ULONG))
         else:
-            failed = self.helper("bpf_perf_event_output", cast(self.get(self.context), C.Pointer(C.VOID)), events,
-                                 self.const(_CURRENT_CPU, C.ULONG), data, size)
+            failed = self.helper(
+                "bpf_perf_event_output",
+                cast(self.get(self.context), C.Pointer(C.VOID)),
+                events,
+                self.const(_CURRENT_CPU, C.ULONG),
+                data,
+                size,
+            )
         with self.nested() as lost:
             mark = self.mark()
             key = self.allocate(8)
             self.store(self.deref(key, C.UINT), self.const(0, C.UINT))
-            at = self.helper("bpf_map_lookup_elem", self.map_address(self.state.map_global(LOST)), cast(key, C.Pointer(C.VOID)))
+            at = self.helper(
+                "bpf_map_lookup_elem", self.map_address(self.state.map_global(LOST)), cast(key, C.Pointer(C.VOID))
+            )
             with self.nested() as found:
                 place = self.deref(at, C.ULONG)
                 self.store(place, self.binary("+", self.load(place), self.const(1, C.ULONG)))
@@ -81,7 +117,7 @@ class Output(Builtins):
     def format_text(self, node: ast.Call) -> str:
         text = node.args[0] if node.args else None
         if not isinstance(text, ast.String):
-            self.refuse("T0207", text or node, f"`{node.name}` wants a literal format first: `{node.name}(\"…\", …)`")
+            self.refuse("T0207", text or node, f'`{node.name}` wants a literal format first: `{node.name}("…", …)`')
         return text.value.decode("utf-8", "surrogateescape")
 
     def formatted(self, node: ast.Call, kind: str) -> None:
@@ -102,19 +138,33 @@ class Output(Builtins):
                 continue
             letter = m["letter"]
             if letter is None:
-                self.refuse("T0212", at, f"`{m[0]}` in the format is no conversion", helps=["a percent sign is written `%%`"])
+                self.refuse(
+                    "T0212", at, f"`{m[0]}` in the format is no conversion", helps=["a percent sign is written `%%`"]
+                )
             if letter in "feEgGaA":
-                self.refuse("T0212", at, f"`{m[0]}` is for floating-point numbers, which BPF does not have",
-                            helps=["use integers and scale: `printf(\"%d.%02d\", $x / 100, $x % 100)`"])
+                self.refuse(
+                    "T0212",
+                    at,
+                    f"`{m[0]}` is for floating-point numbers, which BPF does not have",
+                    helps=['use integers and scale: `printf("%d.%02d", $x / 100, $x % 100)`'],
+                )
             if letter not in ("d", "i", "u", "x", "X", "o", "c", "p", "s", "r", "rx", "rh"):
-                self.refuse("T0212", at, f"there is no conversion `{m[0]}`",
-                            notes=["there are %d %i %u %x %X %o %c %p for numbers, %s for text, %r %rx %rh for buffers"])
+                self.refuse(
+                    "T0212",
+                    at,
+                    f"there is no conversion `{m[0]}`",
+                    notes=["there are %d %i %u %x %X %o %c %p for numbers, %s for text, %r %rx %rh for buffers"],
+                )
             out += ["*"] * ((m["width"] == "*") + (m["precision"] == "*"))
             out.append(letter)
         if len(out) != given:
             values = f"{given} value{'s' if given != 1 else ''}" if given else "no value"
-            self.refuse("T0211", node, f"the format has {len(out)} conversion{'s' if len(out) != 1 else ''}, and there "
-                        f"{'is' if given <= 1 else 'are'} {values}")
+            self.refuse(
+                "T0211",
+                node,
+                f"the format has {len(out)} conversion{'s' if len(out) != 1 else ''}, and there "
+                f"{'is' if given <= 1 else 'are'} {values}",
+            )
         return out
 
     def check_conversion(self, letter: str, t: Ty, node: ast.Expr) -> None:
@@ -131,13 +181,21 @@ class Output(Builtins):
         if letter in ("r", "rx", "rh"):
             if t.kind == "buf":
                 return
-            self.refuse("T0212", node, f"`%{letter}` shows a buffer, and `{source}` is {T.words(t)}",
-                        helps=["`buf(address, length)` makes one"])
+            self.refuse(
+                "T0212",
+                node,
+                f"`%{letter}` shows a buffer, and `{source}` is {T.words(t)}",
+                helps=["`buf(address, length)` makes one"],
+            )
         if t.kind in _NUMBERS:
             return
         better = "%r" if t.kind == "buf" else "%s"
-        self.refuse("T0212", node, f"`%{letter}` shows a number, and `{source}` is {T.words(t)}",
-                    helps=[f"it is shown by `{better}`"])
+        self.refuse(
+            "T0212",
+            node,
+            f"`%{letter}` shows a number, and `{source}` is {T.words(t)}",
+            helps=[f"it is shown by `{better}`"],
+        )
 
     # ------------------------------------------------------------------------------------------------ the functions
 
@@ -224,8 +282,12 @@ class Output(Builtins):
             keys = target.keys or []
             key = keys[0] if len(keys) == 1 else ast.Tuple(target.loc, target.end, list(keys))
             if m.bucketed:
-                self.refuse("T0207", target, f"`{m.name}` holds {T.words(m.value)}; only the whole map can be shown",
-                            helps=[f"`print({m.name})`"])
+                self.refuse(
+                    "T0207",
+                    target,
+                    f"`{m.name}` holds {T.words(m.value)}; only the whole map can be shown",
+                    helps=[f"`print({m.name})`"],
+                )
             self.record("print_value", node, [key, target], map=m.name)
             return Value(T.NONE, self.const(0))
         if len(node.args) > 1:

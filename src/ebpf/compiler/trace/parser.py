@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ebpf.compiler.c.lexer import PRECEDENCE
 from ebpf.compiler.c.source import TooManyErrors
-from ebpf.compiler.trace import ast, lexer
+from ebpf.compiler.trace import ast
 from ebpf.compiler.trace.lexer import Token, next_token
 from ebpf.compiler.trace.parser_probes import ProbeParser
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.source import Diagnostics
 
 _ASSIGNMENTS = frozenset(("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="))
-INTEGER_TYPES = {
-    f"{sign}int{bits or ''}": (bits or 32, not sign) for bits in (8, 16, 32, 64, 0) for sign in ("", "u")
-}
-_TYPE_WORDS = frozenset((*INTEGER_TYPES, "bool", "void", "char", "short", "long", "unsigned", "signed", "string", "buffer"))
+INTEGER_TYPES = {f"{sign}int{bits or ''}": (bits or 32, not sign) for bits in (8, 16, 32, 64, 0) for sign in ("", "u")}
+_TYPE_WORDS = frozenset(
+    (*INTEGER_TYPES, "bool", "void", "char", "short", "long", "unsigned", "signed", "string", "buffer")
+)
 _TUPLE_PART = re.compile(r"\s*([0-9]+)")
 _TAGS = frozenset(("struct", "union", "enum"))
 _STARTERS = frozenset(("id", "num", "str", "$", "@", "param", "(", "{", "++", "--", "*", "&", "-", "!", "~"))
@@ -61,8 +61,12 @@ class Parser(ProbeParser):
             line = self.diagnostics.sources.line(opening.loc + self.base)
             if opening is self.open_braces[-1] and not self.unclosed:
                 self.unclosed = True
-                self.report("T0104", self.token, f"`}}` is missing for the `{{` in line {line}",
-                            related=[(opening.loc + self.base, opening.end + self.base, "opened here")])
+                self.report(
+                    "T0104",
+                    self.token,
+                    f"`}}` is missing for the `{{` in line {line}",
+                    related=[(opening.loc + self.base, opening.end + self.base, "opened here")],
+                )
         else:
             self.advance()
         self.open_braces.pop()
@@ -92,8 +96,13 @@ class Parser(ProbeParser):
             "\n" in self.text[self.previous_end : self.token.loc] or self.token.kind in ("id", "$", "@")
         ):
             before = self.text[self.previous_end - 1]
-            self.report_at("T0103", self.previous_end, self.previous_end + 1, f"`;` is missing after `{before}`",
-                           helps=["statements are separated by `;`"])
+            self.report_at(
+                "T0103",
+                self.previous_end,
+                self.previous_end + 1,
+                f"`;` is missing after `{before}`",
+                helps=["statements are separated by `;`"],
+            )
             return
         if self.token.kind == "=" and isinstance(s, ast.Evaluate) and isinstance(s.expr, ast.Name):
             self.bare_assignment(s.expr)
@@ -101,7 +110,10 @@ class Parser(ProbeParser):
 
     def bare_assignment(self, name: ast.Name) -> NoReturn:
         self.diagnostics.error(
-            "T0108", f"`{name.name}` cannot be assigned to", name.loc, name.end,
+            "T0108",
+            f"`{name.name}` cannot be assigned to",
+            name.loc,
+            name.end,
             helps=[f"variables start with `$` (of this probe: `${name.name}`) or `@` (of all probes: `@{name.name}`)"],
         )
         raise Mistake
@@ -373,7 +385,9 @@ class Parser(ProbeParser):
         if kind == "{":
             body = self.block()
             if not body or not isinstance(body[-1], ast.Evaluate):
-                self.report_at("T0102", token.loc, token.end, "a block that stands for a value has to end in an expression")
+                self.report_at(
+                    "T0102", token.loc, token.end, "a block that stands for a value has to end in an expression"
+                )
                 raise Mistake
             return ast.BlockExpr(start, self.previous_end + self.base, body[:-1], body[-1].expr)
         self.unexpected("a value")
@@ -417,8 +431,12 @@ class Parser(ProbeParser):
             args = self.arguments(")")
             return ast.Call(start, self.previous_end + self.base, text, args, token.end + self.base)
         if text in _TAGS or text in INTEGER_TYPES:
-            self.report("T0102", token, f"a type, `{text}`, stands where a value is wanted",
-                        helps=["a cast has parentheses around the type: `(struct sock *)arg0`"])
+            self.report(
+                "T0102",
+                token,
+                f"a type, `{text}`, stands where a value is wanted",
+                helps=["a cast has parentheses around the type: `(struct sock *)arg0`"],
+            )
             raise Mistake
         return ast.Name(start, token.end + self.base, text)
 
@@ -434,16 +452,21 @@ class Parser(ProbeParser):
         except Mistake:
             e = ast.Number(0, 0, 0)
         if inner.token.kind != "eof" and self.diagnostics.error_count == before:
-            self.report("T0102", token, f"`{token.text}` is defined as something that is no value",
-                        notes=[f"`#define {token.text} {self.constants[token.text]}`"])
+            self.report(
+                "T0102",
+                token,
+                f"`{token.text}` is defined as something that is no value",
+                notes=[f"`#define {token.text} {self.constants[token.text]}`"],
+            )
         return _moved(e, *inner.fixed)
 
     def size_or_offset(self, word: str, start: int) -> ast.Expr:
         opening = self.token
         of: ast.TypeName | ast.Expr
         self.advance()
-        if self.token.kind == "id" and (self.token.text in _TAGS or self.token.text in _TYPE_WORDS
-                                        or self.is_type(self.token.text)):
+        if self.token.kind == "id" and (
+            self.token.text in _TAGS or self.token.text in _TYPE_WORDS or self.is_type(self.token.text)
+        ):
             of = self.type_name()
         else:
             of = self.expression()
@@ -497,14 +520,8 @@ class Parser(ProbeParser):
 
 def _moved(e: ast.Expr, loc: int, end: int) -> ast.Expr:
     """The tree with all its places at one."""
-    stack: list[object] = [e]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack += node
-        elif isinstance(node, ast.Node):
-            node.loc, node.end = loc, end
-            stack += [getattr(node, f) for f in type(node)._fields[2:]]
+    for node in ast.walk(e):
+        node.loc, node.end = loc, end
     return e
 
 
@@ -534,6 +551,3 @@ def parse_script(
         return parser.script(skip)
     except TooManyErrors:
         return ast.Script(base, base, [])
-
-
-__all__ = ["INTEGER_TYPES", "Mistake", "Parser", "lexer", "parse_script"]

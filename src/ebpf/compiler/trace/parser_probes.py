@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ebpf.compiler.trace import ast, lexer
 from ebpf.compiler.trace.lexer import Token, next_token
-from ebpf.compiler.trace.providers import PROVIDERS, find_provider
+from ebpf.compiler.trace.providers import find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,11 +52,19 @@ class ProbeParser:
         if text[0].isdigit():
             after = self.text[token.end : token.end + 1]
             if "." in text or after == ".":
-                self.report("T0105", token, f"`{text}` has a fraction, and BPF has no floating point",
-                            helps=["use integers and scale: milliseconds for seconds, per mille for parts"])
+                self.report(
+                    "T0105",
+                    token,
+                    f"`{text}` has a fraction, and BPF has no floating point",
+                    helps=["use integers and scale: milliseconds for seconds, per mille for parts"],
+                )
             else:
-                self.report("T0105", token, f"`{text}` is no number",
-                            helps=["numbers are written 10, 1_000, 0x1f, 1e6, or with a unit: 5ms"])
+                self.report(
+                    "T0105",
+                    token,
+                    f"`{text}` is no number",
+                    helps=["numbers are written 10, 1_000, 0x1f, 1e6, or with a unit: 5ms"],
+                )
             self.token = Token("num", text, token.loc, token.end, 1)
             return
         helps = ["`$` is followed by a name (`$x`), or by the number of a parameter (`$1`)"] if text == "$" else []
@@ -101,7 +109,9 @@ class ProbeParser:
         helps: Iterable[str] = (),
         related: Iterable[tuple[int, int, str]] = (),
     ) -> None:
-        self.report_at(code, token.loc, max(token.end, token.loc + 1), message, notes=notes, helps=helps, related=related)
+        self.report_at(
+            code, token.loc, max(token.end, token.loc + 1), message, notes=notes, helps=helps, related=related
+        )
 
     def report_node(self, code: str, node: ast.Node, message: str, *, helps: Iterable[str] = ()) -> None:
         self.diagnostics.error(code, message, node.loc, node.end, helps=helps)
@@ -140,7 +150,9 @@ class ProbeParser:
         self.token = next_token(self.text, first if first >= 0 else len(self.text))
         while True:
             while self.token.loc >= stretch[0] and self.token.kind != "eof":
-                self.token = next_token(self.text, max(stretch[1], self.token.loc if stretch[1] <= self.token.loc else 0))
+                self.token = next_token(
+                    self.text, max(stretch[1], self.token.loc if stretch[1] <= self.token.loc else 0)
+                )
                 stretch = next(stretches)
             if self.token.kind == "eof":
                 break
@@ -195,8 +207,11 @@ class ProbeParser:
                 path = self.token
                 self.advance()
                 assert isinstance(path.value, bytes)
-                items.append(ast.Import(path.loc + self.base, path.end + self.base,
-                                        path.value.decode("utf-8", "surrogateescape")))
+                items.append(
+                    ast.Import(
+                        path.loc + self.base, path.end + self.base, path.value.decode("utf-8", "surrogateescape")
+                    )
+                )
                 return
         items.append(self.probe())
 
@@ -232,8 +247,12 @@ class ProbeParser:
             raise Mistake
         last = points[-1]
         if self.token.kind == "eof" and not PROVIDERS_WITHOUT_TARGET(last.provider) and not last.parts:
-            self.report_node("T0109", last, f"`{last.provider}` is no attach point",
-                             helps=["an attach point is written `kprobe:vfs_read`, and an action `{ … }` follows it"])
+            self.report_node(
+                "T0109",
+                last,
+                f"`{last.provider}` is no attach point",
+                helps=["an attach point is written `kprobe:vfs_read`, and an action `{ … }` follows it"],
+            )
             raise Mistake
         self.unexpected("`{` and the action" if self.token.kind == "eof" else "`{`, `/` or `,`")
 
@@ -316,8 +335,12 @@ class ProbeParser:
         if closing < 0:
             return
         self.in_predicate = False
-        self.report("T0107", next_token(self.text, closing + 1), "the action needs braces around it",
-                    helps=["write `/predicate/ { … }`"])
+        self.report(
+            "T0107",
+            next_token(self.text, closing + 1),
+            "the action needs braces around it",
+            helps=["write `/predicate/ { … }`"],
+        )
         end = self.text.find("\n", closing)
         self.token = Token("}", "}", end, end) if end >= 0 else Token("eof", "", len(self.text), len(self.text))
         raise Mistake
@@ -397,6 +420,3 @@ class ProbeParser:
 def PROVIDERS_WITHOUT_TARGET(provider: str) -> bool:
     row = find_provider(provider)
     return row is not None and row.least == 0
-
-
-__all__ = ["PROVIDERS", "ProbeParser"]

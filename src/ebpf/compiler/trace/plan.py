@@ -24,17 +24,17 @@ username            8       u64 user id
 timestamp           8       u64 nanoseconds. (clock, strftime's format)
 cgroup_path         8       u64 control group id
 strerror            8       s64 error number
-probe               8       u32 index in `Plan.probes`, u32 attach cookie: which of the probe's targets, 0 where there is one
+probe               8       u32 index in `Plan.probes`, u32 attach cookie: which of its targets (0: the only one)
 =================== ======= ==========================================================================================
 
-**As a map's value** also: ``count``, ``sum`` (8 bytes, s64 or u64 by ``signed``), ``min``, ``max`` (s64 value, u64 is_set),
-``avg``, ``stats`` (s64 total, u64 count): one per CPU, to be added up, or the least or greatest taken. ``hist`` (k,),
-``lhist`` (min, max, step): the kernel's key is the script's key, up to a multiple of 8, and then a u64 bucket; the value
-is a u64 count per CPU. ``tseries`` (interval_ns, intervals, kind): likewise, the bucket is time / interval and the value
-that of ``kind``.
+**As a map's value** also: ``count``, ``sum`` (8 bytes, s64 or u64 by ``signed``), ``min``, ``max`` (s64 value, u64
+is_set), ``avg``, ``stats`` (s64 total, u64 count): one per CPU, to be added up, or the least or greatest taken.
+``hist`` (k,), ``lhist`` (min, max, step): the kernel's key is the script's key, up to a multiple of 8, and then a u64
+bucket; the value is a u64 count per CPU. ``tseries`` (interval_ns, intervals, kind): likewise, the bucket is time /
+interval and the value that of ``kind``.
 
-Buckets of hist: n < 0 → 0; n < 2^k → n + 1; else with l = log2(n): ((l - k + 1) << k) + ((n >> (l - k)) & (2^k - 1)) + 1.
-Buckets of lhist: 0 below ``min``, then 1 for each ``step``, and one more at or above ``max``.
+Buckets of hist: n < 0 → 0; n < 2^k → n + 1; else with l = log2(n): ((l - k + 1) << k) + ((n >> (l - k)) & (2^k - 1)) +
+1. Buckets of lhist: 0 below ``min``, then 1 for each ``step``, and one more at or above ``max``.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Type(_Type):
 class Map(_Map):
     """A map of the script: ``name`` with its ``@``, ``map`` as the object calls it.
 
-    ``key`` is None for a scalar, whatever single entry is there; of several keys it is a tuple. ``per_cpu``: a value for
-    each CPU.
+    ``key`` is None for a scalar, whatever single entry is there; of several keys it is a tuple. ``per_cpu``: a value
+    for each CPU.
     """
 
     __slots__ = ()
@@ -128,11 +128,12 @@ class Map(_Map):
 class Event(_Event):
     """A kind of record; ``size`` is the whole record's, ``args`` are (offset, type).
 
-    kinds: ``printf`` ``errorf`` ``warnf`` ``system`` ``cat`` (``text``: the format) · ``time`` (``text``: strftime's format)
-    · ``join`` (``text``: the delimiter; strings, the first empty one ends them) · ``print_map`` (``map``, ``top``, ``div``; where
-    they are not literal, two arguments carry them) · ``print_value`` (one argument; of a map's entry: ``map``, key, value)
-    · ``clear`` ``zero`` (``map``) · ``exit`` (an argument: the status, or none) · ``helper_error`` (``text``: the helper; the
-    argument: the error number) · ``skboutput`` (``text``: the file) · ``unwatch`` (the address).
+    kinds: ``printf`` ``errorf`` ``warnf`` ``system`` ``cat`` (``text``: the format) · ``time`` (``text``: strftime's
+    format) · ``join`` (``text``: the delimiter; strings, the first empty one ends them) · ``print_map`` (``map``,
+    ``top``, ``div``; where they are not literal, two arguments carry them) · ``print_value`` (one argument; of a map's
+    entry: ``map``, key, value) · ``clear`` ``zero`` (``map``) · ``exit`` (an argument: the status, or none) ·
+    ``helper_error`` (``text``: the helper; the argument: the error number) · ``skboutput`` (``text``: the file) ·
+    ``unwatch`` (the address).
     """
 
     __slots__ = ()
@@ -158,11 +159,11 @@ class Probe(_Probe):
     software hardware watchpoint asyncwatchpoint iter. ``target`` is what is written after the kind's colon, parsed into
     ``details``: ``function``, ``module``, ``offset``, ``address`` (kprobe, fentry: ``module`` may be absent) ·
     ``category``, ``event`` (tracepoint) · ``event`` (rawtracepoint) · ``path``, ``symbol``, ``offset``, ``address``
-    (uprobe) · ``path``, ``provider``, ``event`` (usdt) · ``unit``, ``count``, ``period_ns`` (profile, interval) · ``event``,
-    ``count`` (software, hardware) · ``address``, ``length``, ``mode`` (watchpoint) · ``object``, ``pin`` (iter) · ``signal``
-    (self). ``wildcard``: the names in it are patterns, expanded when it is attached. ``cookie``: the program asks for its
-    attach cookie, which is the number of the target among those of this probe. ``name`` is what the builtin ``probe`` is
-    (of a wildcard: the pattern).
+    (uprobe) · ``path``, ``provider``, ``event`` (usdt) · ``unit``, ``count``, ``period_ns`` (profile, interval) ·
+    ``event``, ``count`` (software, hardware) · ``address``, ``length``, ``mode`` (watchpoint) · ``object``, ``pin``
+    (iter) · ``signal`` (self). ``wildcard``: the names in it are patterns, expanded when it is attached. ``cookie``:
+    the program asks for its attach cookie, which is the number of the target among those of this probe. ``name`` is
+    what the builtin ``probe`` is (of a wildcard: the pattern).
     """
 
     __slots__ = ()

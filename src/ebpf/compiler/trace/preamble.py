@@ -25,7 +25,13 @@ _SCAN = re.compile(
 
 def find_c(text: str) -> list[tuple[int, int]]:
     """The stretches of C in a script, as offsets: directives, and definitions of types outside of any action."""
-    if "#" not in text and "struct" not in text and "enum" not in text and "union" not in text and "typedef" not in text:
+    if (
+        "#" not in text
+        and "struct" not in text
+        and "enum" not in text
+        and "union" not in text
+        and "typedef" not in text
+    ):
         return []
     found: list[tuple[int, int]] = []
     depth = at = 0

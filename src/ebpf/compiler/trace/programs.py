@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING
 
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.checker_base import Refused as RefusedC
-from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import ast, types as T
-from ebpf.compiler.trace.emit import Refused, Value
+from ebpf.compiler.trace.emit import Refused
 from ebpf.compiler.trace.plan import Probe
-from ebpf.compiler.trace.providers import Provider
 from ebpf.compiler.trace.statements import Statements
 from ebpf.compiler.trace.targets import Target, Targets
 
 if TYPE_CHECKING:
     from ebpf.compiler.trace.state import ScriptState
 
-_UNTYPED = {"tracepoint": C.VOID}
 _COOKIE_PROBES = frozenset(("kprobe", "kretprobe", "uprobe", "uretprobe", "tracepoint"))
 
 
@@ -59,9 +56,18 @@ class ProgramCompiler(Statements):
             inner.scopes[0][name] = Local(t, written, v, None)
         if len(parameters) > 5:
             self.refuse("T0206", function, "a function takes at most 5 arguments")
-        t = C.Function(inner.result, tuple(p.type for p in parameters), False, tuple(p.name for p in parameters))
-        decl = tree.FunctionDecl(inner.program_name, t, function.loc, function.end, parameters=parameters, linkage="static",
-                                 noinline=True)
+        prototype = C.Function(
+            inner.result, tuple(p.type for p in parameters), False, tuple(p.name for p in parameters)
+        )
+        decl = tree.FunctionDecl(
+            inner.program_name,
+            prototype,
+            function.loc,
+            function.end,
+            parameters=parameters,
+            linkage="static",
+            noinline=True,
+        )
         self.state.functions[inner.program_name] = decl
         inner.statements(function.body)
         body = inner.finish(tree.Return(function.loc, function.end, inner.const(0, inner.result)))
@@ -104,8 +110,12 @@ class Programs:
                 continue
         if not targets and len(node.points) > 1 and not self.state.diagnostics.error_count:
             self.state.diagnostics.error(
-                "T0302", "none of this probe's targets exists", node.loc, node.end,
-                notes=["they are: " + ", ".join(":".join((p.provider, *p.parts)) for p in node.points)])
+                "T0302",
+                "none of this probe's targets exists",
+                node.loc,
+                node.end,
+                notes=["they are: " + ", ".join(":".join((p.provider, *p.parts)) for p in node.points)],
+            )
         uses = used_names(node)
         groups: dict[tuple[object, ...], list[Target]] = {}
         for t in targets:
@@ -124,7 +134,9 @@ class Programs:
         return (kind,)
 
     def expanded(self, t: Target, uses: set[str]) -> list[Target]:
-        """A pattern's targets, where each needs a program of its own, or the kernel tells a program nothing of its target."""
+        """A pattern's targets, where each needs a program of its own, or the kernel tells a program nothing of its
+        target.
+        """
         kind = t.provider.kind
         if not t.wildcard:
             return [t]
@@ -133,15 +145,23 @@ class Programs:
         if not needs_each and not ("probe" in uses and not tells):
             return [t]
         pattern = t.text
-        found = (self.state.facts.tracepoints(pattern) if kind == "tracepoint" else self.state.facts.functions(t.point.parts[-1]))
+        found = (
+            self.state.facts.tracepoints(pattern)
+            if kind == "tracepoint"
+            else self.state.facts.functions(t.point.parts[-1])
+        )
         limit = self.state.config.max_probes
         if not found:
             self.state.diagnostics.error("T0302", f"nothing matches `{pattern}`", t.point.loc, t.point.end)
             return []
         if len(found) > limit:
             self.state.diagnostics.error(
-                "T0306", f"`{pattern}` matches {len(found)} targets; {limit} are allowed", t.point.loc, t.point.end,
-                helps=["narrow the pattern, or raise `max_probes`"])
+                "T0306",
+                f"`{pattern}` matches {len(found)} targets; {limit} are allowed",
+                t.point.loc,
+                t.point.end,
+                helps=["narrow the pattern, or raise `max_probes`"],
+            )
             return []
         out = []
         for name in found:
@@ -175,28 +195,33 @@ class Programs:
         compiler.cookie = first.wildcard and "probe" in uses
         compiler.program_index = len(self.state.programs) + len(self.state.functions)
         compiler.shared_names = frozenset(
-            v.name for s in _walk(node.body) if isinstance(s, ast.For) and s.last is None
-            for v in _walk(s.body) if isinstance(v, (ast.Variable, ast.Let)))
+            v.name
+            for s in ast.walk(node.body)
+            if isinstance(s, ast.For) and s.last is None
+            for v in ast.walk(s.body)
+            if isinstance(v, (ast.Variable, ast.Let))
+        )
         try:
-            t = self.context_type(compiler, first, uses)
+            context_type = self.context_type(compiler, first, uses)
         except (Refused, RefusedC):
             return
-        context = tree.Variable("ctx", C.Pointer(t), "parameter", node.loc, node.end)
+        context = tree.Variable("ctx", C.Pointer(context_type), "parameter", node.loc, node.end)
         compiler.context = context
         for target in group:
             details = dict(target.details)
             if compiler.cookie:
                 details["cookie"] = True
             line = self.state.diagnostics.sources.line(target.point.loc)
-            self.state.probes.append(
-                Probe(kind, name, target.text, target.point.alias or target.name, line, details))
+            self.state.probes.append(Probe(kind, name, target.text, target.point.alias or target.name, line, details))
         loc, end = node.loc, node.end
-        decl = compiler.subprogram(name, C.INT, [context], [], linkage="program", section=self.section(first), context=True)
+        decl = compiler.subprogram(
+            name, C.INT, [context], [], linkage="program", section=self.section(first), context=True
+        )
         self.state.programs.append(decl)
         if compiler.is_iterator and compiler.tracepoint is not None:
             compiler.begin_iterator(compiler.tracepoint)
         if node.predicate is not None:
-            compiler.node = node.predicate  # type: ignore[assignment]
+            compiler.node = node.predicate
             try:
                 if isinstance(node.predicate, ast.Record):
                     compiler.refuse("T0106", node.predicate, "`=` does not compare", helps=["`==` compares"])
@@ -254,17 +279,29 @@ class Programs:
             if found is None:
                 close = self.targets.similar_functions(t.point.parts[-1])
                 notes = ["this kernel tells no types (BTF)"] if checker.kernel.btf is None else []
-                compiler.refuse("T0302", t.point, f"the kernel's types have no function `{t.point.parts[-1]}`", notes=notes,
-                                helps=[f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else [])
+                compiler.refuse(
+                    "T0302",
+                    t.point,
+                    f"the kernel's types have no function `{t.point.parts[-1]}`",
+                    notes=notes,
+                    helps=[f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else [],
+                )
             compiler.prototype = found
             return C.ULONG
         if kind == "iter":
             record = checker.kernel.record("struct", f"bpf_iter__{t.point.parts[0]}")
             if not record.ensure_complete():
-                near = [n.removeprefix("bpf_iter__") for n in checker.kernel.similar(f"bpf_iter__{t.point.parts[0]}")
-                        if n.startswith("bpf_iter__")]
-                compiler.refuse("T0302", t.point, f"this kernel has no iterator over `{t.point.parts[0]}`",
-                                helps=[f"there are {', '.join(f'`{n}`' for n in near)}"] if near else [])
+                near = [
+                    n.removeprefix("bpf_iter__")
+                    for n in checker.kernel.similar(f"bpf_iter__{t.point.parts[0]}")
+                    if n.startswith("bpf_iter__")
+                ]
+                compiler.refuse(
+                    "T0302",
+                    t.point,
+                    f"this kernel has no iterator over `{t.point.parts[0]}`",
+                    helps=[f"there are {', '.join(f'`{n}`' for n in near)}"] if near else [],
+                )
             compiler.tracepoint = record
             compiler.is_iterator = True
             return record
@@ -291,20 +328,4 @@ class Programs:
 
 def used_names(node: ast.Probe) -> set[str]:
     """The names, and the functions called, anywhere in a probe."""
-    return {n.name for n in _walk([node.predicate, node.body]) if isinstance(n, (ast.Name, ast.Call))}
-
-
-def _walk(root: object) -> list[ast.Node]:
-    out: list[ast.Node] = []
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, (list, tuple)):
-            stack += node
-        elif isinstance(node, ast.Node):
-            out.append(node)
-            stack += [getattr(node, f) for f in type(node)._fields[2:]]
-    return out
-
-
-__all__ = ["Programs", "Provider", "Value", "cast"]
+    return {n.name for n in ast.walk([node.predicate, node.body]) if isinstance(n, (ast.Name, ast.Call))}

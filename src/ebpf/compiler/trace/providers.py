@@ -5,8 +5,8 @@ from __future__ import annotations
 
 class Provider:
     """``names``: first the plan's kind, then aliases, lower case. ``form``: how the target is written, for messages.
-    ``least``, ``most``: how many parts follow the name. ``path``: the first part is a file. ``section``: the ELF section's
-    head; ``context``: the struct that the program's context points to (None: untyped).
+    ``least``, ``most``: how many parts follow the name. ``path``: the first part is a file. ``section``: the ELF
+    section's head; ``context``: the struct that the program's context points to (None: untyped).
     """
 
     __slots__ = ("context", "form", "kind", "least", "most", "names", "path", "section", "shown")

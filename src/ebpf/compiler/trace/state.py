@@ -145,8 +145,9 @@ class ScriptState:
 
         if name not in self._known:
             version = self.facts.kernel_version
-            found = lookup_constant(name, arch=ABI_ARCH.get(self.facts.arch, self.facts.arch),
-                                    kernel=(version >> 16, version >> 8 & 255))
+            found = lookup_constant(
+                name, arch=ABI_ARCH.get(self.facts.arch, self.facts.arch), kernel=(version >> 16, version >> 8 & 255)
+            )
             self._known[name] = found
         known = self._known[name]
         return known if isinstance(known, int) else None
@@ -183,8 +184,9 @@ class ScriptState:
         """A symbol of the kernel, whose address the loader fills in."""
         v = self.externs.get(name)
         if v is None:
-            v = self.externs[name] = tree.Variable(name, C.Qualified(C.VOID, const=True), "extern", node.loc, node.end,
-                                                   section=".ksyms")
+            v = self.externs[name] = tree.Variable(
+                name, C.Qualified(C.VOID, const=True), "extern", node.loc, node.end, section=".ksyms"
+            )
         return v
 
     def stack_map(self, depth: int) -> tree.Variable:
@@ -226,8 +228,13 @@ class ScriptState:
             elif name == STARTED:
                 _define(v, MapType.ARRAY, C.UINT, C.ULONG, 2)
             elif name == SCRATCH:
-                _define(v, MapType.PERCPU_ARRAY, C.UINT, C.Array(C.ULONG, max(self.scratch_size, 8) // 8),
-                        max(len(self.programs), 1))
+                _define(
+                    v,
+                    MapType.PERCPU_ARRAY,
+                    C.UINT,
+                    C.Array(C.ULONG, max(self.scratch_size, 8) // 8),
+                    max(len(self.programs), 1),
+                )
             else:
                 depth = int(name.rpartition("_")[2])
                 _define(v, MapType.STACK_TRACE, C.UINT, C.Array(C.ULONG, depth), _STACK_MAP_ENTRIES)
@@ -240,8 +247,11 @@ class ScriptState:
             key: Type | None = None
             if m.key:
                 parts = [T.plan_type(t) for t in m.key]
-                key = parts[0] if len(parts) == 1 else T.plan_type(
-                    T.tuple_type([(str(i), t) for i, t in enumerate(m.key)]))
+                key = (
+                    parts[0]
+                    if len(parts) == 1
+                    else T.plan_type(T.tuple_type([(str(i), t) for i, t in enumerate(m.key)]))
+                )
             out.append(Map(m.name, m.variable.name, key, T.plan_type(m.value), m.per_cpu))
         return tuple(out)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import ast, types as T
+from ebpf.compiler.trace.aggregations import AGGREGATIONS
 from ebpf.compiler.trace.emit import Refused, Value
-from ebpf.compiler.trace.functions import AGGREGATIONS, Functions
+from ebpf.compiler.trace.functions import Functions
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Statements(Functions):
         for s in body:
             mark = self.mark()
             before = self.node
-            self.node = s  # type: ignore[assignment]
+            self.node = s
             try:
                 _HANDLERS[type(s)](self, s)
             except Refused:
@@ -35,8 +36,13 @@ class Statements(Functions):
 
     def assume(self, s: ast.Stmt) -> None:
         """After a mistake in an assignment: the variable is known from here on, so that its uses draw no message."""
-        name = s.name if isinstance(s, ast.Let) else s.target.name if (
-            isinstance(s, ast.Assign) and isinstance(s.target, ast.Variable)) else None
+        name = (
+            s.name
+            if isinstance(s, ast.Let)
+            else s.target.name
+            if (isinstance(s, ast.Assign) and isinstance(s.target, ast.Variable))
+            else None
+        )
         if name is not None and self.find_variable(name) is None and name not in self.substitutions[-1]:
             self.declare_variable(name, T.UNKNOWN, s)
 
@@ -84,7 +90,7 @@ class Statements(Functions):
         if isinstance(value, ast.Name) and value.name in AGGREGATIONS:
             self.refuse("T0213", value, f"`{value.name}` is a function", helps=[f"write `{value.name}()`"])
         if isinstance(value, ast.Call) and value.name in AGGREGATIONS:
-            self.aggregation(m, target, value)
+            self.aggregation(target, value)
             return
         # The value comes first, as in 0.17: `@x[…] = @y[…]` reads before the key is made.
         v = self.expr(value)
@@ -95,8 +101,9 @@ class Statements(Functions):
     def let(self, s: ast.Let) -> None:
         if s.name in self.scopes[-1] and not self.scopes[-1][s.name].closed:
             known = self.scopes[-1][s.name]
-            self.refuse("T0203", s, f"`{s.name}` is declared twice",
-                        related=[(known.node.loc, known.node.end, "first here")])
+            self.refuse(
+                "T0203", s, f"`{s.name}` is declared twice", related=[(known.node.loc, known.node.end, "first here")]
+            )
         t = self.type_named(s.type) if s.type is not None else None
         if s.value is not None:
             v = self.expr(s.value)
@@ -174,8 +181,9 @@ class Statements(Functions):
         self.scopes.pop()
         loc, end = s.loc, s.end
         step = tree.Assign(C.LONG, loc, end, self.ref(i), self.binary("+", self.get(i), self.const(1)))
-        self.out.append(tree.Loop(loc, end, None, self.compare("<", self.get(i), limit), step,
-                                  tree.Block(loc, end, body), False, 1))
+        self.out.append(
+            tree.Loop(loc, end, None, self.compare("<", self.get(i), limit), step, tree.Block(loc, end, body), False, 1)
+        )
 
     def for_map(self, s: ast.For, over: ast.MapAccess) -> None:
         """The body becomes a function that the kernel calls for each entry; variables live in scratch memory."""
@@ -224,8 +232,13 @@ class Statements(Functions):
         t = C.Pointer(decl.type)
         designator = tree.FunctionRef(decl.type, loc, end, decl)
         callback = tree.Convert(t, loc, end, "function", designator)
-        self.call_void("bpf_for_each_map_elem", self.map_address(m.variable), callback,
-                       self.const(0, C.Pointer(C.VOID)), self.const(0, C.ULONG))
+        self.call_void(
+            "bpf_for_each_map_elem",
+            self.map_address(m.variable),
+            callback,
+            self.const(0, C.Pointer(C.VOID)),
+            self.const(0, C.ULONG),
+        )
 
     def jump(self, s: ast.Jump) -> None:
         if not self.loops:

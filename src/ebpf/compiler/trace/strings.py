@@ -45,7 +45,9 @@ class Strings(Output):
             length = self.number(node.args[1], "a length")
             if isinstance(length.literal, int):
                 if not 0 <= length.literal < _MAX_STRLEN:
-                    self.refuse("T0214", node.args[1], f"a string has 0 to {_MAX_STRLEN - 1} bytes, not {length.literal}")
+                    self.refuse(
+                        "T0214", node.args[1], f"a string has 0 to {_MAX_STRLEN - 1} bytes, not {length.literal}"
+                    )
                 most, length = length.literal + 1, None
         space = v.ty.space
         if v.ty.kind == "array" and v.ty.ctype is not None:
@@ -55,8 +57,12 @@ class Strings(Output):
             target = C.strip(v.ty.ctype or C.VOID)
             if isinstance(target, (C.Record, C.Pointer)):
                 source = self.state.diagnostics.sources.text(a.loc, a.end)
-                self.refuse("T0207", a, f"`{source}` is {T.words(v.ty)}: there is no text where it leads",
-                            helps=["take the field of the struct that holds the text"])
+                self.refuse(
+                    "T0207",
+                    a,
+                    f"`{source}` is {T.words(v.ty)}: there is no text where it leads",
+                    helps=["take the field of the struct that holds the text"],
+                )
         elif v.ty.kind not in ("int", "unknown"):
             self.refuse("T0207", a, f"`str` wants an address, not {T.words(v.ty)}")
         else:
@@ -90,8 +96,12 @@ class Strings(Output):
         t = C.strip(found[0].parameters[index])
         if isinstance(t, C.Pointer) and isinstance(C.strip(t.target), C.Record):
             written = C.format_ctype(found[0].parameters[index])
-            self.refuse("T0207", node, f"`{node.name}` of `{name}` is a `{written}`: there is no text where it leads",
-                        helps=[f"take a field that holds text: `str((({written}){node.name})->…)`"])
+            self.refuse(
+                "T0207",
+                node,
+                f"`{node.name}` of `{name}` is a `{written}`: there is no text where it leads",
+                helps=[f"take a field that holds text: `str((({written}){node.name})->…)`"],
+            )
 
     def buf_of(self, node: ast.Call, into: tree.Expr | None) -> Value:
         v = self.expr(node.args[0])
@@ -102,7 +112,9 @@ class Strings(Output):
             given = self.number(node.args[1], "a length")
             if isinstance(given.literal, int):
                 if not 0 < given.literal < _MAX_STRLEN:
-                    self.refuse("T0214", node.args[1], f"a buffer has 1 to {_MAX_STRLEN - 1} bytes, not {given.literal}")
+                    self.refuse(
+                        "T0214", node.args[1], f"a buffer has 1 to {_MAX_STRLEN - 1} bytes, not {given.literal}"
+                    )
                 most = given.literal
                 length = self.const(most, C.ULONG)
             else:
@@ -141,7 +153,9 @@ class Strings(Output):
             size = self.literal_int(node.args[1], "the length of a path")
         memory = self.scratch_memory(size)
         self.zero(memory, size)
-        self.call_void("bpf_d_path", cast(v.e, C.Pointer(C.VOID)), cast(memory, C.Pointer(C.CHAR)), self.const(size, C.UINT))
+        self.call_void(
+            "bpf_d_path", cast(v.e, C.Pointer(C.VOID)), cast(memory, C.Pointer(C.CHAR)), self.const(size, C.UINT)
+        )
         return Value(T.string(size), memory)
 
     def strncmp(self, node: ast.Call) -> Value:
@@ -232,7 +246,9 @@ class Strings(Output):
         target = self.offset(memory, 8)
         if v.ty.kind in ("array", "str", "record"):
             if v.ty.size not in (4, 16):
-                self.refuse("T0207", node.args[-1], f"an address has 4 or 16 bytes, and {T.words(v.ty)} has {v.ty.size}")
+                self.refuse(
+                    "T0207", node.args[-1], f"an address has 4 or 16 bytes, and {T.words(v.ty)} has {v.ty.size}"
+                )
             if v.space == "bpf":
                 self.copy(target, v.e, v.ty.size)
             else:
@@ -243,7 +259,9 @@ class Strings(Output):
             default = _AF_INET
         else:
             self.refuse("T0207", node.args[-1], f"{T.words(v.ty)} is no host's address")
-        self.store(self.deref(memory, C.ULONG), cast(family, C.ULONG) if family is not None else self.const(default, C.ULONG))
+        self.store(
+            self.deref(memory, C.ULONG), cast(family, C.ULONG) if family is not None else self.const(default, C.ULONG)
+        )
         return Value(t, memory)
 
     def pton(self, node: ast.Call) -> Value:

@@ -16,13 +16,58 @@ if TYPE_CHECKING:
     from ebpf.compiler.trace.state import ScriptState
 
 _UNITS = {"hz": 0, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_SOFTWARE = ("alignment-faults", "bpf-output", "context-switches", "cs", "cpu-clock", "cpu", "cpu-migrations", "dummy",
-             "emulation-faults", "major-faults", "minor-faults", "page-faults", "faults", "task-clock")
-_HARDWARE = ("backend-stalls", "branch-instructions", "branches", "branch-misses", "bus-cycles", "cache-misses",
-             "cache-references", "cpu-cycles", "cycles", "frontend-stalls", "instructions", "ref-cycles")
+_SOFTWARE = (
+    "alignment-faults",
+    "bpf-output",
+    "context-switches",
+    "cs",
+    "cpu-clock",
+    "cpu",
+    "cpu-migrations",
+    "dummy",
+    "emulation-faults",
+    "major-faults",
+    "minor-faults",
+    "page-faults",
+    "faults",
+    "task-clock",
+)
+_HARDWARE = (
+    "backend-stalls",
+    "branch-instructions",
+    "branches",
+    "branch-misses",
+    "bus-cycles",
+    "cache-misses",
+    "cache-references",
+    "cpu-cycles",
+    "cycles",
+    "frontend-stalls",
+    "instructions",
+    "ref-cycles",
+)
 _MODES = frozenset("rwx")
-_CATEGORIES = ("syscalls", "sched", "block", "irq", "net", "tcp", "skb", "sock", "kmem", "timer", "signal", "task", "writeback",
-               "raw_syscalls", "vmscan", "workqueue", "power", "oom", "exceptions")
+_CATEGORIES = (
+    "syscalls",
+    "sched",
+    "block",
+    "irq",
+    "net",
+    "tcp",
+    "skb",
+    "sock",
+    "kmem",
+    "timer",
+    "signal",
+    "task",
+    "writeback",
+    "raw_syscalls",
+    "vmscan",
+    "workqueue",
+    "power",
+    "oom",
+    "exceptions",
+)
 
 
 class Target(NamedTuple):
@@ -71,8 +116,12 @@ class Targets:
         def one(m: re.Match[str]) -> str:
             index = int(m[1] or m[2])
             if index > len(self.state.params):
-                self.refuse("T0218", point, f"`${index}` is part of this probe's name, and the script was given "
-                            f"{len(self.state.params)} parameters")
+                self.refuse(
+                    "T0218",
+                    point,
+                    f"`${index}` is part of this probe's name, and the script was given "
+                    f"{len(self.state.params)} parameters",
+                )
             return self.state.params[index - 1]
 
         return re.sub(r"\$(?:\((\d+)\)|(\d+))", one, part)
@@ -82,8 +131,11 @@ class Targets:
         close = did_you_mean(word.lower(), [n.lower() for n in provider_names()])
         close = [c.upper() if c in ("begin", "end") else c for c in close]
         written = ":".join((close[0], *point.parts)) if close else ""
-        helps = [f"did you mean `{written}`?"] if close else ["probes are written `kprobe:vfs_read`, `tracepoint:sched:sched_switch`, "
-                                                              "`interval:s:1`, `BEGIN`"]
+        helps = (
+            [f"did you mean `{written}`?"]
+            if close
+            else ["probes are written `kprobe:vfs_read`, `tracepoint:sched:sched_switch`, `interval:s:1`, `BEGIN`"]
+        )
         if not point.parts and not close:
             self.refuse("T0109", point, f"`{word}` is no attach point", helps=helps)
         self.refuse("T0301", point, f"there is no kind of probe `{word}`", helps=helps)
@@ -94,8 +146,12 @@ class Targets:
         helps = [f"it is written `{provider.form}`"]
         if kind == "tracepoint" and len(parts) == 1 and parts[0]:
             found = self.find_category(parts[0])
-            self.refuse("T0109", point, "the tracepoint's category is missing",
-                        helps=[f"did you mean `tracepoint:{found}:{parts[0]}`?" if found else helps[0]])
+            self.refuse(
+                "T0109",
+                point,
+                "the tracepoint's category is missing",
+                helps=[f"did you mean `tracepoint:{found}:{parts[0]}`?" if found else helps[0]],
+            )
         if kind in ("uprobe", "uretprobe") and len(parts) == 1:
             self.refuse("T0109", point, "the function is missing", helps=helps)
         if not parts:
@@ -110,7 +166,9 @@ class Targets:
                 return category
         return None
 
-    def missing(self, point: ast.AttachPoint, among: int, message: str, helps: Sequence[str], notes: Sequence[str] = ()) -> list[Target]:
+    def missing(
+        self, point: ast.AttachPoint, among: int, message: str, helps: Sequence[str], notes: Sequence[str] = ()
+    ) -> list[Target]:
         """A target that does not exist: an error where it is the only one."""
         how = self.state.config.missing_probes
         if among > 1 and how != "error":
@@ -204,7 +262,11 @@ class Targets:
 
         for found in replacements(probe):
             kind, _, name = found.partition(":")
-            if self.state.tracepoint_format(*name.split(":", 1)) is not None if kind == "tracepoint" else self.exists(name):
+            if (
+                self.state.tracepoint_format(*name.split(":", 1)) is not None
+                if kind == "tracepoint"
+                else self.exists(name)
+            ):
                 return [f"this kernel has `{found}` instead"]
         return []
 
@@ -241,7 +303,11 @@ class Targets:
 
     def usdt(self, provider: Provider, point: ast.AttachPoint, among: int) -> list[Target]:
         parts = point.parts
-        details: dict[str, Any] = {"path": parts[0], "provider": parts[1] if len(parts) == 3 else "", "event": parts[-1]}
+        details: dict[str, Any] = {
+            "path": parts[0],
+            "provider": parts[1] if len(parts) == 3 else "",
+            "event": parts[-1],
+        }
         wild = any(c in "".join(parts) for c in "*?[")
         if wild:
             details["wildcard"] = True
@@ -255,8 +321,12 @@ class Targets:
             value = number(parts[1])
             if parts[0] not in _UNITS:
                 close = did_you_mean(parts[0], _UNITS)
-                self.refuse("T0109", point, f"there is no unit `{parts[0]}`",
-                            helps=[f"did you mean `{close[0]}`?"] if close else ["units are hz, s, ms and us"])
+                self.refuse(
+                    "T0109",
+                    point,
+                    f"there is no unit `{parts[0]}`",
+                    helps=[f"did you mean `{close[0]}`?"] if close else ["units are hz, s, ms and us"],
+                )
             unit, count = parts[0], value or 0
         else:
             word = parts[0]
@@ -264,8 +334,12 @@ class Targets:
             unit = word[len(digits) :]
             value = number(digits) if digits else None
             if unit not in _UNITS or value is None:
-                self.refuse("T0109", point, f"`{provider.kind}:{word}` has no unit",
-                            helps=[f"write {form}, or a duration: `{provider.kind}:{digits or 1}s`"])
+                self.refuse(
+                    "T0109",
+                    point,
+                    f"`{provider.kind}:{word}` has no unit",
+                    helps=[f"write {form}, or a duration: `{provider.kind}:{digits or 1}s`"],
+                )
             count = value or 0
         if count <= 0:
             self.refuse("T0109", point, "how often is a number above 0", helps=[f"write {form}"])
@@ -277,8 +351,13 @@ class Targets:
         event = point.parts[0]
         if event not in known:
             close = did_you_mean(event, known)
-            self.refuse("T0302", point, f"there is no {provider.kind} event `{event}`",
-                        helps=[f"did you mean `{close[0]}`?"] if close else [], notes=[f"there are {', '.join(known)}"])
+            self.refuse(
+                "T0302",
+                point,
+                f"there is no {provider.kind} event `{event}`",
+                helps=[f"did you mean `{close[0]}`?"] if close else [],
+                notes=[f"there are {', '.join(known)}"],
+            )
         details: dict[str, Any] = {"event": event, "count": 0}
         if len(point.parts) == 2:
             value = number(point.parts[1])

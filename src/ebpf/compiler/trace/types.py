@@ -1,8 +1,8 @@
 """Types of values in scripts, and how they are told to the runtime.
 
-Integers are 64 bits wide wherever a script holds them; ``size`` keeps what they were declared as, for `bswap` and `sizeof`.
-In memory every part begins at a multiple of 8 and integers take 8 bytes. Strings in the program's own memory are ended by
-NUL and filled up with zeroes to a multiple of 8: so they can be keys, and be compared by words.
+Integers are 64 bits wide wherever a script holds them; ``size`` keeps what they were declared as, for `bswap` and
+`sizeof`. In memory every part begins at a multiple of 8 and integers take 8 bytes. Strings in the program's own memory
+are ended by NUL and filled up with zeroes to a multiple of 8: so they can be keys, and be compared by words.
 """
 
 from __future__ import annotations
@@ -12,24 +12,40 @@ from typing import Any
 from ebpf.compiler.c import types as C
 from ebpf.compiler.trace.plan import Type
 
-SCALARS = frozenset(("int", "bool", "pointer", "enum", "kstack", "ksym", "username", "timestamp", "cgroup_path", "strerror",
-                     "probe"))
+SCALARS = frozenset(
+    ("int", "bool", "pointer", "enum", "kstack", "ksym", "username", "timestamp", "cgroup_path", "strerror", "probe")
+)
 """Kinds whose values are one 64-bit word."""
 AGGREGATES = {"count": 8, "sum": 8, "min": 16, "max": 16, "avg": 16, "stats": 16, "hist": 8, "lhist": 8, "tseries": 16}
 """Kinds of a map's value that come from a function of that name → bytes in the kernel's map."""
 PER_CPU = frozenset(AGGREGATES)
-_NAMES = {"int": "an integer", "bool": "a boolean", "str": "a string", "buf": "a buffer", "kstack": "a kernel stack",
-          "ustack": "a user stack", "ksym": "a kernel symbol", "usym": "a user symbol", "inet": "an IP address",
-          "mac": "a MAC address", "username": "a user's name", "timestamp": "a formatted time", "tuple": "a tuple",
-          "cgroup_path": "a control group's path", "strerror": "an error's text", "probe": "a probe's name",
-          "none": "no value", "unknown": "a value not known yet"}
+_NAMES = {
+    "int": "an integer",
+    "bool": "a boolean",
+    "str": "a string",
+    "buf": "a buffer",
+    "kstack": "a kernel stack",
+    "ustack": "a user stack",
+    "ksym": "a kernel symbol",
+    "usym": "a user symbol",
+    "inet": "an IP address",
+    "mac": "a MAC address",
+    "username": "a user's name",
+    "timestamp": "a formatted time",
+    "tuple": "a tuple",
+    "cgroup_path": "a control group's path",
+    "strerror": "an error's text",
+    "probe": "a probe's name",
+    "none": "no value",
+    "unknown": "a value not known yet",
+}
 
 
 class Ty:
     """``kind`` as in `plan.Type`, or ``none``, ``unknown``. ``size``: declared bytes of integers, bytes in memory of
-    others. ``ctype``: of pointers the target, of records, arrays and enums the C type. ``space``: where a pointer leads:
-    ``kernel``, ``user``, ``any``, ``bpf`` (the program's own memory), ``ctx``. ``args`` as in `plan.Type`, of tuples
-    (name, `Ty`) pairs.
+    others. ``ctype``: of pointers the target, of records, arrays and enums the C type. ``space``: where a pointer
+    leads: ``kernel``, ``user``, ``any``, ``bpf`` (the program's own memory), ``ctx``. ``args`` as in `plan.Type`, of
+    tuples (name, `Ty`) pairs.
     """
 
     __slots__ = ("args", "ctype", "kind", "signed", "size", "space")
