@@ -8,7 +8,8 @@ import sys
 
 from bench.harness import HEADER, Report
 
-NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "verifier", "jit", "trace", "tracing")
+NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "machine_maps", "verifier", "jit", "trace",
+         "tracing")
 
 
 def main() -> int:

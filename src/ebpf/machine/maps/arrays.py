@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST
 from ebpf.errors import MapError
-from ebpf.machine.maps.base import MachineMap, MapShape, check_size, put_value, round_up
+from ebpf.machine.maps.base import Bulk, MachineMap, MapShape, check_size, put_value, round_up
 from ebpf.machine.memory import SHIFT, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -97,6 +97,17 @@ class Array(MachineMap):
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
         return index_after(key, self.max_entries)
+
+    def read_all(self) -> Bulk:
+        from array import array
+
+        keys = array("I", range(self.max_entries)).tobytes()
+        return Bulk(memoryview(keys), memoryview(self._values()), self.max_entries)
+
+    def _values(self) -> bytes | bytearray:
+        """The user's values of all elements, one behind the other."""
+        return b"".join(row for n in range(self.max_entries)
+                        if isinstance(row := self.user_lookup(n.to_bytes(4, "little")), bytes))
 
     def take_all(self) -> None:  # type: ignore[override]
         raise MapError(f"entries of array {self.name!r} cannot be deleted", map_name=self.name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ebpf.machine.environment import Environment
+    from ebpf.machine.runtime.memory import Room
 
     Bytes = bytes | bytearray | memoryview
 
@@ -92,6 +93,12 @@ class NativeArray(NativeMap, Array):
         return [self.block.part(header.values + copy * header.cpu_stride, self.stride * self.max_entries)
                 for copy in range(self.copies)]
 
+    def _values(self) -> bytearray:
+        values = bytearray(self.value_stride * self.max_entries)
+        at, _keep = address_of(values)
+        self.runtime.array_read(self.native, at)
+        return values
+
     def _address(self, index: int, copy: int = 0) -> int:
         if self.space.native:
             header = self.block.header
@@ -127,6 +134,7 @@ class _Keyed(NativeMap):
         self._lookup: Callable[..., int] = self._function("lookup")
         self._update = self._function("update")
         self._delete = self._function("delete")
+        self._rooms: list[Room] = []
 
     def _shown(self, address: int) -> int:
         """The address, as programs see it, of a value in native memory."""
@@ -192,9 +200,16 @@ class _Keyed(NativeMap):
                 yield key, self._shown(address)
 
     def _get(self, function: Callable[..., int], key: bytes) -> bytes | int:
-        room = buffer(self.value_stride)
+        rooms = self._rooms
+        # Making room costs more than a look-up: it is kept, one for each thread that was here at once.
+        try:
+            room = rooms.pop()
+        except IndexError:
+            room = buffer(self.value_stride)
         result = function(self.native, key, room)
-        return result or room.raw
+        value = room.raw
+        rooms.append(room)
+        return result or value
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
         room = buffer(self.key_size)

@@ -80,6 +80,17 @@ s64 ebpf_percpu_array_set_cpus(struct ebpf_map *map, const void *key, const void
 	return error;
 }
 
+void ebpf_array_read(struct ebpf_map *map, void *values)
+{
+	u32 copies = map->type == KIND_PERCPU_ARRAY ? map->cpus : 1;
+	u64 size = map->type == KIND_PERCPU_ARRAY ? map->stride : map->value_size;
+	u8 *to = values;
+
+	for (u64 index = 0; index < map->max_entries; index++)
+		for (u32 cpu = 0; cpu < copies; cpu++, to += size)
+			copy_out(to, (u8 *)(map->values + index * map->stride + cpu * map->cpu_stride), size);
+}
+
 s64 ebpf_array_delete(struct ebpf_map *map, const void *key)
 {
 	(void)map;

@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parent
 _DECLARATION = r"^(u64|u32|s64|void) ebpf_(\w+)\(([^)]*)\);"
 _TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_uint32, "s64": ctypes.c_int64, "void": None}
 # These take long, or wait for a lock that is held for long: other Python threads go on meanwhile.
-_LONG = frozenset(("hash_read", "lpm_trie_read", "map_update_many", "ringbuf_drain"))
+_LONG = frozenset(("array_read", "hash_read", "lpm_trie_read", "map_update_many", "ringbuf_drain"))
 
 
 @cache

@@ -152,6 +152,7 @@ s64 ebpf_hash_get(struct ebpf_map *map, const void *key, void *value);	/* a copy
 s64 ebpf_hash_set_cpus(struct ebpf_map *map, const void *key, const void *values, u64 flags);
 u32 ebpf_hash_read(struct ebpf_map *map, void *keys, void *values, u32 capacity, u32 *cursor, u32 take);
 s64 ebpf_hash_key_at(struct ebpf_map *map, u32 slot, void *key);
+void ebpf_array_read(struct ebpf_map *map, void *values);	/* all elements; of all CPUs */
 s64 ebpf_percpu_array_set_cpus(struct ebpf_map *map, const void *key, const void *values, u64 flags);
 s64 ebpf_lpm_trie_next_key(struct ebpf_map *map, const void *key, void *next);
 s64 ebpf_lpm_trie_get(struct ebpf_map *map, const void *key, void *value);

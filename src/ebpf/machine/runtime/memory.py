@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ebpf.machine.maps.base import MapShape
     from ebpf.machine.runtime.bindings import Runtime
 
+    Room = ctypes.Array[ctypes.c_char]
+
 _MAP_NORESERVE = 0x4000
 _INDEX_MAX = (1 << 31) - 256  # slots are counted in 32 bits, some kinds have two per entry
 _NO_LOCK = 0xFFFFFFFF
@@ -52,7 +54,7 @@ def copy_from(address: int, size: int) -> bytes:
     return ctypes.string_at(address, size)
 
 
-def buffer(size: int) -> ctypes.Array[ctypes.c_char]:
+def buffer(size: int) -> Room:
     """Room for a C function to write to; ``.raw`` are its bytes."""
     return ctypes.create_string_buffer(size)
 
