@@ -6,6 +6,7 @@ process that makes a native map (a second).
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from typing import TYPE_CHECKING
@@ -95,8 +96,7 @@ def runtime() -> Runtime:
     from ebpf.machine.native.loader import NativeCode
 
     arch = host_arch()
-    text = "".join(path.read_text() for path in sorted(SOURCES.glob("*.[ch]")))
-    store, key = Store(), object_key(text, "runtime.c", ("host", arch, _cpu()))
+    store, key = Store(), object_key(_sources(), "runtime.c", ("host", arch, _cpu()))
     kept = store.get(key)
     if kept is None or _SEPARATOR not in kept:
         kept = _compile(arch)
@@ -104,6 +104,13 @@ def runtime() -> Runtime:
     ir, _, elf = kept.partition(_SEPARATOR)
     code = NativeCode(elf)
     return Runtime(code.address, ir.decode(), keep=code)
+
+
+def _sources() -> str:
+    """Changes whenever a file of the C does."""
+    with os.scandir(SOURCES) as entries:
+        files = [(e.name, s.st_mtime_ns, s.st_size) for e in entries if e.name[-2:] in (".c", ".h") and (s := e.stat())]
+    return repr(sorted(files))
 
 
 def _compile(arch: str) -> bytes:
