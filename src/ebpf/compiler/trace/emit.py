@@ -169,6 +169,9 @@ class Emitter:
 
     def helper(self, name: str, *args: tree.Expr) -> tree.Expr:
         """A call, made here; its result (a long, or a pointer to words)."""
+        return self.call_helper(name, *args)
+
+    def call_helper(self, name: str, *args: tree.Expr) -> tree.Expr:
         number, result = self.state.helper(name)
         call = tree.CallHelper(result, self.node.loc, self.node.end, number, name, list(args))
         return self.temp(call)

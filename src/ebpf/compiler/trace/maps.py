@@ -9,6 +9,7 @@ from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.access import Access
 from ebpf.compiler.trace.emit import Value
+from ebpf.compiler.trace.plan import FULL
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -117,13 +118,43 @@ class Maps(Access):
         return self.helper("bpf_map_lookup_elem", self.map_address(m.variable), cast(key, C.Pointer(C.VOID)))
 
     def update(self, m: ScriptMap, key: tree.Expr, value: tree.Expr, flags: int = BPF_ANY) -> None:
-        self.call_void(
+        """Store; where there is no room, that is counted (map `FULL`, by the number of the map in the plan)."""
+        failed = self.helper(
             "bpf_map_update_elem",
             self.map_address(m.variable),
             cast(key, C.Pointer(C.VOID)),
             cast(value, C.Pointer(C.VOID)),
             self.const(flags, C.ULONG),
         )
+        with self.nested() as full:
+            number = self.const(list(self.state.maps).index(m.name), C.UINT)
+            loc, end = self.node.loc, self.node.end
+            self.evaluate(tree.CallFunction(C.LONG, loc, end, self.full_function(), [number]))
+        self.branch(self.compare("<", self.long(failed), self.const(0)), full)
+
+    def full_function(self) -> tree.FunctionDecl:
+        """A subprogram that counts an update that failed."""
+        decl = self.state.functions.get("count_full")
+        if decl is None:
+            loc, end = self.node.loc, self.node.end
+            number = tree.Variable("number", C.UINT, "parameter", loc, end)
+            key = tree.Variable("key", C.UINT, "local", loc, end)
+            outer = self.out
+            self.out = [tree.Declare(loc, end, key, tree.Initializer(C.UINT, [tree.InitPart(0, self.get(number))]))]
+            at = self.call_helper(
+                "bpf_map_lookup_elem",
+                self.map_address(self.state.map_global(FULL)),
+                cast(self.address(self.ref(key)), C.Pointer(C.VOID)),
+            )
+            with self.nested() as found:
+                place = self.deref(at, C.ULONG)
+                self.store(place, self.binary("+", self.load(place), self.const(1, C.ULONG)))
+            self.branch(at, found)
+            self.out.append(tree.Return(loc, end, self.const(0)))
+            body, self.out = self.out, outer
+            decl = self.subprogram("count_full", C.LONG, [number], body, linkage="static", noinline=True)
+            self.state.functions["count_full"] = decl
+        return decl
 
     def delete(self, m: ScriptMap, key: tree.Expr) -> tree.Expr:
         return self.helper("bpf_map_delete_elem", self.map_address(m.variable), cast(key, C.Pointer(C.VOID)))

@@ -47,6 +47,8 @@ _TEXTS = frozenset(
 )
 _NUMBERS = frozenset(("int", "bool", "enum", "pointer", "unknown", "ksym", "usym", "username"))
 JOIN_ARGS, JOIN_BYTES = 16, 1024
+# What is told otherwise, or is no error: a stack that is empty, an entry that is not there.
+_SILENT = frozenset(("bpf_ringbuf_output", "bpf_perf_event_output", "bpf_get_stackid", "bpf_for_each_map_elem"))
 
 
 class Output(Builtins):
@@ -328,10 +330,30 @@ class Output(Builtins):
             self.leave()
         return Value(T.NONE, self.const(0))
 
-    def helper_error(self, name: str, code: tree.Expr, node: ast.Node) -> None:
-        """Tell that a helper failed."""
-        t = Type("int", 8, True)
-        memory = self.allocate(16)
-        self.store(self.deref(self.offset(memory, 8), C.LONG), self.long(code))
-        line = self.state.diagnostics.sources.line(node.loc)
-        self.send(Event("helper_error", 16, ((8, t),), text=name, line=line), memory, self.const(16, C.ULONG))
+    # ------------------------------------------------------------------------------------------------ helpers' errors
+
+    _reporting = False
+
+    def helper(self, name: str, *args: tree.Expr) -> tree.Expr:
+        """As below; where the script was asked to tell (``helper_errors``), a failure is told."""
+        result = self.call_helper(name, *args)
+        wanted = 2 if name.startswith("bpf_probe_read") else 1
+        if (
+            self.state.helper_errors < wanted
+            or name in _SILENT
+            or C.strip(result.type) is not C.LONG
+            or self._reporting
+        ):
+            return result
+        self._reporting = True
+        with self.nested() as failed:
+            mark = self.mark()
+            memory = self.allocate(HEADER + 8)
+            self.store(self.deref(self.offset(memory, HEADER), C.LONG), result)
+            line = self.state.diagnostics.sources.line(self.node.loc)
+            event = Event("helper_error", HEADER + 8, ((HEADER, Type("int", 8, True)),), text=name, line=line)
+            self.send(event, memory, self.const(HEADER + 8, C.ULONG))
+            self.release(mark)
+        self.branch(self.compare("<", result, self.const(0)), failed)
+        self._reporting = False
+        return result

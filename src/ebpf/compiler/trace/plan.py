@@ -100,6 +100,8 @@ EVENTS = "events"
 `Plan.events`, u32 0, then the arguments at their offsets from the record's start."""
 LOST = "lost"
 """Per-CPU array of one u64: how many records found no room in the ring buffer."""
+FULL = "full"
+"""Per-CPU array of u64: how many entries found no room, by the number of the map in `Plan.maps`."""
 SELF_KINDS = frozenset(("begin", "end", "self"))
 """Probes that the runtime runs itself: programs of type raw_tracepoint, by BPF_PROG_TEST_RUN."""
 TIMED_KINDS = frozenset(("profile", "interval", "software", "hardware"))

@@ -13,7 +13,7 @@ from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.dialect.maps import map_record
 from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.config import Config
-from ebpf.compiler.trace.plan import EVENTS, LOST, Event, Map, Probe, Type
+from ebpf.compiler.trace.plan import EVENTS, FULL, LOST, Event, Map, Probe, Type
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ class ScriptState:
                 _define(v, MapType.PERF_EVENT_ARRAY, C.UINT, C.UINT, 0)
             elif name == LOST:
                 _define(v, MapType.PERCPU_ARRAY, C.UINT, C.ULONG, 1)
+            elif name == FULL:
+                _define(v, MapType.PERCPU_ARRAY, C.UINT, C.ULONG, max(len(self.maps), 1))
             elif name == STARTED:
                 _define(v, MapType.ARRAY, C.UINT, C.ULONG, 2)
             elif name == SCRATCH:
