@@ -349,6 +349,8 @@ def test_links_detach_and_other_processes_are_left_out() -> None:
     ("kprobe", "vfs_read", NotSupported, "tracepoint:syscalls:sys_enter_read"),
     ("kprobe", "tcp_v4_connect", NotSupported, "tracepoint:syscalls:sys_enter_connect"),
     ("kprobe", "ext4_file_write_iter", NotSupported, "tracepoint:syscalls:sys_enter_write"),
+    ("kprobe", "oom_kill_process", NotSupported, "use the kernel"),
+    ("kprobe", "tcp_set_state", NotSupported, "tracepoint:syscalls:sys_enter_connect"),
     ("kprobe", "blk_account_io_done", NotSupported, "use the kernel"),
     ("kretprobe", "do_exit", NotSupported, "tracepoint:sched:sched_process_exit"),
     ("kprobe", "sys_clonee", TargetNotFound, "sys_clone"),

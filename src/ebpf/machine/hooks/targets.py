@@ -7,9 +7,10 @@ A function of the kernel is a hook here if a system call enters it at once: ``__
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from ebpf.abi.syscalls import number_of, plain_name, syscall_names
+from ebpf.abi.syscalls import kernel_function_of, number_of, plain_name, syscall_names
 from ebpf.abi.tracepoints import tracepoint_fields, tracepoints
 from ebpf.diagnostics import did_you_mean
 from ebpf.errors import NotSupported, TargetNotFound
@@ -51,7 +52,8 @@ _INSTEAD: dict[str, str] = {function: hook for hook, functions in {
     "syscalls:sys_enter_rename": "vfs_rename",
     "syscalls:sys_enter_renameat2": "do_renameat2",
     "syscalls:sys_enter_mkdir": "vfs_mkdir do_mkdirat",
-    "syscalls:sys_enter_connect": "tcp_v4_connect tcp_v6_connect tcp_connect sock:inet_sock_set_state",
+    "syscalls:sys_enter_connect": "tcp_v4_connect tcp_v6_connect tcp_connect tcp_set_state "
+                                  "sock:inet_sock_set_state",
     "syscalls:sys_exit_accept4": "inet_csk_accept",
     "syscalls:sys_enter_listen": "inet_listen",
     "syscalls:sys_enter_bind": "inet_bind",
@@ -60,7 +62,7 @@ _INSTEAD: dict[str, str] = {function: hook for hook, functions in {
     "syscalls:sys_exit_recvfrom": "tcp_cleanup_rbuf",
     "syscalls:sys_enter_close": "tcp_close",
     "syscalls:sys_enter_shutdown": "inet_shutdown",
-    "sched:sched_process_fork": "kernel_clone _do_fork sched:sched_wakeup_new",
+    "sched:sched_process_fork": "kernel_clone _do_fork sched_fork sched:sched_wakeup_new",
     "task:task_newtask": "wake_up_new_task",
     "syscalls:sys_enter_execve": "do_execve do_execveat_common",
     "sched:sched_process_exec": "bprm_execve begin_new_exec",
@@ -68,14 +70,12 @@ _INSTEAD: dict[str, str] = {function: hook for hook, functions in {
     "syscalls:sys_enter_clock_nanosleep": "do_nanosleep hrtimer_nanosleep",
     "syscalls:sys_enter_mmap": "do_mmap",
     "syscalls:sys_enter_kill": "do_send_sig_info signal:signal_generate",
-    "raw_syscalls:sys_enter": "cap_capable",
     "syscalls:sys_enter_futex": "do_futex",
     "syscalls:sys_enter_sync": "sync_filesystem",
     "syscalls:sys_enter_mount": "mount_setattr path_mount",
 }.items() for function in functions.split()}
-_VERBS = ("read", "write", "open", "connect", "accept", "send", "recv", "clone", "fork", "exec", "exit", "unlink",
-          "rename", "mkdir", "mount", "mmap", "munmap", "brk", "kill", "fsync", "stat", "bind", "listen", "close",
-          "ioctl", "poll", "futex", "nanosleep", "chmod", "chown", "truncate", "link", "setuid", "ptrace", "bpf")
+# Functions whose names speak of a system call that has nothing to do with them.
+_MISLEADING = frozenset(("oom_kill_process", "cap_capable"))
 
 
 def find_function(name: str, arch: str) -> Function:
@@ -108,18 +108,17 @@ def only_in_a_kernel(what: str, name: str, arch: str) -> NotSupported:
 
 
 def _nearest(name: str, arch: str) -> str | None:
-    """The system call that a kernel function's name speaks of."""
-    numbers = {call: number for number, call in syscall_names(arch).items()}
-    for part in name.replace(":", "_").split("_"):
-        if part in numbers:
-            return f"syscalls:sys_enter_{part}"
-    verb = next((verb for verb in _VERBS if verb in name), None)
-    if verb is None:
+    """The system call that a kernel function's name speaks of: ``xfs_file_read_iter`` of read."""
+    if name in _MISLEADING:
         return None
-    if verb in ("fork", "clone", "exec", "exit"):
-        return f"sched:sched_process_{'fork' if verb == 'clone' else verb}"
-    similar = [call for call in numbers if call.startswith(verb) and tracepoint_fields("syscalls", f"sys_enter_{call}")]
-    return f"syscalls:sys_enter_{min(similar, key=len)}" if similar else None
+    for word in re.split(r"[_:.]", name):
+        for call in (word, word.removesuffix("at"), word.removesuffix("v"), word.removesuffix("msg")):
+            if call in ("fork", "clone", "exec", "exit"):
+                return f"sched:sched_process_{'fork' if call == 'clone' else call}"
+            function = kernel_function_of(call)
+            if number_of(call, arch) is not None and tracepoint_fields("syscalls", f"sys_enter_{function}"):
+                return f"syscalls:sys_enter_{function}"
+    return None
 
 
 def check_tracepoint(category: str, name: str, arch: str) -> None:
