@@ -90,11 +90,11 @@ class Machine:
 
     ``btf``: the types that CO-RE relocations are answered from (the kernel's, or a dump of another one's); without it
     programs keep the layout that they were compiled with. ``ksyms``: addresses of kernel symbols; ``kconfig``: values
-    of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how many
-    jumps backwards a run may take (``None``: any number). A program is verified before its first run (`VerifierError`);
-    ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier would have refused.
-    ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first (`step` and ``loops`` are
-    the interpreter's).
+    of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how
+    many jumps backwards a run may take (``None``: any number). A program is verified before its first run
+    (`VerifierError`); ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier
+    would have refused. ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first
+    (`step` and ``loops`` are the interpreter's).
     """
 
     def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
@@ -360,7 +360,8 @@ class Machine:
         """The same, standing before the first instruction."""
         found = self.program(program)
         if self.environment.space.native:
-            raise NotSupported("stepping through native code", who="the userspace machine", instead='engine="interpreter"')
+            raise NotSupported("stepping through native code", who="the userspace machine",
+                               instead='engine="interpreter"')
         address, _, _ = self._event(found, data, ctx, cpu)
         return Stepper(found, address)
 

@@ -23,8 +23,8 @@ class RawProgram:
 
     It is verified as such a program, for each length of block that it is given: a verdict for one length says nothing
     about another. ``verify=False`` leaves that out, for experiments with the interpreter. ``loops``: how many jumps
-    backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it likes). Raises `InsnError`
-    for bytes that are no program; `run` and `step` raise `VerifierError`.
+    backwards a run may take before it is stopped by a `MachineFault` (``None``: as many as it likes). Raises
+    `InsnError` for bytes that are no program; `run` and `step` raise `VerifierError`.
 
     ``engine``: ``"interpreter"``, or ``"jit"``: native code of this processor. Only verified programs become that, and
     those end by proof, so that ``loops`` counts nothing there; `step` is the interpreter's.
@@ -71,7 +71,8 @@ class RawProgram:
     def step(self, memory: bytes | bytearray | memoryview = b"") -> Stepper:
         """The program before its first instruction, to be run step by step."""
         if self.environment.space.native:
-            raise NotSupported("stepping through native code", who="the userspace machine", instead='engine="interpreter"')
+            raise NotSupported("stepping through native code", who="the userspace machine",
+                               instead='engine="interpreter"')
         return Stepper(self.program, *self._show(memory))
 
     def verified(self, length: int) -> Verified:

@@ -1,8 +1,8 @@
 """Loads, stores and atomic operations as LLVM IR.
 
 What the verifier has proven is one load or store. Three other ways: through a pointer to something that is not the
-machine's own (kernel objects; what a caller's context brought) Python does the access, checked; in the checked mode every
-access asks first; and an instruction without facts is treated as unproven.
+machine's own (kernel objects; what a caller's context brought) Python does the access, checked; in the checked mode
+every access asks first; and an instruction without facts is treated as unproven.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def _probe(f: Function, slot: int, size: int, register: int) -> None:
 
     insn, op = f.insns[slot], f.ops[slot]
     reads = op in ("ldx", "ldsx", "load_acquire")
-    site = f.unit.site(Site("probe", slot, number=f.unit.verified.pointer_kinds[slot], size=size, write=not reads, name=op))
+    kinds = f.unit.verified.pointer_kinds[slot]
+    site = f.unit.site(Site("probe", slot, number=kinds, size=size, write=not reads, name=op))
     address = f.add(f.value(register), str(insn.off))
     value = "0" if reads else _signed(insn.imm, 8) if op == "st" else f.value(insn.src)
     expected = f.value(0)

@@ -1,8 +1,8 @@
 """Loops in native code: one program over many packets, or again and again over one block (`batch.c`).
 
 A packet is copied below 4 GiB, where contexts can say its address. Programs that ask Python for what changes or keeps
-packets (moving them, redirecting, tail calls) need the machine's own `Packet` around each run: these go through the loop
-in Python.
+packets (moving them, redirecting, tail calls) need the machine's own `Packet` around each run: these go through the
+loop in Python.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class _PyBuffer(ctypes.Structure):
 @cache
 def loops() -> NativeCode:
     """The loops, compiled once and kept."""
+    from hashlib import blake2b
+
     from ebpf.compiler.cache import Store
     from ebpf.machine.native.codegen import compile_host
     from ebpf.machine.native.identity import identity
     from ebpf.machine.runtime.build import ir_of
-
-    from hashlib import blake2b
 
     text = Path(__file__).with_name("batch.c").read_text()
     architecture()
@@ -103,7 +103,8 @@ def run_packets(machine: Machine, program: NativeProgram, block: Block, ctx: Con
     longest = lengths.index(max(lengths))
     start = offsets[longest]
     with state.lock:
-        address, packet, context = machine._event(program, bytes(block.buffer[start:start + lengths[longest]]), ctx, cpu)
+        largest = bytes(block.buffer[start:start + lengths[longest]])
+        address, packet, context = machine._event(program, largest, ctx, cpu)
         assert packet is not None
         template = ctypes.create_string_buffer(bytes(context), len(context))
         view = _PyBuffer()

@@ -28,7 +28,7 @@ _MAX_ALIGN = 4096
 class Section(NamedTuple):
     """A part that goes into memory. ``code``: it is run, otherwise only read."""
 
-    index: int
+    number: int
     name: str
     data: bytes
     align: int

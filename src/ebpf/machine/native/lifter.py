@@ -1,8 +1,9 @@
 """A verified program → LLVM IR.
 
-Each function of the program becomes one of LLVM, ``i64 f(ptr %run, i64 r1 … r5)``; ``%run`` is the block that native code
-and Python share (`block`). Registers are stack cells that LLVM's SROA turns into values; within a basic block they are
-not even that. The 512 bytes of a frame are an array of its own, zero at entry, as long as the verifier found it used.
+Each function of the program becomes one of LLVM, ``i64 f(ptr %run, i64 r1 … r5)``; ``%run`` is the block that native
+code and Python share (`block`). Registers are stack cells that LLVM's SROA turns into values; within a basic block
+they are not even that. The 512 bytes of a frame are an array of its own, zero at entry, as long as the verifier found
+it used.
 
 What a check at run time would cost is spared by the verifier's facts: accesses are not checked, branches whose outcome
 is known are dropped with what they alone lead to, loops have no budget. Where the facts do not reach (pointers that a
@@ -167,8 +168,9 @@ def lift(verified: Verified, *, native: Mapping[str, str] | None = None, inlined
     if unit.constants:
         head.append(f"@k = external constant [{len(unit.constants)} x i64]")
     linked = any(name in inlined for name in unit.runtime)
-    return Lifted("\n".join([*head, *bodies, *_METADATA, ""]), FULL if has_loop else QUICK, tuple(unit.sites), tuple(unit.constants),
-                  tuple(unit.values), tuple(unit.maps), tuple(sorted(unit.functions)), tuple(unit.runtime), linked)
+    ir = "\n".join([*head, *bodies, *_METADATA, ""])
+    return Lifted(ir, FULL if has_loop else QUICK, tuple(unit.sites), tuple(unit.constants), tuple(unit.values),
+                  tuple(unit.maps), tuple(sorted(unit.functions)), tuple(unit.runtime), linked)
 
 
 def _function_starts(unit: Unit) -> Iterator[tuple[int, int]]:

@@ -37,7 +37,7 @@ def libc() -> Any:
     if _libc is None:
         _libc = ctypes.CDLL(None, use_errno=True)
         _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+        _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
         _libc.mmap.restype = ctypes.c_void_p
         _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     return _libc
@@ -76,7 +76,7 @@ class NativeCode:
         stubs: dict[Symbol, int] = {}
         for section in (s for s in ordered if not s.code):
             at = -(-at // section.align) * section.align
-            places[section.index] = at
+            places[section.number] = at
             at += len(section.data)
         at = -(-at // 16) * 16
         for relocation in found.relocations:
@@ -94,7 +94,7 @@ class NativeCode:
                 at += _STUB_BYTES
         for section in (s for s in ordered if s.code):
             at = -(-at // section.align) * section.align
-            places[section.index] = at
+            places[section.number] = at
             at += len(section.data)
         size = max(-(-at // page) * page, page)
         image = bytearray(size)
@@ -113,7 +113,7 @@ class NativeCode:
             return address
 
         for section in ordered:
-            start = places[section.index]
+            start = places[section.number]
             image[start:start + len(section.data)] = section.data
         for symbol, place in got.items():
             image[place:place + 8] = resolve(symbol).to_bytes(8, "little")
@@ -132,7 +132,8 @@ class NativeCode:
         memory[:] = bytes(image)
         if code_start and libc().mprotect(base, code_start, mmap.PROT_READ):
             raise _refused()
-        if size > code_start and libc().mprotect(base + code_start, size - code_start, mmap.PROT_READ | mmap.PROT_EXEC):
+        runs = mmap.PROT_READ | mmap.PROT_EXEC
+        if size > code_start and libc().mprotect(base + code_start, size - code_start, runs):
             raise _refused()
         self._memory = memory
         self.base = base
@@ -148,13 +149,13 @@ class NativeCode:
 
     def function(self, name: str, *types: Any, keep_gil: bool = False) -> Any:
         """A callable: ``types`` are ctypes types, the result's first. ``keep_gil`` is for calls that take no time."""
-        made = (ctypes.PYFUNCTYPE if keep_gil else ctypes.CFUNCTYPE)(*types)(self.address(name))
-        made._code = self  # the memory lives as long as something can call into it
+        made: Any = (ctypes.PYFUNCTYPE if keep_gil else ctypes.CFUNCTYPE)(*types)(self.address(name))
+        made.code = self  # the memory lives as long as something can call into it
         return made
 
 
 def _refused() -> NotSupported:
     import errno
 
-    return NotSupported("making memory executable", who="this system", notes=(os.strerror(ctypes.get_errno() or errno.EACCES),),
-                        instead='engine="interpreter"')
+    why = os.strerror(ctypes.get_errno() or errno.EACCES)
+    return NotSupported("making memory executable", who="this system", notes=(why,), instead='engine="interpreter"')

@@ -1,8 +1,8 @@
 """Arithmetic and comparisons as LLVM IR: one row an operation, exactly as `ebpf.machine.semantics` defines them.
 
-LLVM leaves division by zero, INT_MIN / -1 and large shifts undefined, so each is spelled out. ``{t}`` is the type (i64,
-i32), ``{a}`` and ``{b}`` the operands; each line defines one value: ``{1}`` is the first line's, ``{=}`` the result's name
-comes last.
+LLVM leaves division by zero, INT_MIN / -1 and large shifts undefined, so each is spelled out. ``{t}`` is the type
+(i64, i32), ``{a}`` and ``{b}`` the operands; each line defines one value: ``{1}`` is the first line's, ``{=}`` the
+result's name comes last.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A program that runs natively: its code, compiled or from the cache; what it asks Python for; what goes wrong.
 
 Native code calls Python through one function with the number of a *site* (`lifter.Site`) and r1 to r5. An exception in
-Python must not unwind through native frames: it is kept, the shared block says "failed", native code returns at once, and
-the exception goes on from there. Threads take turns: the lock of the environment's `State` is held while a program runs.
+Python must not unwind through native frames: it is kept, the shared block says "failed", native code returns at once,
+and the exception goes on from there. Threads take turns: the lock of the environment's `State` is held while a program
+runs.
 """
 
 from __future__ import annotations
@@ -137,9 +138,10 @@ class Native:
         for name in lifted.maps:
             symbols[f"m.{name}"] = maps[name].native
         for slot, reference in self.verified.program.references.items():
-            if reference.kind == "value" and reference.map is not None and f"v.{reference.map.name}" in symbols \
-                    and image.constant(slot) != symbols[f"v.{reference.map.name}"] + reference.offset:
-                raise InternalError(f"the verifier's and the machine's addresses differ at slot {slot} of {image.name!r}")
+            if reference.kind != "value" or reference.map is None or f"v.{reference.map.name}" not in symbols:
+                continue
+            if image.constant(slot) != symbols[f"v.{reference.map.name}"] + reference.offset:
+                raise InternalError(f"{image.name!r}, slot {slot}: the verifier's address is not the machine's")
         if lifted.runtime:
             runtime = self.program.environment.runtime()
             symbols |= {name: runtime.address(name) for name in lifted.runtime}
@@ -185,7 +187,7 @@ class Native:
         environment, number = self.program.environment, site.number
         helper = by_id().get(number)
         if helper is None:
-            return lambda *_: unknown_helper(number)  # type: ignore[func-returns-value,return-value]
+            return lambda *_: unknown_helper(number)  # type: ignore[return-value]
         function, count = helper.function, helper.arguments
         if gives_pointer(number):
             space, maps = self.state.space, environment.maps
@@ -205,7 +207,7 @@ class Native:
         environment = self.program.environment
         found = KFUNCS.get(site.name)
         if found is None:
-            return lambda *_: unknown_kfunc(site.name)  # type: ignore[func-returns-value,return-value]
+            return lambda *_: unknown_kfunc(site.name)  # type: ignore[return-value]
         function, count = found.function, found.arguments
         return lambda *r: function(environment, *r[:count]) & M64
 
@@ -254,7 +256,8 @@ class Native:
             if state.space.allows(address, site.size, access, frames=False):
                 return 0
             state.words[block.REFUSED] += 1
-            state.refused.append(f"{access} of {site.size} bytes at {address:#x} {where(self.program.image, site.slot)}")
+            place = where(self.program.image, site.slot)
+            state.refused.append(f"{access} of {site.size} bytes at {address:#x} {place}")
             return 1
 
         return check
@@ -381,7 +384,7 @@ def _generate(lifted: Lifted, link: str) -> bytes:
 
 
 def _key(verified: Verified, native: Mapping[str, str], checked: bool) -> str:
-    """A digest of all that the code follows from: instructions, the facts that shaped it, who made it, for which CPU."""
+    """A digest of all that the code follows from: instructions, facts that shaped it, who made it, for which CPU."""
     from ebpf.machine.native.identity import identity
 
     program = verified.program

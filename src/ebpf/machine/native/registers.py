@@ -1,10 +1,10 @@
 """Which registers hold a place in memory that LLVM can be told of: worked out once per function, before it is lifted.
 
 LLVM knows little of an address that went through an integer. So a register that certainly points into the stack frame,
-the block that r1 leads to, the packet, or a map's value that the code names is kept as an *offset* from that base, and an
-access becomes ``getelementptr base, offset``: the frame dissolves into registers, loops over memory can be vectorised.
-The pair says exactly what the register says (base + offset, modulo 2**64), so a base that was guessed wrongly costs
-speed, never correctness.
+the block that r1 leads to, the packet, or a map's value that the code names is kept as an *offset* from that base, and
+an access becomes ``getelementptr base, offset``: the frame dissolves into registers, loops over memory can be
+vectorised. The pair says exactly what the register says (base + offset, modulo 2**64), so a base that was guessed
+wrongly costs speed, never correctness.
 
 A base is a tuple: ``("stack",)``, ``("arg",)``, ``("value", map's name)``, ``("loaded", slot)`` (what the load or
 call at that slot gave), ``("function", slot)``; None: the register is just a number.

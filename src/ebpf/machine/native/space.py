@@ -1,4 +1,4 @@
-"""The address space of `ebpf.machine.memory` over real addresses: what helpers in Python see when programs run natively.
+"""The address space of `ebpf.machine.memory` over real addresses: what Python sees when programs run natively.
 
 A buffer that is shown is where it is; nothing is copied. Contexts hold the packet's address in 32 bits
 (``ctx->data``), so packets lie below 4 GiB, in memory that is asked for there: then ``ctx`` is read as it stands, by
@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ebpf.errors import MachineFault, NotSupported
 from ebpf.machine.memory import FIRST_WINDOW, OFFSET_MASK, SHIFT, WINDOW_BYTES, AddressSpace
@@ -22,14 +22,13 @@ from ebpf.machine.native.loader import libc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ebpf.machine.maps import MachineMap
     from ebpf.machine.memory import Buffer
 
 M64 = (1 << 64) - 1
 _LOW_BYTES = 1 << 18  # of one packet: 64 KiB, headroom, and what it may grow by
-_PROT_RW, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 3, 0x02, 0x20, 0x100000
-# Frames of a program lie near its outermost one; those of a callback below Python's own. Only addresses that the verifier
-# has proven may be as far away as that: a number that is probed must not lead to where no stack is (yet).
+_PROT_RW, _HOW = 3, 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+# Frames of a program lie near its outermost one; those of a callback below Python's own. Only addresses that the
+# verifier has proven may be as far away as that: a number that is probed must not lead to where no stack is (yet).
 _FRAMES_NEAR, _FRAMES_FAR, _FRAMES_ABOVE = 16 << 10, 4 << 20, 2 << 10
 
 
@@ -57,7 +56,7 @@ class LowMemory:
             self._next += _LOW_BYTES
             if self._next > 0xF000_0000:
                 break
-            found = libc().mmap(wanted, _LOW_BYTES, _PROT_RW, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE, -1, 0)
+            found = libc().mmap(wanted, _LOW_BYTES, _PROT_RW, _HOW, -1, 0)
             if found == wanted:
                 return wanted
             if found not in (None, M64):  # a kernel before 4.17 takes the address for a hint
@@ -112,14 +111,17 @@ class NativeSpace(AddressSpace):
         """Memory that is not shown by windows: ``inside(offset, size)`` says whether an access is good."""
         self._owned.append((address, size, inside))
 
-    def own_map(self, map: MachineMap) -> None:
+    def own_map(self, map: Any) -> None:
         """The memory of a native map: its values, each by itself."""
         if map.native in self._maps:
             return
         self._maps.add(map.native)
         header = map.block.header
-        start, stride, step, size = map.native, header.stride, header.cpu_stride, map.value_size
-        first = header.values - start
+        start: int = map.native
+        stride: int = header.stride
+        step: int = header.cpu_stride
+        size: int = map.value_size
+        first: int = header.values - start
 
         def inside(offset: int, length: int) -> bool:
             if not first or not stride:
@@ -202,4 +204,5 @@ class NativeSpace(AddressSpace):
         address &= M64
         why = ("that is NULL" if not address else "that is a NULL pointer with an offset") if address < 4096 else \
             "that is no memory of the machine's"
-        return MachineFault(f"{access} of {size} bytes at {address:#x}: {why}", address=address, access=access, size=size)
+        return MachineFault(f"{access} of {size} bytes at {address:#x}: {why}", address=address, access=access,
+                            size=size)
