@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ebpf.session.explain import explain as explain
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
+    from ebpf.session.recordings import record as record
     from ebpf.session.toolchain import build as build
     from ebpf.session.tracing.build import trace as trace
     from ebpf.session.tracing.listing import list_probes as list_probes
@@ -124,6 +125,9 @@ _HOMES = {
     ),
     "ebpf.session.tracing.trace": (
         "Trace", "TraceEvent",
+    ),
+    "ebpf.session.recordings": (
+        "record",
     ),
     "ebpf.session.verification": (
         "verify",

@@ -24,6 +24,8 @@ COMMANDS = {
     "run": "run a C program, an object file or a Python script",
     "trace": "run a script of the tracing language (bpftrace's), or list what it could attach to",
     "test-run": "run a program on given packets or contexts, without attaching it",
+    "record": "write down what a program's events look like, in a kernel or the machine",
+    "replay": "feed the events of a recording to a program, anywhere",
     "compile": "compile C to an object file (or assembly, or LLVM IR)",
     "verify": "prove a program safe without loading it, or show where it is not",
     "disasm": "show the instructions of an object file or of a loaded program",

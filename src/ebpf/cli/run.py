@@ -77,17 +77,20 @@ def run(args: argparse.Namespace) -> int:
             raise ebpf.UsageError(f"{path} takes no arguments")
         if args.backend is not None or args.pcap:
             _use(args)
-    if kind == "object":
-        obj = _build.open_object(args.file)
-    else:
-        with open(args.file, encoding="utf-8", errors="surrogateescape") as file:
-            obj = ebpf.compile(file.read(), filename=args.file, **_build.options(args))
     try:
-        return _run_object(obj, args)
+        return _run_object(build_object(args), args)
     except ebpf.VerifierError as error:
         if args.log and error.log:
             progress(error.log.rstrip())
         raise
+
+
+def build_object(args: argparse.Namespace) -> ebpf.Object:
+    """The object that the command line names, compiled if it is C."""
+    if _kind(args.file) == "object":
+        return _build.open_object(args.file)
+    with open(args.file, encoding="utf-8", errors="surrogateescape") as file:
+        return ebpf.compile(file.read(), filename=args.file, **_build.options(args))
 
 
 def _use(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ebpf.object import Object
     from ebpf.session.backend import Backend
+    from ebpf.session.recordings import Recorder
 
 BACKENDS = ("kernel", "machine", "auto")
 VARIABLE = "EBPF_BACKEND"
@@ -32,13 +33,14 @@ class Choice(NamedTuple):
 class Wish:
     """What `use` was told, for the rest of the process."""
 
-    __slots__ = ("backend", "command", "implied", "pcap", "told")
+    __slots__ = ("backend", "command", "implied", "pcap", "recorder", "told")
 
     def __init__(self) -> None:
         self.backend = "auto"
         self.implied = False  # the machine, by what it is to trace
         self.command: tuple[str, ...] = ()
         self.pcap = ""
+        self.recorder: Recorder | None = None  # what `record` began
         self.told = False  # the line about the machine is written once
 
 
@@ -118,13 +120,13 @@ def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
     from ebpf.session.on_machine import load as load_machine
 
     if not choice.asked:
-        _tell(f"no privilege to load programs into the kernel ({choice.why}): ")
+        tell(f"no privilege to load programs into the kernel ({choice.why}): ")
     elif backend is None and wish.implied:
-        _tell("")
+        tell("")
     return load_machine(obj, interrupts=backend != "machine", **how)
 
 
-def _tell(why: str) -> None:
+def tell(why: str) -> None:
     """Say once that it is the machine, and not the kernel."""
     if wish.told:
         return

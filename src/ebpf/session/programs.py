@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.abi.programs import ProgType
 from ebpf.abi.sections import SectionInfo, parse_section
 from ebpf.errors import AttachError, UsageError
+from ebpf.session.choice import wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -228,6 +229,8 @@ class Program:
         return self._session._backend.read_iterator(self.raw)
 
     def _attach(self, kind: str, target: Any, **details: Any) -> Link:
+        if wish.recorder is not None:
+            return self._session.adopt(wish.recorder.attach(self, kind, target, details))
         return self._session.adopt(self._session._backend.attach(kind, self.raw, target, **details))
 
 

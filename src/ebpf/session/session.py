@@ -11,9 +11,11 @@ from ebpf.session.maps import Map
 from ebpf.session.programs import Program
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from ebpf.machine.recording import Recording
     from ebpf.object import Object, ProgramSpec
     from ebpf.session.backend import Backend, LinePipe, Link
     from ebpf.session.events import EventStream
@@ -172,6 +174,20 @@ class Session:
                 link.detach()
             raise
         return made
+
+    def replay(self, path: str | os.PathLike[str], each: Callable[[Any], Any] | None = None) -> Recording:
+        """Feed the events of a recording (`ebpf.record`) to the programs of this session, which is in the machine::
+
+            with ebpf.load(obj, backend="machine") as session:
+                session.replay("clone.rec")
+
+        Maps and streams then hold what they held where it was recorded. ``each`` is called after every event (to empty
+        a ring buffer, say). The recording comes back: ``lost``, and ``damage`` if its file is not whole. Raises
+        `FormatError` for a file that is no recording, `UnknownName` if it is of other programs.
+        """
+        from ebpf.session.recordings import replay
+
+        return replay(self, path, each)
 
     def adopt(self, link: Link) -> Link:
         """Make a link part of the session: it is detached when the session is closed."""

@@ -41,7 +41,11 @@ def probe_string(env: Environment, address: int, limit: int, *, user: bool = Tru
         if kernel and env.space.holds(at):
             piece = env.space.rest(at, limit - len(out))
         else:
-            piece = probe(env, at, min(limit - len(out), PAGE_BYTES - at % PAGE_BYTES), user=user, kernel=kernel)
+            size = min(limit - len(out), PAGE_BYTES - at % PAGE_BYTES)
+            piece = probe(env, at, size, user=user, kernel=kernel)
+            while piece is None and size > 1:  # of a recording, less may be there: the kernel reads as far as it goes
+                size //= 2
+                piece = probe(env, at, size, user=user, kernel=kernel)
         if piece is None:
             return None
         head, nul, _ = piece.partition(b"\0")
