@@ -134,14 +134,16 @@ class Trace:
         """Load, run BEGIN, attach everything, and let the command go. All or nothing: what fails detaches the rest."""
         if self.session is not None:
             return self
-        from ebpf.session.choice import choose
+        from ebpf.session.choice import choose, tell, use
         from ebpf.session.session import load
 
-        where = choose(self._backend, self.obj).backend
-        if self._command and where == "machine":
-            from ebpf.session.choice import use
-
-            use("machine", command=self._command)
+        choice = choose(self._backend, self.obj)
+        where = choice.backend
+        if where == "machine":
+            if self._command:
+                use("machine", command=self._command)
+            if not choice.asked:
+                tell(f"no privilege to load programs into the kernel ({choice.why}): ")
         try:
             if where == "kernel":
                 self._open_process()
