@@ -21,7 +21,7 @@ from ebpf.machine.maps.queues import BloomFilter, Queue, Stack
 from ebpf.machine.maps.sockets import CgroupArray, ReuseportArray, SockHash, SockMap
 from ebpf.machine.maps.stacks import StackTraces
 from ebpf.machine.maps.storages import CgroupStorage, LocalStorage
-from ebpf.machine.maps.targets import DevMap, DevMapHash, Targets
+from ebpf.machine.maps.targets import DevMap, DevMapHash, Targets, XskMap
 from ebpf.machine.maps.tries import LpmTrie
 from ebpf.machine.maps.user_ringbuf import UserRingBuffer
 
@@ -55,7 +55,7 @@ MAPS: Mapping[int, type[MachineMap]] = {
         (_T.DEVMAP, DevMap),
         (_T.DEVMAP_HASH, DevMapHash),
         (_T.CPUMAP, Targets),
-        (_T.XSKMAP, Targets),
+        (_T.XSKMAP, XskMap),
         (_T.USER_RINGBUF, UserRingBuffer),
         (_T.TASK_STORAGE, LocalStorage),
         (_T.SK_STORAGE, LocalStorage),

@@ -7,6 +7,7 @@ from errno import E2BIG, EAGAIN, EINVAL, ENOENT, ENOSPC
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.errors import MachineFault
+from ebpf.machine.maps.arrays import index_after
 from ebpf.machine.maps.base import ENOTSUPP, MachineMap, MapShape, Windows, round_up
 from ebpf.machine.memory import SHIFT
 
@@ -204,6 +205,13 @@ class PerfEventArray(MachineMap):
 
     def delete_elem(self, key: bytes) -> int:
         return -EINVAL
+
+    def user_delete(self, key: bytes) -> int:
+        # No event was ever put there: the buffers are open by themselves.
+        return -E2BIG if int.from_bytes(key, "little") >= self.max_entries else -ENOENT
+
+    def user_next_key(self, key: bytes | None) -> bytes | int:
+        return index_after(key, self.max_entries)
 
     def user_lookup(self, key: bytes) -> bytes | int:
         return -ENOTSUPP

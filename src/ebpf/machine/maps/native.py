@@ -7,10 +7,11 @@ the address space is native (compiled programs), addresses are those of the memo
 
 from __future__ import annotations
 
+import os
 from errno import ENOENT
 from typing import TYPE_CHECKING
 
-from ebpf.abi.maps import BPF_ANY, MapType
+from ebpf.abi.maps import BPF_ANY, BPF_F_ZERO_SEED, MapType
 from ebpf.machine.maps.arrays import Array, PerCpuArray
 from ebpf.machine.maps.base import Bulk, MachineMap, MapShape, round_up
 from ebpf.machine.memory import SHIFT, WINDOW_BYTES
@@ -46,8 +47,9 @@ class NativeMap(MachineMap):
     def __init__(self, environment: Environment, shape: MapShape) -> None:
         self.native_kind = _KINDS[shape.type]
         self.runtime = environment.runtime()
-        self.block = Block(self.runtime, shape, cpus=environment.cpus, seed=environment.random.getrandbits(64),
-                           hashes=shape.map_extra & 15)
+        # Not from the environment's random numbers: programs draw from those, whatever maps there are.
+        seed = 0 if shape.flags & BPF_F_ZERO_SEED else int.from_bytes(os.urandom(8), "little")
+        self.block = Block(self.runtime, shape, cpus=environment.cpus, seed=seed, hashes=shape.map_extra & 15)
         super().__init__(environment, shape)
         self.native = self.block.address
         if self.space.native:

@@ -7,7 +7,7 @@ from struct import pack
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from ebpf.machine.maps.base import ENOTSUPP, MachineMap, MapShape
+from ebpf.machine.maps.base import MachineMap, MapShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,9 @@ class StackTraces(MachineMap):
         return -ENOENT if self.stacks.pop(index, None) is None else 0
 
     def user_take(self, key: bytes) -> bytes | int:
-        return -ENOTSUPP
+        found = self.user_lookup(key)
+        self.delete_elem(key)
+        return found
 
     def user_next_key(self, key: bytes | None) -> bytes | int:
         after = -1 if key is None else int.from_bytes(key, "little")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.abi.maps import BPF_EXIST, BPF_NOEXIST
 from ebpf.machine.maps.arrays import index_after
-from ebpf.machine.maps.base import MachineMap, MapShape, Windows
+from ebpf.machine.maps.base import ENOTSUPP, MachineMap, MapShape, Windows
 from ebpf.machine.maps.hashes import Hash
 from ebpf.machine.memory import SHIFT
 
@@ -22,7 +22,7 @@ BROADCAST, EXCLUDE_INGRESS = 1 << 3, 1 << 4
 
 
 class Targets(MachineMap):
-    """``cpumap``, ``xskmap``: entries by index, absent until they are set."""
+    """``cpumap``: entries by index, absent until they are set."""
 
     full_by_index = True
     redirect_flags = 0  #: flags of bpf_redirect_map beyond the verdict for a missing entry
@@ -73,6 +73,14 @@ class Targets(MachineMap):
         return index_after(key, self.max_entries)
 
 
+class XskMap(Targets):
+    """``xskmap``: sockets, which the user cannot get back."""
+
+    def lookup(self, key: bytes, flags: int = 0) -> bytes | None:
+        self._checked(key, self.key_size, "key")
+        raise self._failure(-ENOTSUPP, "look up")
+
+
 class DevMap(Targets):
     """``devmap``: interfaces by index."""
 
@@ -84,3 +92,6 @@ class DevMapHash(Hash):
 
     can_iterate = False
     redirect_flags = BROADCAST | EXCLUDE_INGRESS
+
+    def user_take(self, key: bytes) -> bytes | int:
+        return -ENOTSUPP
