@@ -140,7 +140,7 @@ def test_ctrl_c_twice_ends_at_once() -> None:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
-        assert process.returncode == 130
+        assert process.returncode in (130, -signal.SIGINT)  # the latter: one more while it was leaving
         assert "end" not in process.stdout.read()
 
 

@@ -102,8 +102,8 @@ def compare(name: str) -> None:
     tool = TOOLS[name]
     theirs, ours = watch(path)
     if tool.needs and not _has_function(tool.needs):
-        assert theirs.status != 0 and ours.status != 0, (theirs, ours)
-        assert tool.needs.split()[0] in ours.err, ours.err
+        # bpftrace goes on without the functions that are missing; we say what is there in their place.
+        assert ours.status != 0 and tool.needs.split()[0] in ours.err, ours.err
         return
     assert theirs.status == 0, f"bpftrace failed: {theirs.err}"
     assert ours.status == 0, f"{ours.err}\n(bpftrace did it)"

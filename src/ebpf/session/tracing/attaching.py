@@ -42,6 +42,11 @@ def sites(probe: Probe, pid: int | None = None) -> list[Site]:
     """Where a probe will be attached. `TargetNotFound` if its pattern matches nothing."""
     find = _SITES.get(probe.kind)
     if not probe.details.get("wildcard") or find is None:
+        if probe.kind in ("uprobe", "uretprobe") and probe.details.get("symbol"):
+            from ebpf.binaries.find import find_binary
+            from ebpf.binaries.symbols import elf_symbols
+
+            elf_symbols(find_binary(probe.details["path"], pid)).find(probe.details["symbol"])
         return [Site(probe.name, None)]
     found = find(probe, pid)
     if not found:

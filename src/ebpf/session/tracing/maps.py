@@ -56,6 +56,8 @@ class TraceMap(Mapping[Any, Any]):
         raw_keys = [keys[at:at + size] for at in range(0, bulk.count * size, size)]
         found = read_values(Entries(raw_keys, bytes(bulk.values), self._raw.value_stride), self.plan.value, self._names)
         if self._read_key is None:
+            if not found and self.kind == "count":
+                return [(b"", None, 0)]  # nothing counted is a count, too
             return [(key, None, value) for key, value in found]
         read = self._read_key
         return [(key, read(key, 0), value) for key, value in found]

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ebpf.errors import EbpfError, UsageError
+from ebpf.errors import AttachError, UsageError
 from ebpf.session.tracing.actions import Actions, Sink
 from ebpf.session.tracing.attaching import Attaching, Site, sites
 from ebpf.session.tracing.maps import TraceMap
@@ -210,14 +210,16 @@ class Trace:
         names = Names([probe.name for probe in plan.probes])
         missing = plan.config.get("missing_probes", "error")
         found: dict[int, list[Site]] = {}
+        left = Counter(probe.program for probe in plan.probes)
         for index, probe in enumerate(plan.probes):
             try:
                 found[index] = sites(probe, self._pid)
-            except EbpfError as error:
-                if missing == "error":
+            except AttachError as error:
+                left[probe.program] -= 1  # of a list of attach points some may be missing
+                if missing == "error" and not left[probe.program]:
                     raise
-                if missing == "warn":
-                    self._warn(error.message)
+                if missing != "ignore":
+                    self._warn(f"{probe.name}: {error.message}")
                 continue
             names.set_targets(index, [site.name for site in found[index]])
         return names, found
@@ -432,6 +434,7 @@ class Trace:
                 self._print_maps(sink)
             if self.lost:
                 sink.lost(self.lost)
+            self._tell_full()
             flush()
             return self.status
         finally:
@@ -441,6 +444,19 @@ class Trace:
         sink.before_maps()
         for name in sorted(self.maps):
             sink.map(self.maps[name].view())
+
+    def _tell_full(self) -> None:
+        """Which maps had no room for more entries."""
+        from ebpf.compiler.trace.plan import FULL
+
+        session = self.session
+        if session is None or FULL not in session.maps:
+            return
+        for index, map in enumerate(self.plan.maps):
+            data = session.maps[FULL].raw.lookup(index.to_bytes(4, sys.byteorder)) or b""
+            if refused := sum(memoryview(data).cast("Q")) if data else 0:
+                self._warn(f"{map.name} is full: {refused} entries found no room in it; raise max_map_keys "
+                           f"(BPFTRACE_MAX_MAP_KEYS), which is {session.maps[map.map].raw.max_entries} now")
 
     def _watch_reader(self, fd: int) -> None:
         def gone() -> int:
