@@ -16,20 +16,25 @@ from ebpf.verifier.values import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, PACKET_ME
 if TYPE_CHECKING:
     from ebpf.machine.native.function import Function
     from ebpf.machine.native.registers import Bases
+    from ebpf.verifier.program import Program
 
 _ALWAYS = 1 << CTX | 1 << STACK | 1 << MAP_VALUE | 1 << MAP_KEY | 1 << MEM | 1 << RECORD
 _PACKETS = 1 << PACKET | 1 << PACKET_META
 _ATOMIC = {"add": "add", "or": "or", "and": "and", "xor": "xor"}
 
 
-def direct_kinds(type: int, memory_bytes: int | None) -> int:
+def direct_kinds(program: Program) -> int:
     """Kinds of pointers (bits) whose memory is the machine's own, so that the verifier's proof speaks of it.
 
     A packet is, where the machine makes it and writes its address into the context; in programs of other types that
     address is whatever the caller of `Machine.run` gave. Of sockets, flow keys, buffers and kernel objects the machine
-    has none: their pointers are the caller's numbers.
+    has none: their pointers are the caller's numbers. So is the address of a kernel's variable, to a verifier a block
+    of memory like others.
     """
-    return _ALWAYS | (_PACKETS if type in PACKET_TYPES else 0)
+    direct = _ALWAYS | (_PACKETS if program.type in PACKET_TYPES else 0)
+    if any(reference.kind == "variable" for reference in program.references.values()):
+        direct &= ~(1 << MEM)
+    return direct
 
 
 def access(f: Function, slot: int, after: Bases) -> None:

@@ -71,15 +71,10 @@ def repeat(program: NativeProgram, r1: int, r2: int, times: int) -> int:
     """Run the program ``times`` times; the last r0."""
     run = _function("ebpf_repeat", _P, _P, _U64, _U64, _U64)
     native, state = program.native, program.state
-    with state.lock:
-        state.space.enter()
-        try:
-            state.begin()
-            r0: int = run(state.address, native.code.address("entry"), r1, r2, times)
-            state.check()
-            return r0
-        finally:
-            state.space.leave()
+    with state:
+        r0: int = run(state.address, native.code.address("entry"), r1, r2, times)
+        state.check()
+        return r0
 
 
 def is_self_contained(native: Native) -> bool:
@@ -124,13 +119,11 @@ def run_packets(machine: Machine, program: NativeProgram, block: Block, ctx: Con
             **{name: fields[name] for name in ("data", "data_end", "data_meta")},
             **{name: fields[name] if name in descriptive else _NOWHERE for name in ("len", "protocol", "pkt_type")},
         )
-        state.space.enter()
         try:
-            state.begin()
-            run(ctypes.addressof(job))
-            state.check()
+            with state:
+                run(ctypes.addressof(job))
+                state.check()
         finally:
-            state.space.leave()
             ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
             packet.remove()
     if kept is not None and out is not None:

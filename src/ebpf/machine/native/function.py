@@ -233,9 +233,12 @@ class Function:
             out.append(f"  %whole.at = getelementptr i64, ptr %run, i64 {block.BUDGET}")
             out.append("  %whole = load i64, ptr %whole.at")
             out.append("  store i64 %whole, ptr %budget")
-        if self.is_entry and self.unit.may_fail:
+        if not linkage and self.unit.may_fail:
+            # Helpers in Python may reach the frames of a program: they must know where these are.
             out += ["  %top.at = getelementptr i64, ptr %run, i64 " + str(block.TOP),
-                    "  %top = call ptr @llvm.frameaddress.p0(i32 0)", "  store ptr %top, ptr %top.at"]
+                    "  %top.old = load ptr, ptr %top.at", "  %top.none = icmp eq ptr %top.old, null",
+                    "  %top.here = call ptr @llvm.frameaddress.p0(i32 0)",
+                    "  %top = select i1 %top.none, ptr %top.here, ptr %top.old", "  store ptr %top, ptr %top.at"]
         if "%stack" in text and self.unit.checked:
             out += self._frame_is_known(size)
         out.append(f"  br label %b{self.start}")

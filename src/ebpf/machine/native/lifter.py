@@ -79,7 +79,7 @@ class Unit:
         self.maps: list[str] = []
         self.functions: set[int] = set()
         self.runtime: dict[str, str] = {}  # name → its declaration
-        self.direct = direct_kinds(program.type, program.memory_bytes)
+        self.direct = direct_kinds(program)
         self.layout = context_layout(program.type)
         self.frame_bytes = -(-min(max(verified.stack_bytes, 8), STACK_BYTES) // 16) * 16
         # Maps of the object itself; what is looked up in a map of maps has the facts of many.

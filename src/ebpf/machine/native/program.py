@@ -52,12 +52,27 @@ class State:
         self.pending: BaseException | None = None
         self.frames: dict[int, int] = {}  # checked mode: address → size
         self.refused: list[str] = []
+        self.depth = 0  # runs, one in the other
         self._random = environment.random.getrandbits(64) if environment.seed is None else 0
         self.words[block.RANDOM] = self._random
         words = self.words
         space.top = lambda: words[block.TOP]
 
-    def begin(self) -> None:
+    def __enter__(self) -> State:
+        """A run begins; one within another (a callback) goes on with what that has."""
+        self.lock.acquire()
+        self.space.enter()
+        if not self.depth:
+            self._begin()
+        self.depth += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+        self.space.leave()
+        self.lock.release()
+
+    def _begin(self) -> None:
         """Fill the block for a run."""
         environment, words = self.environment, self.words
         known = 0
@@ -73,7 +88,7 @@ class State:
         words[block.KNOWN] = known
         words[block.CPU] = environment.cpu
         words[block.BUDGET] = environment.may_goto_budget
-        words[block.FAILED] = 0
+        words[block.FAILED] = words[block.TOP] = 0
         self.frames.clear()
 
     def check(self) -> None:
@@ -173,7 +188,7 @@ class Native:
         state = self.state
         real = state.space.real
         given = [real(a & M64) for a in arguments]
-        with state.lock:
+        with state:  # (a timer's callback is a run of its own)
             r0: int = function(state.address, *given, *(0,) * (5 - len(given)))
             state.check()
             return r0
@@ -316,15 +331,10 @@ class NativeProgram(Program):
 
     def call(self, r1: int = 0, r2: int = 0) -> int:
         native, state = self.native, self.state
-        with state.lock:
-            state.space.enter()
-            try:
-                state.begin()
-                r0: int = native.entry(state.address, r1, r2, 0, 0, 0)
-                state.check()
-                return r0
-            finally:
-                state.space.leave()
+        with state:
+            r0: int = native.entry(state.address, r1, r2, 0, 0, 0)
+            state.check()
+            return r0
 
 
 def gives_pointer(number: int) -> bool:
