@@ -203,8 +203,8 @@ class Statements(Functions):
         keys = m.key or ()
         key_type = keys[0] if len(keys) == 1 else T.tuple_type([(str(i), t) for i, t in enumerate(keys)])
         value_type = m.value if m.value.kind not in T.AGGREGATES else Ty("int", 8, True)
-        outer, outer_locals, outer_context = self.out, self.locals, self.in_callback
-        self.out, self.locals, self.in_callback = [], [], True
+        outer = self.out, self.locals, self.in_callback, self.returns
+        self.out, self.locals, self.in_callback, self.returns = [], [], True, C.LONG
         free, taken, stack = self.take_stack()
         self.scopes.append({})
         pair = T.tuple_type([("0", key_type), ("1", value_type)])
@@ -225,7 +225,7 @@ class Statements(Functions):
         self.scopes.pop()
         body = [*self.prologue(), *self.out, tree.Return(loc, end, self.const(0))]
         self.give_stack(free, taken, stack)
-        self.out, self.locals, self.in_callback = outer, outer_locals, outer_context
+        self.out, self.locals, self.in_callback, self.returns = outer
         name = f"{self.program_name}_each_{len(self.state.functions)}"
         decl = self.subprogram(name, C.LONG, parameters, body, linkage="static", noinline=True)
         self.state.functions[name] = decl
