@@ -100,3 +100,28 @@ class TestOwnedMaps:
         m.run("drain", ctx=(0, 1))
         assert (self.variables(m)["drained"], self.variables(m)["sum"]) == (1, 105)
         assert len(m.maps["requests"].samples) == 1 and not m.maps["requests"].busy
+
+
+SOCKETS = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_SOCKMAP); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4); } socks SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4); } group SEC(".maps");
+char LICENSE[] SEC("license") = "GPL";
+SEC("sk_skb/stream_verdict") int verdict(struct __sk_buff *skb) { return bpf_sk_redirect_map(skb, &socks, 2, BPF_F_INGRESS); }
+SEC("sk_skb/stream_parser") int absent(struct __sk_buff *skb) { return bpf_sk_redirect_map(skb, &socks, 3, 0); }
+"""
+
+
+def test_where_a_program_sends_what_comes_from_a_socket() -> None:
+    from ebpf.compiler import Options, compile_c
+    from ebpf.object import read_object
+    from tests.machine.test_compiled import _facts
+
+    elf = compile_c(SOCKETS, filename="sockets.c", facts=_facts(), options=Options(dialect="libbpf"))
+    m = Machine(read_object(elf, "sockets"))
+    m.maps["socks"].update((2).to_bytes(4, "little"), (77).to_bytes(8, "little"))
+    run = m.run("verdict", PACKET)
+    assert (run.result, run.redirect and run.redirect[:3]) == (1, (77, 1, "socks"))
+    run = m.run("absent", PACKET)
+    assert (run.result, run.redirect) == (0, None)

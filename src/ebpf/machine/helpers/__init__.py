@@ -22,12 +22,15 @@ TAIL_CALL = 12
 def _load() -> None:
     from ebpf.machine.helpers import (  # noqa: F401  (they enter themselves)
         dynptrs,
+        encapsulation,
         events,
         loops,
         maps,
         packets,
         printing,
         probing,
+        routes,
+        sockets,
         storages,
         strings,
         tasks,

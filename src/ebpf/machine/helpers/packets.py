@@ -24,7 +24,7 @@ _HDR_FIELD_MASK, _PSEUDO_HDR, _MARK_MANGLED_0, _MARK_ENFORCE = 0xF, 0x10, 0x20, 
 _META_MAX_BYTES = 252
 
 
-def _packet(env: Environment) -> Packet:
+def packet_of(env: Environment) -> Packet:
     if env.packet is None:
         raise MachineFault("a packet helper in a program that has no packet", access="call")
     return env.packet
@@ -41,12 +41,12 @@ def _load(env: Environment, to: int, size: int, data: bytes | None) -> int:
 @helper
 def bpf_skb_load_bytes(env: Environment, skb: int, offset: int, to: int, len: int) -> int:
     at, size = u32(offset), u32(len)
-    return _load(env, to, size, _packet(env).read(at, size) if at <= INT_MAX else None)
+    return _load(env, to, size, packet_of(env).read(at, size) if at <= INT_MAX else None)
 
 
 @helper
 def bpf_skb_load_bytes_relative(env: Environment, skb: int, offset: int, to: int, len: int, start_header: int) -> int:
-    packet, at, size = _packet(env), u32(offset), u32(len)
+    packet, at, size = packet_of(env), u32(offset), u32(len)
     base = {0: packet.mac, 1: packet.network}.get(u32(start_header))
     data = packet.data_at(base + at, size) if base is not None and at <= 0xFFFF else None
     return _load(env, to, size, data)
@@ -54,7 +54,7 @@ def bpf_skb_load_bytes_relative(env: Environment, skb: int, offset: int, to: int
 
 @helper
 def bpf_skb_store_bytes(env: Environment, skb: int, offset: int, from_: int, len: int, flags: int) -> int:
-    packet, at, size = _packet(env), u32(offset), u32(len)
+    packet, at, size = packet_of(env), u32(offset), u32(len)
     if flags & ~(_RECOMPUTE_CSUM | _INVALIDATE_HASH):
         return -EINVAL
     if at > INT_MAX or not packet.write(at, env.space.read(from_, size)):
@@ -68,7 +68,7 @@ def bpf_skb_store_bytes(env: Environment, skb: int, offset: int, from_: int, len
 @helper
 def bpf_skb_pull_data(env: Environment, skb: int, len: int) -> int:
     """Everything is linear here: only too much can fail."""
-    packet = _packet(env)
+    packet = packet_of(env)
     if u32(len) > packet.length:
         return -ENOMEM
     packet.place()
@@ -84,7 +84,7 @@ def _checksum_at(packet: Packet, offset: int) -> int | None:
 
 @helper
 def bpf_l3_csum_replace(env: Environment, skb: int, offset: int, from_: int, to: int, flags: int) -> int:
-    packet, at = _packet(env), u32(offset)
+    packet, at = packet_of(env), u32(offset)
     if flags & ~_HDR_FIELD_MASK:
         return -EINVAL
     checksum = _checksum_at(packet, at)
@@ -108,7 +108,7 @@ def bpf_l3_csum_replace(env: Environment, skb: int, offset: int, from_: int, to:
 
 @helper
 def bpf_l4_csum_replace(env: Environment, skb: int, offset: int, from_: int, to: int, flags: int) -> int:
-    packet, at = _packet(env), u32(offset)
+    packet, at = packet_of(env), u32(offset)
     if flags & ~(_MARK_MANGLED_0 | _MARK_ENFORCE | _PSEUDO_HDR | _HDR_FIELD_MASK):
         return -EINVAL
     checksum = _checksum_at(packet, at)
@@ -158,7 +158,7 @@ def bpf_csum_update(env: Environment, skb: int, csum: int) -> int:
 
 @helper
 def bpf_skb_change_tail(env: Environment, skb: int, len: int, flags: int) -> int:
-    packet, size = _packet(env), u32(len)
+    packet, size = packet_of(env), u32(len)
     if flags or size > MAX_SKB_BYTES or size < packet.network - packet.start:
         return -EINVAL
     packet.resize(packet.start, packet.start + size)
@@ -168,7 +168,7 @@ def bpf_skb_change_tail(env: Environment, skb: int, len: int, flags: int) -> int
 @helper
 def bpf_skb_change_head(env: Environment, skb: int, head_room: int, flags: int) -> int:
     """Zeros in front, as far as the headroom reaches."""
-    packet, size = _packet(env), u32(head_room)
+    packet, size = packet_of(env), u32(head_room)
     if flags or packet.length + size > MAX_SKB_BYTES:
         return -EINVAL
     if size > packet.start:
@@ -182,7 +182,7 @@ def bpf_skb_change_head(env: Environment, skb: int, head_room: int, flags: int) 
 
 @helper
 def bpf_skb_change_type(env: Environment, skb: int, type: int) -> int:
-    packet, kind = _packet(env), u32(type)
+    packet, kind = packet_of(env), u32(type)
     if packet.get("pkt_type") > 3 or kind > 3:
         return -EINVAL
     packet.set("pkt_type", kind)
@@ -191,20 +191,20 @@ def bpf_skb_change_type(env: Environment, skb: int, type: int) -> int:
 
 @helper
 def bpf_set_hash(env: Environment, skb: int, hash: int) -> int:
-    _packet(env).set("hash", u32(hash))
+    packet_of(env).set("hash", u32(hash))
     return 0
 
 
 @helper
 def bpf_set_hash_invalid(env: Environment, skb: int) -> int:
-    _packet(env).set("hash", 0)
+    packet_of(env).set("hash", 0)
     return 0
 
 
 @helper
 def bpf_get_hash_recalc(env: Environment, skb: int) -> int:
     """The packet's hash; one that is missing is made of its addresses and ports (the kernel's is keyed by a secret)."""
-    packet = _packet(env)
+    packet = packet_of(env)
     if not packet.get("hash"):
         from zlib import crc32
 
@@ -216,7 +216,7 @@ def bpf_get_hash_recalc(env: Environment, skb: int) -> int:
 
 @helper
 def bpf_xdp_adjust_head(env: Environment, xdp_md: int, delta: int) -> int:
-    packet, move = _packet(env), s32(delta)
+    packet, move = packet_of(env), s32(delta)
     metadata = packet.start - packet.meta
     start = packet.start + move
     if start < XDP_FRAME_BYTES + metadata or start > packet.end - ETHERNET_BYTES:
@@ -230,7 +230,7 @@ def bpf_xdp_adjust_head(env: Environment, xdp_md: int, delta: int) -> int:
 
 @helper
 def bpf_xdp_adjust_tail(env: Environment, xdp_md: int, delta: int) -> int:
-    packet, move = _packet(env), s32(delta)
+    packet, move = packet_of(env), s32(delta)
     end = packet.end + move
     if end > len(packet.buffer) or end < packet.start + ETHERNET_BYTES:
         return -EINVAL
@@ -240,7 +240,7 @@ def bpf_xdp_adjust_tail(env: Environment, xdp_md: int, delta: int) -> int:
 
 @helper
 def bpf_xdp_adjust_meta(env: Environment, xdp_md: int, delta: int) -> int:
-    packet = _packet(env)
+    packet = packet_of(env)
     meta = packet.meta + s32(delta)
     if meta < XDP_FRAME_BYTES or meta > packet.start:
         return -EINVAL
@@ -260,7 +260,7 @@ def _xdp_range(packet: Packet, offset: int, size: int) -> int:
 
 @helper
 def bpf_xdp_load_bytes(env: Environment, xdp_md: int, offset: int, buf: int, len: int) -> int:
-    packet, at, size = _packet(env), u32(offset), u32(len)
+    packet, at, size = packet_of(env), u32(offset), u32(len)
     error = _xdp_range(packet, at, size)
     if not error:
         env.space.write(buf, packet.read(at, size) or b"")
@@ -269,7 +269,7 @@ def bpf_xdp_load_bytes(env: Environment, xdp_md: int, offset: int, buf: int, len
 
 @helper
 def bpf_xdp_store_bytes(env: Environment, xdp_md: int, offset: int, buf: int, len: int) -> int:
-    packet, at, size = _packet(env), u32(offset), u32(len)
+    packet, at, size = packet_of(env), u32(offset), u32(len)
     error = _xdp_range(packet, at, size)
     if not error:
         packet.write(at, env.space.read(buf, size))
@@ -278,7 +278,7 @@ def bpf_xdp_store_bytes(env: Environment, xdp_md: int, offset: int, buf: int, le
 
 @helper
 def bpf_xdp_get_buff_len(env: Environment, xdp_md: int) -> int:
-    return _packet(env).length
+    return packet_of(env).length
 
 
 # ---- verdicts ----
@@ -286,7 +286,7 @@ def bpf_xdp_get_buff_len(env: Environment, xdp_md: int) -> int:
 @helper
 def bpf_redirect(env: Environment, ifindex: int, flags: int) -> int:
     """Noted in `Run.redirect`; the verdict to return."""
-    if _packet(env).is_xdp:
+    if packet_of(env).is_xdp:
         if flags:
             return XDP_ABORTED
         env.redirect = Redirect(u32(ifindex), flags)
@@ -336,5 +336,5 @@ def bpf_clone_redirect(env: Environment, skb: int, ifindex: int, flags: int) -> 
     """A copy of the packet as it is now, noted in `Run.clones`."""
     if flags & ~1:
         return -EINVAL
-    env.clones.append((_packet(env).data(), Redirect(u32(ifindex), flags)))
+    env.clones.append((packet_of(env).data(), Redirect(u32(ifindex), flags)))
     return 0
