@@ -40,7 +40,7 @@ class ProgramCompiler(Statements):
         inner = ProgramCompiler(self.state, function, f"fn_{function.name}")
         inner.provider, inner.point = self.provider, self.point
         inner.in_callback = True
-        inner.program_index = len(self.state.programs) + len(self.state.functions)
+        inner.program_index = self.state.take_slot()
         result = inner.type_named(function.result)
         inner.returns = inner.result = C.INT if result.kind == "none" else C.LONG if result.signed else C.ULONG
         parameters = []
@@ -193,7 +193,7 @@ class Programs:
         compiler.provider, compiler.point = first.provider, first.point
         compiler.probe_number = len(self.state.probes)
         compiler.cookie = first.wildcard and "probe" in uses
-        compiler.program_index = len(self.state.programs) + len(self.state.functions)
+        compiler.program_index = self.state.take_slot()
         compiler.shared_names = frozenset(
             v.name
             for s in ast.walk(node.body)

@@ -112,6 +112,7 @@ class ScriptState:
         self.globals: dict[str, tree.Variable] = {}
         self.externs: dict[str, tree.Variable] = {}
         self.scratch_size = 0
+        self.scratch_slots = 0
         self.unit_types: list[C.CType] = []
 
     # ---------------------------------------------------------------------------------------------------- helpers
@@ -193,6 +194,11 @@ class ScriptState:
         """Stacks of at most ``depth`` frames."""
         return self.map_global(f"stack_{depth}")
 
+    def take_slot(self) -> int:
+        """A number for a function's part of the scratch map: nothing that interrupts it writes there."""
+        self.scratch_slots += 1
+        return self.scratch_slots - 1
+
     def event(self, event: Event) -> int:
         """The number of a kind of record."""
         self.events.append(event)
@@ -235,7 +241,7 @@ class ScriptState:
                     MapType.PERCPU_ARRAY,
                     C.UINT,
                     C.Array(C.ULONG, max(self.scratch_size, 8) // 8),
-                    max(len(self.programs), 1),
+                    max(self.scratch_slots, 1),
                 )
             else:
                 depth = int(name.rpartition("_")[2])
