@@ -103,7 +103,7 @@ def test_both_engines_agree(name: str) -> None:
         slow = checked.program(program)
         assert isinstance(slow, NativeProgram)
         slow.checked = True
-        for n, (data, ctx) in enumerate(events(found.type, 24)):
+        for n, (data, ctx) in enumerate(events(found.type, 12)):
             expected = outcome(interpreter, program, data, ctx, n % 2)
             assert outcome(native, program, data, ctx, n % 2) == expected, (program, n)
             assert outcome(checked, program, data, ctx, n % 2) == expected, (program, n)
