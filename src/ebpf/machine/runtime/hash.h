@@ -251,6 +251,18 @@ static void fill_element(const struct ebpf_map *map, u32 at, const u8 *key, cons
 	store_release(&element->tag, (version + 1) << 32 | hash >> 32);
 }
 
+/* 0 if the map is full. Never more than max_entries, not even for a moment: nobody is refused for another's attempt. */
+static int count_one_more(struct ebpf_map *map)
+{
+	u32 count = load_relaxed(&map->count);
+
+	do
+		if (count >= map->max_entries)
+			return 0;
+	while (!__atomic_compare_exchange_n(&map->count, &count, count + 1, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return 1;
+}
+
 /* Make room in an LRU hash: 0, or -ENOMEM if the hand found nothing to take. */
 static s64 evict(struct ebpf_map *map)
 {
@@ -321,8 +333,7 @@ static s64 hash_update(struct ebpf_map *map, const u8 *key, const u8 *value, u64
 			bucket_unlock(bucket, word, head);
 			return 0;
 		}
-		if (!old && fetch_add(&map->count, 1) >= map->max_entries) {
-			fetch_sub(&map->count, 1);
+		if (!old && !count_one_more(map)) {
 			bucket_unlock(bucket, word, head);
 			if (!is_lru(map))
 				return -E2BIG_;
