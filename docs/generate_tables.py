@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 AREAS = (
     ("C01", "The preprocessor"), ("C02", "The parser"), ("C03", "The type checker"), ("C04", "BCC's dialect"),
     ("C05", "From C to instructions"), ("C06", "The code generator"), ("C07", "clang (`--cc clang`)"),
-    ("V", "The verifier"), ("A", "The assembler"),
+    ("T01", "The tracing language: form"), ("T02", "The tracing language: names and types"),
+    ("T03", "The tracing language: probes"), ("V", "The verifier"), ("A", "The assembler"),
 )
 
 
@@ -28,7 +29,7 @@ def messages_page() -> str:
 
     out = ["# Messages", "",
            "Every message has a code that never changes its meaning; `ebpf explain V0201` and `ebpf.explain(\"V0201\")` say what it",
-           "stands for. C… come from the compiler, V… from the verifier (the kernel's, read by us), A… from the assembler. Errors",
+           "stands for. C… come from the compiler, T… from the tracing language, V… from the verifier (the kernel's, read by us), A… from the assembler. Errors",
            "without a code are exceptions of the Python API: [api.md](api.md#errors). How a message is read: [guide.md](guide.md#errors).",
            "", "Made from the tables in the code by `./dev docs`.", ""]
     left = {e.code: e for e in ebpf.explain("")}
