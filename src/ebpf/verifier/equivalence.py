@@ -108,6 +108,8 @@ def _values_equal(a: Value | None, b: Value | None, how: int, ids: dict[object, 
         return False
     if a.kind != b.kind or a.off != b.off or a.nullable != b.nullable or a.map is not b.map or a.frame != b.frame:
         return False
+    if a.link and a.link != b.link:
+        return False
     if a.kind in (PACKET, PACKET_META):
         # Fewer proven bytes before mean that less was relied on.
         if a.bound > b.bound if how != EQUAL else a.bound != b.bound:

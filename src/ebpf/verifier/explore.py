@@ -96,6 +96,11 @@ class Explorer:
             if op[0] == MAY_GOTO or (op[0] == CALL_KFUNC and kfuncs.is_iterator_step(program, at))
         }
         self.track_bases = False
+        # While a loop is being proven: its slots, how many functions deep it is, and the states that leave it.
+        self.body: frozenset[int] | None = None
+        self.body_depth = 0
+        self.exits: list[tuple[int, State]] = []
+        self.proved = False  # some loop was
         self.invariants: dict[int, loops.Invariant] = {}
         self.rounds: dict[int, int] = {}  # visits of each loop head
         self.loop_failures: dict[int, int] = {}
@@ -267,12 +272,17 @@ class Explorer:
         ops, joins, converge, entries = program.ops, program.joins, self.converge, self.callback_entries
         visited, limit = self.visited, options.max_insns
         count = self.insns
+        body = self.body
         try:
             while True:
                 self.slot = slot
+                if body is not None and self._leaves(body, slot):
+                    break
                 if slot in joins or slot in converge or (slot in entries and self._at_callback_entry(slot)):
                     self.insns = count
-                    if self._visit_join(slot) < 0:
+                    ended = self._visit_join(slot) < 0
+                    count = self.insns
+                    if ended:
                         break
                 count += 1
                 if count > limit:
@@ -362,6 +372,13 @@ class Explorer:
         finally:
             self.insns = count
         self._path_ends()
+
+    def _leaves(self, body: frozenset[int], slot: int) -> bool:
+        depth = len(self.state.frames)
+        if depth > self.body_depth or (depth == self.body_depth and slot in body):
+            return False
+        self.exits.append((slot, self.state))
+        return True
 
     def _jump(self, slot: int, to: int) -> int:
         self.state.trail = Trail(slot, to, self.state.trail)
@@ -501,6 +518,7 @@ class Explorer:
                 rounds = self.rounds[slot] = self.rounds.get(slot, 0) + 1
                 if rounds >= loops.FIRST_ATTEMPT and not rounds & (rounds - 1) and not self.options.unroll:
                     if loops.attempt(self, slot, active[-1].state):
+                        self.rounds[slot] = loops.FIRST_ATTEMPT - 3  # the next time round it is worth trying at once
                         return -1
         found = self.explored.get(slot)
         if found:
@@ -522,9 +540,10 @@ class Explorer:
                 found.remove(checkpoint)
         # How much was done since a state was kept, on whatever path: many short paths must not go without one.
         since, jumped = self.insns - self._kept_at[0], self.jumps - self._kept_at[1]
-        if not repeats and (found or active) and (since < 8 or jumped < 2) and since < 30:
+        due = in_loop and not repeats and self.rounds[slot] == loops.FIRST_ATTEMPT - 1  # the next round is an attempt
+        if not repeats and not due and (found or active) and (since < 8 or jumped < 2) and since < 30:
             return 0
-        if in_loop and not repeats and since < 100 and jumped < 20:
+        if in_loop and not repeats and since < 100 and jumped < 20 and not due:
             return 0
         self.active.setdefault(slot, []).append(make_checkpoint(slot, state))
         self.states += 1
@@ -645,6 +664,7 @@ class Explorer:
             # All ways from there were followed: from now on it may cover others.
             if checkpoint.backs:
                 self._loop_done(checkpoint)
-            self.active[checkpoint.slot].remove(checkpoint)
+            if not checkpoint.proven:
+                self.active[checkpoint.slot].remove(checkpoint)
             self.explored.setdefault(checkpoint.slot, []).append(checkpoint)
             checkpoint = checkpoint.parent

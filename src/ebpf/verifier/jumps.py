@@ -129,6 +129,11 @@ def _learn(state: State, a: Scalar, b: Scalar | None, found: tuple[Range, Range]
 def _learn_offsets(state: State, known: Scalar) -> None:
     """Numbers that are this one plus a constant (nothing wrapped on the way, see `arithmetic`) are bounded with it."""
     frame = state.frames[-1]
+    for register, held in enumerate(frame.regs):
+        if isinstance(held, Pointer) and held.link and held.link == known.base:
+            both = refine(JEQ, held.var, add(known.range, const(-known.delta)), False, True)
+            if both is not None and both[0] is not held.var:
+                frame.regs[register] = held.but(var=both[0])
     for value in {id(v): v for v in [*frame.regs, *(s.value for s in frame.stack.values())] if v is not None}.values():
         if isinstance(value, Scalar) and value is not known and value.base == known.base:
             moved = add(known.range, const(value.delta - known.delta))

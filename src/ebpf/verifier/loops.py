@@ -1,17 +1,23 @@
 """Loops with a proven bound, accepted without following every round.
 
 When a loop has gone round often, an *invariant* is guessed: a state H at its head that contains the present one.
-Everything is then explored from H, the way out of the loop included. If every path that comes back to the head is
-contained in H, then by induction over rounds no run can be in a state that was not explored: that is safety. The
-guess starts from what two rounds had in common and grows (bounds jump to constants that the loop compares with) until
-it holds or something is refused; then the loop is followed round by round as before, so that a wrong guess costs time
-and nothing else.
+Every way inside the loop is then explored from H. If every path that comes back to the head is contained in H, then by
+induction over rounds no run can be in a state there that was not explored; the states that leave the loop are followed
+like any others, so no run is in one behind it that was not: that is safety. The guess starts from what two rounds had
+in common and grows (bounds jump to constants that the loop compares with) until it holds or something in the loop is
+refused; then the loop is followed round by round as before. If something behind the loop is refused, the verdict is
+found again without guesses (`verdict.verify_program`), so that a guess that was too wide costs time and nothing else.
 
 That the loop ends needs a *ranking*: some place (register or stack slot) holds a number v at the head, and on every
 way back v + d with one sign of d, where no addition wrapped (`arithmetic` keeps ``base`` and ``delta``). Since what
 comes back is contained in H, v moves strictly in one direction between H's bounds: the number of rounds is at most
 their distance over the smallest d. Of loops within loops some ways back leave v as it is: then another place must
 rank those, and so on (a lexicographic order); the bounds multiply.
+
+Compilers walk arrays with a pointer beside the counter that is compared: nothing bounds the pointer but its distance
+from the counter. Where both moved by the same between two rounds, the guess says "pointer = counter + constant" (a
+*link*): inside a round what is learnt of the counter is then known of the pointer, and a path that comes back must have
+moved both by the same again, or the guess was wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from ebpf.verifier.program import JUMP_IF
 from ebpf.verifier.ranges import M64, S64_MAX, S64_MIN, UNKNOWN, Range
 from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.state import Checkpoint, Slot, State
-from ebpf.verifier.values import Scalar, mark_precise
+from ebpf.verifier.values import Pointer, Scalar, mark_precise
 
 if TYPE_CHECKING:
     from ebpf.verifier.explore import Explorer
@@ -41,18 +47,20 @@ Place = tuple[int, int]
 class Grows(Exception):
     """A path came back to the head in a state that the invariant does not contain."""
 
-    def __init__(self, invariant: Invariant, state: State) -> None:
+    def __init__(self, invariant: Invariant, state: State, broken: bool = False) -> None:
         super().__init__()
         self.invariant = invariant
         self.state = state
+        self.broken = broken  # a link does not hold
 
 
 class Invariant:
     """The guess for one loop head; ``arrivals`` are the changes of each place (``None``: unknown) on the ways back."""
 
-    __slots__ = ("arrivals", "bases", "slot", "state")
+    __slots__ = ("arrivals", "bases", "links", "slot", "state")
 
-    def __init__(self, slot: int, state: State) -> None:
+    def __init__(self, slot: int, state: State, links: dict[int, int]) -> None:
+        self.links = links  # register of a pointer → register of the counter, both of the innermost function
         self.slot = slot
         self.state = state
         self.bases: dict[Place, int] = {}
@@ -68,6 +76,8 @@ def same_frames(a: State, b: State) -> bool:
 
 def arrive(x: Explorer, invariant: Invariant, state: State) -> None:
     """A path is back at the head: inside the invariant, or `Grows`. Notes by how much each place has changed."""
+    if invariant.links:
+        state = _unlinked(invariant, state)
     if not states_equal(x.program, invariant.slot, invariant.state, state, WITHIN):
         raise Grows(invariant, state)
     # That it is contained was the condition: what is covered by an earlier state on the way here must be contained too.
@@ -87,15 +97,20 @@ def attempt(x: Explorer, slot: int, earlier: State) -> bool:
     guess = _widened(x, earlier, state, ())
     if guess is None:
         return False
+    links = _links(earlier, state, x.program.live[slot])
+    _link(guess, state, links)
     thresholds = _thresholds(x, slot)
     saved = (x.pending, x.explored, x.active, x.state, x.regs, x.slot, x.track_bases, dict(x.invariants))
+    around = (x.body, x.body_depth, x.exits)
+    proven: tuple[Invariant, list[tuple[int, State]]] | None = None
     outside = x.extra_insns
     x.loop_failures[slot] = x.loop_failures.get(slot, 0) + 1
     if x.loop_failures[slot] > _ATTEMPTS:
         return False
+    failures, rounds_before = dict(x.loop_failures), dict(x.rounds)
     try:
         for _ in range(_GROWTHS):
-            invariant = Invariant(slot, guess)
+            invariant = Invariant(slot, guess, links)
             x.extra_insns = outside
             before = x.insns
             try:
@@ -105,29 +120,98 @@ def attempt(x: Explorer, slot: int, earlier: State) -> bool:
                     raise  # of a loop around this one: that attempt goes on (what follows here is undone below)
                 x.pending, x.explored, x.active, x.state, x.regs, x.slot, x.track_bases = saved[:7]
                 x.invariants = dict(saved[7])
+                if growth.broken:
+                    links = {}
+                    guess = _widened(x, earlier, state, ()) or guess
+                    continue
                 grown = _widened(x, guess, growth.state, thresholds)
-                if grown is None or states_equal(x.program, slot, guess, grown, EQUAL):
-                    return False  # they differ in more than numbers
+                if grown is None:
+                    break  # they differ in more than numbers
+                _link(grown, guess, links)
+                if states_equal(x.program, slot, guess, grown, EQUAL):
+                    break
                 guess = grown
                 continue
             rounds = _rounds(invariant)
             if rounds is None or rounds > MAX_ROUNDS:
-                return False
+                break
             x.extra_insns += rounds * max(x.insns - before, 1)
-            _rely_on(state, guess)
-            # Everything from the guess on was examined: later paths that it contains need not come here again.
-            _rely_on(guess, guess)
-            done = Checkpoint(slot, guess, None)
-            done.branches = 0
-            saved[1].setdefault(slot, []).append(done)
-            x.loop_failures[slot] -= 1
-            return True
+            x.loop_failures[slot] = 0
+            proven = invariant, x.exits
+            break
     except Refuse:
         pass
     finally:
         x.pending, x.explored, x.active, x.state, x.regs, x.slot, x.track_bases, x.invariants = saved
-    x.extra_insns = outside
-    return False
+        x.body, x.body_depth, x.exits = around
+    if proven is None:
+        x.extra_insns = outside
+        # What failed inside a guess for this loop says nothing about the loops in it.
+        x.loop_failures, x.rounds = {**failures, slot: x.loop_failures[slot]}, {**rounds_before, slot: x.rounds[slot]}
+        return False
+    _rely_on(state, proven[0].state)
+    _go_on(x, state, *proven)
+    x.proved = True
+    return True
+
+
+def _go_on(x: Explorer, state: State, invariant: Invariant, exits: list[tuple[int, State]]) -> None:
+    """The ways out of a proven loop are put aside, to be followed as any others.
+
+    Later paths that the invariant contains are covered once these were followed; but of links a comparison of states
+    knows nothing.
+    """
+    parent = state.parent
+    if not invariant.links:
+        _rely_on(invariant.state, invariant.state)
+        done = Checkpoint(invariant.slot, invariant.state, parent)
+        done.branches = len(exits)
+        done.proven = True
+        if not exits:
+            x.explored.setdefault(invariant.slot, []).append(done)
+            return
+        if parent is not None:
+            parent.branches += 1
+        parent = done
+    elif parent is not None:
+        parent.branches += len(exits)
+    still = {place for i, place in enumerate(invariant.bases) if all(a[i] == 0 for a in invariant.arrivals)}
+    for slot, leaving in exits:
+        _forget_bases(invariant, state, leaving, still)
+        leaving.parent = parent
+        x.pending.append((slot, leaving))
+
+
+def _forget_bases(invariant: Invariant, before: State, state: State, still: set[Place]) -> None:
+    """Of a state that leaves the loop: a number that no round changes is the same relative to loops around this one as
+    it was before; the others are related to nothing."""
+    kept: dict[int, tuple[int, int]] = {}
+    for place in still:
+        held = _at(before, place)
+        if isinstance(held, Scalar) and held.base:
+            kept[invariant.bases[place]] = held.base, held.delta
+    made: dict[int, Scalar] = {}
+
+    def renewed(value: Scalar) -> Scalar:
+        new = made.get(id(value))
+        if new is None:
+            new = made[id(value)] = Scalar(value.range, (value,))
+            base, delta = kept.get(value.base, (0, 0))
+            new.base, new.delta = base, delta + value.delta if base else 0
+        return new
+
+    for frame in state.frames:
+        for r in range(10):
+            value = frame.regs[r]
+            if isinstance(value, Scalar) and value.base:
+                frame.regs[r] = renewed(value)
+            elif isinstance(value, Pointer) and value.link:
+                frame.regs[r] = value.but(link=0)
+        for at, slot in frame.stack.items():
+            if isinstance(slot.value, Scalar) and slot.value.base:
+                frame.stack[at] = Slot(slot.types, renewed(slot.value), slot, slot.info)
+            elif isinstance(slot.value, Pointer) and slot.value.link:
+                frame.stack[at] = Slot(slot.types, slot.value.but(link=0), slot, slot.info)
 
 
 def _explore(x: Explorer, invariant: Invariant) -> None:
@@ -143,10 +227,68 @@ def _explore(x: Explorer, invariant: Invariant) -> None:
             if isinstance(slot.value, Scalar):
                 fresh = Slot(slot.types, _based(x, invariant, (index, at), slot.value), slot, slot.info)
                 frame.stack[at] = fresh
+    regs = start.frames[-1].regs
+    for register, counter in invariant.links.items():
+        pointer, value = regs[register], regs[counter]
+        assert isinstance(pointer, Pointer) and isinstance(value, Scalar)
+        regs[register] = pointer.but(link=value.base)
     x.pending, x.explored, x.active = [], {}, {}
+    x.body, x.body_depth, x.exits = x.program.loop_body(invariant.slot), len(start.frames), []
     x.track_bases = True
     x.invariants[invariant.slot] = invariant
     x.follow_all(invariant.slot, start)
+
+
+def _links(earlier: State, state: State, live: int) -> dict[int, int]:
+    """Pointers that moved by a constant between two rounds, each with a number that moved by the same; of registers
+    that are read later."""
+    before, now = earlier.frames[-1].regs, state.frames[-1].regs
+    steps: dict[int, int] = {}
+    registers = [r for r in range(10) if live >> r & 1]
+    for register in registers:
+        p, q = before[register], now[register]
+        if isinstance(p, Scalar) and isinstance(q, Scalar) and p.range.is_const and q.range.is_const:
+            steps.setdefault(q.range.smin - p.range.smin, register)
+    out: dict[int, int] = {}
+    for register in registers:
+        p, q = before[register], now[register]
+        if isinstance(p, Pointer) and isinstance(q, Pointer) and p.kind == q.kind and p.off != q.off:
+            counter = steps.get(q.off - p.off)
+            if counter is not None and p.var.is_const and q.var.is_const and p.var.umin == q.var.umin:
+                out[register] = counter
+    return out
+
+
+def _link(guess: State, exact: State, links: dict[int, int]) -> None:
+    """The guess's pointers as "counter plus constant"; ``exact``: a state in which that holds and the constant shows."""
+    regs, known = guess.frames[-1].regs, exact.frames[-1].regs
+    for register, counter in links.items():
+        pointer, value, wide = known[register], known[counter], regs[counter]
+        assert isinstance(pointer, Pointer) and isinstance(value, Scalar) and isinstance(wide, Scalar)
+        constant = pointer.off + pointer.var.smin - value.range.smin
+        regs[register] = pointer.but(off=constant, var=wide.range)
+
+
+def _unlinked(invariant: Invariant, state: State) -> State:
+    """The state of a path that came back, its pointers again as "counter plus constant". Raises `Grows` if one is not:
+    the pointer's offset and the counter must have moved by the same from the same number at the round's start."""
+    regs, held = state.frames[-1].regs, invariant.state.frames[-1].regs
+    out: State | None = None
+    for register, counter in invariant.links.items():
+        pointer, value, at_head = regs[register], regs[counter], held[register]
+        base = invariant.bases.get((len(state.frames) - 1, counter))
+        if not (
+            isinstance(pointer, Pointer)
+            and isinstance(value, Scalar)
+            and isinstance(at_head, Pointer)
+            and base
+            and pointer.link == value.base == base
+            and pointer.off - at_head.off == value.delta
+        ):
+            raise Grows(invariant, state, broken=True)
+        out = out or state.copy()
+        out.frames[-1].regs[register] = pointer.but(off=at_head.off, var=value.range, link=0)
+    return out or state
 
 
 def _based(x: Explorer, invariant: Invariant, place: Place, value: Scalar) -> Scalar:

@@ -252,12 +252,31 @@ class Program:
         self.successors: list[tuple[int, ...]] = [()] * slot
         self._check_flow()
         self.loop_heads: set[int] = set()
+        self._backs: dict[int, list[int]] = {}  # loop head → where jumps back to it are
+        self._bodies: dict[int, frozenset[int]] = {}
         self.joins = self._find_joins()
         self.live = self._find_live()
 
     def subprog_of(self, slot: int) -> Subprog:
         """The function that the instruction belongs to."""
         return next(s for s in self.subprogs if s.start <= slot < s.end)
+
+    def loop_body(self, head: int) -> frozenset[int]:
+        """The slots of the loop at ``head``: those from which its jumps back are reached without passing the head."""
+        found = self._bodies.get(head)
+        if found is None:
+            before: dict[int, list[int]] = {}
+            for at in self.insns:
+                for target in self.successors[at]:
+                    before.setdefault(target, []).append(at)
+            body, work = {head}, list(self._backs.get(head, ()))
+            while work:
+                at = work.pop()
+                if at not in body:
+                    body.add(at)
+                    work += before.get(at, ())
+            found = self._bodies[head] = frozenset(body)
+        return found
 
     def may_change_packet(self, sub: Subprog) -> bool:
         """Whether the function, or one that it calls, may move or resize the packet (by its text: an upper bound)."""
@@ -377,6 +396,7 @@ class Program:
                     s = state.get(target, 0)
                     if s == 1:
                         self.loop_heads.add(target)
+                        self._backs.setdefault(target, []).append(at)
                     elif s == 0:
                         state[target] = 1
                         stack.append((target, iter(self.successors[target])))

@@ -159,7 +159,7 @@ class Checkpoint:
     checkpoint that covered it.
     """
 
-    __slots__ = ("backs", "branches", "depth", "hits", "loop", "misses", "parent", "slot", "state")
+    __slots__ = ("backs", "branches", "depth", "hits", "loop", "misses", "parent", "proven", "slot", "state")
 
     def __init__(self, slot: int, state: State, parent: Checkpoint | None) -> None:
         self.slot = slot
@@ -169,6 +169,7 @@ class Checkpoint:
         self.hits = 0
         self.misses = 0
         self.depth: int = parent.depth + 1 if parent is not None else 0
+        self.proven = False  # a loop's invariant: no state of a path (`loops`)
         self.loop: Checkpoint | None = None
         self.backs: list[tuple[Checkpoint, State]] = []
 

@@ -125,6 +125,7 @@ class Pointer:
     be given back. ``bound``: bytes known to be in the packet from offset 0 of this id; for memory, its size. ``frame``:
     whose stack.
     ``target``: of a BTF pointer the (Btf, type id); of a function its first slot; of a dynptr slot's data its identity.
+    ``link``: the variable part is the number with this ``base`` (see `loops`).
     """
 
     __slots__ = (
@@ -132,6 +133,7 @@ class Pointer:
         "frame",
         "id",
         "kind",
+        "link",
         "map",
         "nullable",
         "off",
@@ -171,6 +173,7 @@ class Pointer:
         self.target = target
         self.readonly = readonly
         self.trusted = trusted
+        self.link = 0
 
     def but(self, **changes: object) -> Pointer:
         """A copy with some attributes changed."""
@@ -194,6 +197,7 @@ class Pointer:
         new.target = self.target
         new.readonly = self.readonly
         new.trusted = self.trusted
+        new.link = self.link if var is self.var else 0
         return new
 
     def __repr__(self) -> str:

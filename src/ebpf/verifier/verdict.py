@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ebpf.verifier.program import MapInfo, Program
     from ebpf.verifier.ranges import Range
 
+_FOLLOWED = 300_000  # instructions, when loops are followed round by round after all
 KERNEL_BUDGET = 1_000_000  # instructions that a kernel looks at before it gives up
 # Accesses through these are rewritten by kernels: one instruction cannot serve one of them and anything else.
 _EXCLUSIVE = sum(1 << k for k in (CTX, SOCKET, SOCK_COMMON, TCP_SOCK, XDP_SOCK, BTF))
@@ -61,7 +62,18 @@ def verify_program(program: Program, options: Options | None = None) -> Verified
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _explore(x, started)
+        try:
+            return _explore(x, started)
+        except Refuse:
+            if not x.proved:
+                raise
+            # What was guessed of a loop may have been too wide for what comes behind it.
+            followed = x.options._replace(unroll=True, max_insns=min(x.options.max_insns, _FOLLOWED))
+            try:
+                return _explore(Explorer(program, followed), started)
+            except Refuse:
+                pass
+            raise
     except Refuse as refusal:
         refusal.trail = x.trail_to(refusal.slot)
         if refusal.slot < 0:
