@@ -95,7 +95,9 @@ class RawProgram:
             memory = memory.cast("B")
         if len(memory) > 1 << 24:
             raise UsageError(f"a memory block of {len(memory)} bytes: at most 16 MiB are possible")
-        if self.verify:
+        if self.environment.space.native:
+            self.program.choose(self.code, len(memory), self.verified)  # type: ignore[attr-defined]
+        elif self.verify:
             self.program.verified = self.verified(len(memory))
         if not memory:
             return 0, 0

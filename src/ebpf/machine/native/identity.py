@@ -8,12 +8,14 @@ from functools import cache
 
 @cache
 def identity() -> str:
-    """Changes with this package's files that shape the code, LLVM, the runtime's headers, and the processor."""
+    """Changes with the files of ours that accept or shape the code, with LLVM, and with the processor."""
     from ebpf.compiler.cache import llvm_identity
 
     here = os.path.dirname(os.path.abspath(__file__))
     parts = [llvm_identity(), os.uname().machine, _cpu()]
-    for folder in (here, f"{os.path.dirname(here)}/runtime"):
+    machine = os.path.dirname(here)
+    package = os.path.dirname(machine)
+    for folder in (here, machine, f"{machine}/runtime", f"{package}/verifier", f"{package}/isa", f"{package}/abi"):
         try:
             with os.scandir(folder) as entries:
                 rows = sorted((e.name, e.stat()) for e in entries if e.name.endswith((".py", ".c", ".h")))

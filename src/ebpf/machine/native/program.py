@@ -126,9 +126,9 @@ class Compiled(NamedTuple):
 class Native:
     """Loaded code of one program for one verdict."""
 
-    def __init__(self, program: NativeProgram, verified: Verified, compiled: Compiled) -> None:
+    def __init__(self, program: NativeProgram, verified: Verified | None, compiled: Compiled) -> None:
         lifted = compiled.lifted
-        self.verified = verified
+        self.verified = verified  #: None: the cache says that it was (bare code has neither maps nor context)
         self.program = program
         self.state = program.state
         self.lifted = lifted
@@ -152,7 +152,7 @@ class Native:
             symbols[f"v.{name}"] = found.value_address
         for name in lifted.maps:
             symbols[f"m.{name}"] = maps[name].native
-        for slot, reference in self.verified.program.references.items():
+        for slot, reference in self.verified.program.references.items() if self.verified is not None else ():
             if reference.kind != "value" or reference.map is None or f"v.{reference.map.name}" not in symbols:
                 continue
             if image.constant(slot) != symbols[f"v.{reference.map.name}"] + reference.offset:
@@ -246,6 +246,7 @@ class Native:
                 raise MachineFault(f"tail call from {self.program.name!r} to {found.name!r}, a program of another type",
                                    access="call")
             native = found.native
+            assert native.verified is not None
             if native.verified.context_bytes > environment.space.size_at(r1):  # type: ignore[attr-defined]
                 raise MachineFault(f"tail call to {found.name!r}, whose context is longer", access="call")
             return native.code.address("entry")
@@ -300,6 +301,33 @@ class NativeProgram(Program):
         self.cache = cache
         self.state = state_of(environment)
         self._natives: dict[int, Native] = {}
+        self._bare: dict[int, Native] = {}
+        self._chosen: Native | None = None
+
+    def choose(self, code: bytes, length: int, verdict: Callable[[int], Verified]) -> None:
+        """Bare code: run the version for blocks of ``length`` bytes from now on.
+
+        The cache keeps code by instructions, length, and this verifier's files: what is there was accepted by the very
+        verifier that would look at it now, so that ``verdict`` is asked only for what is not. Raises `VerifierError`.
+        """
+        found = self._bare.get(length) if not self.checked else None
+        if found is None:
+            from ebpf.compiler.cache import Store
+
+            store = Store() if self.cache and not self.checked else None
+            key = _bare_key(code, length)
+            kept = store.get(key) if store is not None else None
+            compiled = _parse(kept) if kept is not None else None
+            self.verified = None
+            if compiled is None:
+                self.verified = verdict(length)
+                compiled = compile_program(self.verified, self.maps, self.environment, checked=self.checked, cache=False)
+                if store is not None:
+                    store.put(key, _emit(compiled))
+            if len(self._bare) >= 64:
+                del self._bare[next(iter(self._bare))]
+            found = self._bare[length] = Native(self, self.verified, compiled)
+        self._chosen = found
 
     @property
     def refused(self) -> list[str]:
@@ -309,6 +337,8 @@ class NativeProgram(Program):
     @property
     def native(self) -> Native:
         """Its code for the verdict that it has. Raises `UsageError` without one."""
+        if self._chosen is not None:
+            return self._chosen
         verified = self.verified
         if verified is None:
             raise UsageError(f"{self.name!r} was not verified: it does not become native code",
@@ -391,6 +421,15 @@ def _generate(lifted: Lifted, link: str) -> bytes:
 
 
 # ---- the cache ----
+
+
+def _bare_key(code: bytes, length: int) -> str:
+    """A digest of bare code for one length of block, of who verified it and who made it native."""
+    from ebpf.machine.native.identity import identity
+
+    digest = blake2b(identity().encode(), digest_size=24)
+    digest.update(f"{length} ".encode() + code)
+    return f"native-bare-{digest.hexdigest()}"
 
 
 def _key(verified: Verified, native: Mapping[str, str], checked: bool) -> str:
