@@ -219,7 +219,7 @@ def _callback_returns(x: Explorer, frame: Frame, result: Value | None, slot: int
         raise Refuse("V0302", "a callback returns while it holds a lock", row="lock")
     for given in info.args:
         if isinstance(given, Pointer) and given.kind == DYNPTR:
-            x.invalidate_dynptr(given.id)  # the record goes back to its ring: what was taken of it is no memory any more
+            x.invalidate_dynptr(given.id)  # the record goes back to its ring
     if x.state.refs.keys() != info.refs:
         raise Refuse("V0301", "a callback returns holding other references than it was called with", row="leak-end")
     x.pop_frame()

@@ -436,7 +436,9 @@ class Explorer:
             raise Refuse("V0103", "R10, the frame pointer, cannot be written", row="frame-pointer", register=10)
         opcode = self.program.insns[slot].opcode
         what = {0x8D: "calls through a register (callx)", 0x0D: "jumps through a table (gotox)"}.get(opcode)
-        words = f"{what} cannot be verified: where they lead is not known" if what else "this instruction cannot be verified"
+        words = "this instruction cannot be verified"
+        if what:
+            words = f"{what} cannot be verified: where they lead is not known"
         raise Refuse("V0104", words, row="unknown-insn")
 
     def _wide(self, slot: int) -> Value:

@@ -122,7 +122,9 @@ def _check_contract(x: Explorer, slot: int, name: str) -> int:
         known = btf is not None and type_id.range.is_const and 0 < type_id.range.umin < len(btf)
         mark_precise(type_id)
         # Whatever address it is: it may be read and not trusted, which is what a read through it is checked for.
-        result = Pointer(BTF, target=(btf, btf.resolve(type_id.range.umin)), trusted=False) if btf and known else anything()
+        result = anything()
+        if btf is not None and known:
+            result = Pointer(BTF, target=(btf, btf.resolve(type_id.range.umin)), trusted=False)
     elif kind == "arena":
         result = Pointer(ARENA)
     else:

@@ -260,7 +260,7 @@ def _links(earlier: State, state: State, live: int) -> dict[int, int]:
 
 
 def _link(guess: State, exact: State, links: dict[int, int]) -> None:
-    """The guess's pointers as "counter plus constant"; ``exact``: a state in which that holds and the constant shows."""
+    """The guess's pointers as "counter plus constant"; ``exact``: a state in which that holds."""
     regs, known = guess.frames[-1].regs, exact.frames[-1].regs
     for register, counter in links.items():
         pointer, value, wide = known[register], known[counter], regs[counter]

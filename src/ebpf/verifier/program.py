@@ -406,7 +406,8 @@ class Program:
                     stack.pop()
         # Behind a helper that calls back the way that never did meets the one that did.
         behind = {at + 1 for at in self.insns if self.ops[at][0] == CALL and _calls_back(self.ops[at][4])}
-        return frozenset(at for at, n in count.items() if n > 1) | frozenset(self.loop_heads) | (behind & self.insns.keys())
+        several = {at for at, n in count.items() if n > 1}
+        return frozenset(several | self.loop_heads | (behind & self.insns.keys()))
 
     def _find_live(self) -> list[int]:
         """For each slot the registers (as bits) that some way from it reads before writing them. An upper bound is
