@@ -116,13 +116,21 @@ def test_the_status_of_exit() -> None:
     assert trace("-e", "BEGIN { exit(7); }").returncode == 7
 
 
+def wait_for(process: subprocess.Popen[str], line: str) -> None:
+    """Read up to that line; a process that ends before says why."""
+    assert process.stdout is not None and process.stderr is not None
+    for read in process.stdout:
+        if read == line:
+            return
+    pytest.fail(f"it ended before it printed {line!r}: {process.stderr.read()}")
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_runs_end_and_prints_maps(number: signal.Signals) -> None:
     with start("-e", 'BEGIN { @x = 1; printf("begun\\n"); } END { printf("end\\n"); }') as process:
         assert process.stdout is not None
-        while process.stdout.readline() != "begun\n":
-            pass
+        wait_for(process, "begun\n")
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (out, err, process.returncode) == ("end\n\n\n@x: 1\n", "", 0)
@@ -134,8 +142,7 @@ def test_ctrl_c_twice_ends_at_once() -> None:
     with start("--unsafe", "-e", 'BEGIN { printf("begun\\n"); system("exec sleep 60"); } END { printf("end\\n"); }',
                start_new_session=True) as process:
         assert process.stdout is not None
-        while process.stdout.readline() != "begun\n":
-            pass
+        wait_for(process, "begun\n")
         while process.poll() is None:  # signals that come at the same time are one
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
