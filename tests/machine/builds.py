@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import subprocess
 import tempfile
@@ -12,19 +13,19 @@ import pytest
 
 from ebpf.machine.runtime.bindings import SOURCES, Runtime, from_library
 
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-sign-compare")
-
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="ebpf-runtime-")
+def _folder() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="ebpf-runtime-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def compiled(compiler: str, *arguments: str, name: str) -> Path:
     """What a compiler of this machine makes; skips where there is none."""
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    out = Path(_folder().name) / name
+    out = _folder() / name
     if not out.exists():
         subprocess.run([compiler, "-std=gnu11", "-I", str(SOURCES), *arguments, "-o", str(out)], check=True)
     return out
@@ -32,7 +33,7 @@ def compiled(compiler: str, *arguments: str, name: str) -> Path:
 
 @cache
 def _library(compiler: str) -> Runtime:
-    path = compiled(compiler, "-O2", "-fPIC", "-shared", *WARNINGS, str(SOURCES / "runtime.c"), name=f"{compiler}.so")
+    path = compiled(compiler, "-O2", "-fPIC", "-shared", str(SOURCES / "runtime.c"), name=f"{compiler}.so")
     return from_library(str(path))
 
 
