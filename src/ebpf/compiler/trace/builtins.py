@@ -45,11 +45,13 @@ class Builtins(Expressions):
     def kind(self) -> str:
         return self.provider.kind
 
-    def name(self, node: ast.Name) -> Value:
+    def name(self, node: ast.Name, into: tree.Expr | None = None) -> Value:
         name = node.name
         replaced = self.substitutions[-1].get(name)
         if replaced is not None:
             return self.substituted(replaced)
+        if name == "comm":
+            return self.comm(node, into)
         handler = BUILTINS.get(name)
         if handler is not None:
             return handler(self, node)
@@ -128,7 +130,7 @@ class Builtins(Expressions):
 
     def comm(self, node: ast.Node, into: tree.Expr | None = None) -> Value:
         memory = into if into is not None else self.allocate(COMM_BYTES)
-        self.zero(memory, COMM_BYTES)
+        # The helper fills up with zeroes.
         self.call_void("bpf_get_current_comm", cast(memory, C.Pointer(C.VOID)), self.const(COMM_BYTES, C.UINT))
         return Value(T.string(COMM_BYTES), memory)
 

@@ -481,7 +481,7 @@ class Expressions(Comparisons):
             inner = C.strip(path[-1].type)
         return Value(T.INT, self.const(at), literal=at)
 
-    def name(self, node: ast.Name) -> Value:
+    def name(self, node: ast.Name, into: tree.Expr | None = None) -> Value:
         raise NotImplementedError
 
     def call(self, node: ast.Call, into: tree.Expr | None) -> Value:
@@ -519,7 +519,6 @@ def _fold(op: str, a: int, b: int) -> int | None:
 _HANDLERS: dict[type, Callable[[Any, Any], Value]] = {
     ast.Number: Expressions.int_literal,
     ast.Bool: Expressions.bool_literal,
-    ast.Name: lambda e, n: e.name(n),
     ast.Variable: Expressions.variable,
     ast.Unary: Expressions.unary,
     ast.Binary: Expressions.binary_expr,
@@ -531,6 +530,7 @@ _HANDLERS: dict[type, Callable[[Any, Any], Value]] = {
     ast.BlockExpr: Expressions.block_expr,
 }
 _WITH_TARGET: dict[type, Callable[[Any, Any, tree.Expr | None], Value]] = {
+    ast.Name: lambda e, n, into: e.name(n, into),
     ast.String: Expressions.string_literal,
     ast.Parameter: Expressions.parameter,
     ast.MapAccess: Expressions.map_access,
