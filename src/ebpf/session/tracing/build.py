@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ebpf.compiler.trace.plan import Plan
-    from ebpf.kernel.facts import SystemFacts
     from ebpf.object import Object
     from ebpf.session.tracing.trace import Trace
 
@@ -21,45 +20,33 @@ def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), p
           backend: str | None = None, unsafe: bool = False, filename: str | None = None,
           options: Mapping[str, Any] | None = None, btf: str | Path | None = None, formats: str | Path | None = None,
           cache: bool = True, warn: Callable[[str], Any] | None = None) -> Trace:
-    """A script of the tracing language (bpftrace's), ready to run: ``for event in ebpf.trace("kprobe:vfs_read { … }"):
-    …``
+    """A script of the tracing language (bpftrace's), ready to run: iterate over it for what it says.
 
     ``script`` is its text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.bt``);
     ``params`` are its positional parameters (``$1``, …). ``command`` is started, traced, and the script ends with it;
     ``pid``: the script ends with that process. ``backend``: see `load`. ``unsafe`` allows system(), signal() and
-    override().
-    ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``, ``includes``.
+    override(). ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``, ``includes``.
     ``btf`` (a vmlinux, or its types) and ``formats`` (a copy of tracefs' events) stand in for the running kernel's, for
     `Trace.check`. Raises `CompileError` with one diagnostic for each mistake; more may go wrong when it starts.
     """
+    from ebpf.compiler.cache import Store
+    from ebpf.compiler.trace import compile_trace_cached
+    from ebpf.kernel.facts import SystemFacts
     from ebpf.session.tracing.trace import Trace
 
     text, name = _read_script(script)
-    facts = _facts(btf, formats, cache)
-    elf = _compile(text, filename=filename or name, params=tuple(map(str, params)), options=options or {}, facts=facts,
-                   cache=cache and btf is None and formats is None)
+    store = Store() if cache else None
+    here = btf is None and formats is None
+    facts = SystemFacts(store)
+    if not here:
+        from ebpf.session.tracing.elsewhere import OtherKernel
+
+        facts = OtherKernel(btf, formats)
+    # The cache keeps what was compiled for this kernel.
+    elf = compile_trace_cached(text, filename=filename or name, facts=facts, store=store if here else None,
+                               params=tuple(map(str, params)), **(options or {}))
     return Trace(elf, name=os.path.basename(filename or name), command=command, pid=pid, backend=backend, unsafe=unsafe,
                  warn=warn, facts=facts)
-
-
-def _facts(btf: str | Path | None, formats: str | Path | None, cache: bool) -> SystemFacts:
-    from ebpf.compiler.cache import Store
-    from ebpf.kernel.facts import SystemFacts
-
-    store = Store() if cache else None
-    if btf is None and formats is None:
-        return SystemFacts(store)
-    from ebpf.session.tracing.elsewhere import OtherKernel
-
-    return OtherKernel(btf, formats)
-
-
-def _compile(text: str, *, filename: str, params: tuple[str, ...], options: Mapping[str, Any], facts: SystemFacts,
-             cache: bool) -> bytes:
-    from ebpf.compiler.trace import compile_trace_cached
-
-    return compile_trace_cached(text, filename=filename, facts=facts, store=facts.store if cache else None,
-                                params=params, **options)
 
 
 def open_script(data: bytes, name: str) -> tuple[Object, Plan]:
@@ -70,7 +57,7 @@ def open_script(data: bytes, name: str) -> tuple[Object, Plan]:
 
     section = ElfImage.parse(data).get(SECTION)
     if section is None:
-        raise FormatError("the object was not made from a script", helps=("compile it with ebpf trace -o",))
+        raise FormatError("the object was not made from a script", helps=("ebpf trace --emit-elf FILE makes one",))
     plan = Plan.parse(bytes(section.data))
     return read_object(data, name or "script"), plan
 
