@@ -268,3 +268,20 @@ def test_co_re_answers_come_from_the_types_that_were_given() -> None:
     machine = Machine(obj, btf=other.btf)
     assert machine.run("size", PACKET).result == 64
     assert {result.new for result in machine.core_results["size"]} == {64, 0}
+
+
+def test_verdicts_are_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ebpf.machine import verdicts
+
+    monkeypatch.setenv("EBPF_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(verdicts, "_WORTH_KEEPING", 0)
+    monkeypatch.setattr(verdicts, "_verdicts", {})
+    first = Machine(events()).program("print").verified
+    verdicts._verdicts.clear()
+    monkeypatch.setattr(verdicts, "verify", None)  # nobody verifies again
+    again = Machine(events()).program("print").verified
+    assert first is not None and again is not None
+    assert again[1:7] == first[1:7] and again.pointer_kinds == first.pointer_kinds and again.outcomes == first.outcomes
+    assert {at: info.name for at, info in again.maps.items()} == {at: info.name for at, info in first.maps.items()} != {}
+    with pytest.raises(TypeError):
+        Machine(events(), data={".rodata": bytes(events().maps[".rodata"].value_size)}).program("print")

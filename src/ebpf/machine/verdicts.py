@@ -1,15 +1,17 @@
 """The gate before every program: verified once before its first run, the verdict remembered.
 
-A verdict is worked out again for nothing that was verified already, in this process or (where a `compiler.cache.Store`
-is given) in an earlier one: the key is all that the verifier looks at, and the verifier itself. Refusals are not kept;
-whoever changes the program comes back with another one.
+A verdict is worked out again for nothing that was verified already, in this process or (through the cache directory,
+whose files only this user can write) in an earlier one: the key is all that the verifier looks at, and the verifier
+itself. Refusals are not kept; whoever changes the program comes back with another one.
 """
 
 from __future__ import annotations
 
+import marshal
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from ebpf.compiler.cache import Store
 from ebpf.verifier.options import Options
 from ebpf.verifier.verdict import Verified, verify
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     from ebpf.btf import Btf
     from ebpf.object import Linked, MapSpec, Object, ProgramSpec
+    from ebpf.verifier.program import MapInfo
 
 _KEPT = 256
+_WORTH_KEEPING = 0.002  # seconds: below that, verifying again is as quick as reading a file
 _verdicts: dict[bytes, Verified] = {}
 
 
@@ -31,11 +35,48 @@ def verdict(obj: Object, spec: ProgramSpec, maps: Mapping[str, MapSpec], linked:
     if found is None:
         whole = type(obj)(obj.name, obj.license, obj.kernel_version, {**obj.programs, spec.name: spec}, obj.functions,
                           maps, obj.btf, obj.externs, obj.functions_at, None)
-        found = verify(whole, spec.name, options=Options(kernel_btf=btf), linked=linked._replace(code=code))
+        linked = linked._replace(code=code)
+        # Types of a kernel are known by the object that holds them: such a verdict is not for other processes.
+        store, name = (Store(), _file_key(key)) if btf is None else (None, "")
+        kept = store.get(name) if store is not None else None
+        if kept is not None:
+            found = _revived(whole, spec.name, linked, kept)
+        else:
+            found = verify(whole, spec.name, options=Options(kernel_btf=btf), linked=linked)
+            if store is not None and found.seconds > _WORTH_KEEPING:
+                store.put(name, _emit(found))
         while len(_verdicts) >= _KEPT:
             del _verdicts[next(iter(_verdicts))]
         _verdicts[key] = found
     return found
+
+
+def _file_key(key: bytes) -> str:
+    from ebpf.machine.native.identity import identity
+
+    return f"verdict {key.hex()}\n{identity()}"
+
+
+def _emit(found: Verified) -> bytes:
+    """The verdict without the program, which whoever asks again brings along."""
+    slots = {slot: info.name for slot, info in found.maps.items()}
+    return marshal.dumps(tuple(found._replace(program=None, maps=slots, result=None)))  # type: ignore[arg-type]
+
+
+def _revived(obj: Object, name: str, linked: Linked, kept: bytes) -> Verified:
+    from ebpf.verifier.prepare import prepare
+
+    program = prepare(obj, name, linked, Options())
+    found = Verified(*marshal.loads(kept))
+    infos: dict[str, MapInfo | None] = {}
+    for reference in program.references.values():
+        info = reference.map
+        while info is not None:
+            # Two maps of one name (a template's, say): neither is said to be the one.
+            infos[info.name] = info if infos.get(info.name, info) is info else None
+            info = info.inner
+    names: Mapping[int, str] = found.maps  # type: ignore[assignment]
+    return found._replace(program=program, maps={at: i for at, n in names.items() if (i := infos.get(n)) is not None})
 
 
 def _key(obj: Object, spec: ProgramSpec, maps: Mapping[str, MapSpec], linked: Linked, code: bytes,
