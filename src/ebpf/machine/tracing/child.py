@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 
     from ebpf.machine.tracing.breakpoints import Breakpoints
 
-_SPINS = 100
+_SPIN_NS = 80_000
+# Where others want the CPU, who yields it gets it back late: then asking is left alone for a while, since who sleeps is
+# woken sooner.
+_CROWDED_NS, _REST_NS = 400_000, 200_000_000
+_PAUSE_NS = 1_000_000
 _BUSY_CHECK = 64  # stops between looks at what the user's process wants
 _FINISH_SECONDS = 3
 _ORPHAN_NS = 50_000_000  # how long a new task waits for its parent's word
 _OPTIONS = (pt.O_TRACESYSGOOD | pt.O_TRACEFORK | pt.O_TRACEVFORK | pt.O_TRACECLONE | pt.O_TRACEEXEC
             | pt.O_TRACESECCOMP | pt.O_EXITKILL)
+_SECCOMP_STOP = pt.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _GROUP_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 # What a terminal sends to all of us; the user's process decides what it means.
 _DEAF_TO = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -76,7 +81,7 @@ class Tracer(Reporter):
         self.breakpoints: Breakpoints | None = None
         self.timers: list[list[int]] = []  # [due, interval, id, samples]
         self.sampled: dict[int, int] = {}  # tasks that were interrupted to be looked at: tid → timer
-        self.spins = _SPINS if len(os.sched_getaffinity(0)) > 1 else 0
+        self.spins = len(os.sched_getaffinity(0)) > 1
         self.signal_fd = _signalfd()
         self.poller = select.poll()
         self.poller.register(command, select.POLLIN)
@@ -130,24 +135,30 @@ class Tracer(Reporter):
 
     def run(self) -> None:
         """Until the command and all its children have ended."""
-        waitpid, stopped = os.waitpid, self.stopped
+        waitpid, stopped, entry, tasks = os.waitpid, self.stopped, self.entry, self.tasks
         flags = pt.WALL | os.WNOHANG
-        busy = 0
+        busy = resting = 0
         while self.tasks:
             try:
                 tid, status = waitpid(-1, flags)
-                if not tid:
-                    for _ in range(self.spins):
-                        os.sched_yield()
-                        tid, status = waitpid(-1, flags)
-                        if tid:
-                            break
+                if not tid and self.spins:
+                    began = now = time.monotonic_ns()
+                    if began > resting:
+                        while not tid and now - began < _SPIN_NS:
+                            os.sched_yield()
+                            tid, status = waitpid(-1, flags)
+                            now = time.monotonic_ns()
+                        if now - began > _CROWDED_NS:
+                            resting = now + _REST_NS
             except ChildProcessError:
                 break
             if not tid:
                 self.idle()
                 continue
-            stopped(tid, status)
+            if status == _SECCOMP_STOP and not self.every_call and tid in tasks:  # by far the most frequent
+                entry(tasks[tid])
+            else:
+                stopped(tid, status)
             busy += 1
             if busy >= _BUSY_CHECK:
                 busy = 0
@@ -157,6 +168,10 @@ class Tracer(Reporter):
 
     def idle(self) -> None:
         """Nothing has stopped: sleep until something does, somebody wants something, or a timer is due."""
+        # What has been collected goes out when nothing has come for a moment: each wake-up of the reader costs as much
+        # as many records.
+        if self.out and self.look(_PAUSE_NS):
+            return
         self.flush()
         timeout = -1
         if self.timers:
@@ -165,9 +180,13 @@ class Tracer(Reporter):
             timeout = min(timeout, _ORPHAN_NS) if timeout >= 0 else _ORPHAN_NS
         self.look(timeout)
 
-    def look(self, timeout_ns: int) -> None:
-        """What waits in the pipe and which timers are due; wait at most ``timeout_ns`` (negative: for ever)."""
-        for fd, _ in self.poller.poll(None if timeout_ns < 0 else timeout_ns / 1e6):
+    def look(self, timeout_ns: int) -> bool:
+        """What waits in the pipe and which timers are due; wait at most ``timeout_ns`` (negative: for ever).
+
+        Whether anything came.
+        """
+        ready = self.poller.poll(None if timeout_ns < 0 else timeout_ns / 1e6)
+        for fd, _ in ready:
             if fd == self.signal_fd:
                 os.read(self.signal_fd, 128 * 16)
             else:
@@ -179,6 +198,7 @@ class Tracer(Reporter):
         for tid, since in list(self.early.items()):
             if now - since > _ORPHAN_NS:
                 self.admit(tid, None)
+        return bool(ready)
 
     def obey(self, message: tuple[Any, ...]) -> None:
         verb = message[0] if message else ""

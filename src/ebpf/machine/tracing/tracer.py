@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import select
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ebpf.machine.tracing.arch import Arch
 
 _READ_BYTES, _SMALL_READ_BYTES = 1 << 18, 1 << 13
+_F_SETPIPE_SZ, _PIPE_BYTES = 1031, 1 << 20
 _CLOSE_SECONDS = 5.0
 _HOT_SECONDS, _HOT_PAUSE_MS = 0.05, 1
 _DEFAULT_NEEDS = Needs()
@@ -106,6 +108,11 @@ class Tracer:
         self._fds += [command_read, self._command]
         self._events, events_write = os.pipe()
         self._fds += [self._events, events_write]
+        try:
+            # Room for thousands of events, so that both sides can work without stopping at each other.
+            fcntl.fcntl(events_write, _F_SETPIPE_SZ, _PIPE_BYTES)
+        except OSError:
+            pass  # this user has used up what pipes may take
         start = _fork if _single_threaded() else _spawn
         self._child = start(command_read, events_write)
         for fd in (command_read, events_write):
@@ -442,8 +449,6 @@ def _fork(command: int, events: int) -> int:
     if pid == 0:
         gc.disable()  # our garbage is ours to end, not the child's
         try:
-            import fcntl
-
             from ebpf.machine.tracing import child
 
             # Nothing of ours stays open in it: a map or a pipe must not outlive us because a command still ends.
@@ -460,8 +465,6 @@ def _fork(command: int, events: int) -> int:
 
 def _spawn(command: int, events: int) -> int:
     """With several threads a fork could keep a lock that nobody gives back: there a fresh interpreter is started."""
-    import fcntl
-
     path = [entry for entry in sys.path if entry]
     code = (f"import sys; sys.path[:] = {path!r}; from ebpf.machine.tracing import child; "
             f"child.main(3, 4, {os.getpid()})")
