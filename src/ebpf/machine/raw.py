@@ -52,7 +52,10 @@ class RawProgram:
         """r0. A ``bytearray`` (or writable view) is worked on in place, ``bytes`` in a copy."""
         r1, r2 = self._show(memory)
         self.environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops
-        return self.program.call(r1, r2)
+        try:
+            return self.program.call(r1, r2)
+        finally:
+            self.environment.space.hide(self._window)  # whose it is may change its size again
 
     def repeat(self, memory: bytes | bytearray | memoryview, times: int) -> int:
         """Run it ``times`` times on the same block, one run after the other; the last r0. With native code the loop is
@@ -61,7 +64,10 @@ class RawProgram:
         if self.environment.space.native:
             from ebpf.machine.native.batch import repeat
 
-            return repeat(self.program, r1, r2, times)  # type: ignore[arg-type]
+            try:
+                return repeat(self.program, r1, r2, times)  # type: ignore[arg-type]
+            finally:
+                self.environment.space.hide(self._window)
         result = 0
         for _ in range(times):
             self.environment.fuel[0] = NO_FUEL_LIMIT if self.loops is None else self.loops

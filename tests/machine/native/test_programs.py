@@ -346,3 +346,73 @@ print(run_raw(code), run_raw(code, engine="jit"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env={**os.environ, "EBPF_CACHE_DIR": ""})
     assert (done.returncode, done.stdout.split()) == (0, ["InternalError", "True", "5", "5"]), done.stderr
     assert InternalError.__name__ in done.stdout
+
+
+def test_memory_cannot_move_while_it_is_used() -> None:
+    """A block, resized by somebody while the program that works on it is in a helper."""
+    block = bytearray(64)
+    raw = RawProgram(isa.encode(isa.assemble("r6 = r1\nr1 = 0\ncall bpf_ktime_get_tai_ns\n*(u64 *)(r6 +0) = r0\nr0 = 0\nexit")), engine="jit")
+
+    class Resizing(Clock):
+        def tai_ns(self) -> int:
+            with pytest.raises(BufferError):
+                block.extend(bytes(1 << 20))
+            return 5
+
+    raw.environment.clock = Resizing()
+    raw.run(block)
+    assert block[:8] == b"\x05" + bytes(7)
+    block.extend(b"afterwards it may")
+
+
+@pytest.mark.parametrize("size", ["u8", "u16", "u32"])
+def test_legacy_packet_loads(size: str) -> None:
+    """By offset and register, relative to headers (negative), and past the end, where the program ends with 0."""
+    from ebpf.abi.programs import ProgType
+    from ebpf.machine.image import Image
+    from ebpf.machine.interpreter import Program
+    from ebpf.machine.native.space import NativeSpace
+    from ebpf.machine.packets import Packet
+    from ebpf.verifier import verify_program
+    from ebpf.verifier.program import Program as Prepared
+
+    data = bytes(range(100, 160)) + bytes(20)
+    net, link = -0x100000, -0x200000
+    for offset in (0, 1, 13, 62, 63, 64, 66, 1000, net, net + 3, net + 66, link, link + 12, link + 80, link - 5):
+        for text in (f"r0 = *({size} *)skb[{offset}]", f"r7 = {offset}\nr0 = *({size} *)skb[r7 + 1]"):
+            code = isa.encode(isa.assemble(f"r6 = r1\n{text}\nr0 += 1\nexit"))
+            verified = verify_program(Prepared(isa.decode(code), type=int(ProgType.SOCKET_FILTER), name="legacy"))
+            results = []
+            for space, made in ((None, Program), (NativeSpace(), NativeProgram)):
+                environment = Environment(space=space)
+                program: Program = made(Image(code), environment, type=int(ProgType.SOCKET_FILTER), verified=verified)
+                packet = environment.packet = Packet(environment, ProgType.SOCKET_FILTER, data)
+                context = environment.space.show(environment.space.reserve("the context"), packet.context)
+                results.append(program.call(context))
+            assert results[0] == results[1], text
+
+
+def test_a_tail_call_stays_within_a_type() -> None:
+    import ebpf
+
+    text = """
+    #include <linux/bpf.h>
+    #include <bpf/bpf_helpers.h>
+    struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 4); __type(key, __u32); __type(value, __u32); } next SEC(".maps");
+    __u64 count;
+    SEC("xdp") int again(struct xdp_md *ctx) { count++; bpf_tail_call(ctx, &next, 0); return 40 + count; }
+    SEC("xdp") int other(struct xdp_md *ctx) { bpf_tail_call(ctx, &next, 1); return 7; }
+    SEC("tc") int tc(struct __sk_buff *skb) { return skb->len; }
+    char LICENSE[] SEC("license") = "GPL";
+    """
+    built = ebpf.compile(text)
+    found = []
+    for engine in ("interpreter", "jit"):
+        machine = Machine(built, engine=engine)
+        assert machine.run("other", bytes(64)).result == 7
+        machine.maps["next"].update(bytes(4), machine.program("again").id.to_bytes(4, "little"))
+        found.append(machine.run("again", bytes(64)).result)
+    assert found == [40 + 34, 40 + 34]
+    machine.maps["next"].update((1).to_bytes(4, "little"), machine.program("tc").id.to_bytes(4, "little"))
+    with pytest.raises(MachineFault, match="another type"):
+        machine.run("other", bytes(64))

@@ -321,7 +321,8 @@ class NativeProgram(Program):
             self.verified = None
             if compiled is None:
                 self.verified = verdict(length)
-                compiled = compile_program(self.verified, self.maps, self.environment, checked=self.checked, cache=False)
+                compiled = compile_program(self.verified, self.maps, self.environment, checked=self.checked,
+                                           cache=False)
                 if store is not None:
                     store.put(key, _emit(compiled))
             if len(self._bare) >= 64:

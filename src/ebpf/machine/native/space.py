@@ -77,7 +77,7 @@ class NativeSpace(AddressSpace):
     def __init__(self) -> None:
         super().__init__()
         self._at: dict[int, int] = {}  # window → address
-        self._places: dict[int, tuple[int, Buffer, bool]] = {}  # address → size, buffer, writable
+        self._places: dict[int, tuple[int, object, bool]] = {}  # address → size, pin, writable
         self._sorted: list[int] = []
         self._owned: list[tuple[int, int, Callable[[int, int], bool]]] = []
         self._maps: set[int] = set()
@@ -91,12 +91,13 @@ class NativeSpace(AddressSpace):
         if not size:
             return 0
         self.hide(window)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        pin = ctypes.c_char.from_buffer(buffer)  # as long as it is shown, nobody can make the buffer move
+        address = ctypes.addressof(pin)
         for n in range(0, size, WINDOW_BYTES):
             self._at[window + (n >> SHIFT)] = address + n
         if address not in self._places:
             insort(self._sorted, address)
-        self._places[address] = size, buffer, writable
+        self._places[address] = size, pin, writable
         return address
 
     def hide(self, window: int) -> None:
