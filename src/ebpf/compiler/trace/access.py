@@ -159,7 +159,7 @@ class Access(Emitter):
     def dereference(self, v: Value, node: ast.Node) -> Value:
         """``*v``"""
         if v.ty.kind in ("int", "unknown"):  # a number is the address of a word
-            return self.at_place(self.deref(v.e, C.ULONG), "kernel" if v.ty.space == "any" else v.ty.space)
+            return self.at_place(self.deref(v.e, C.ULONG), self.default_space() if v.ty.space == "any" else v.ty.space)
         if v.ty.kind != "pointer":
             self.refuse("T0208", node, f"only pointers can be followed, and this is {T.words(v.ty)}")
         target = v.ty.ctype
@@ -392,7 +392,7 @@ class Access(Emitter):
 
     def default_space(self) -> str:
         """Where numbers point that are addresses."""
-        return "kernel"
+        return "any"
 
 
 def _is_user(t: C.CType) -> bool:

@@ -114,9 +114,7 @@ class Builtins(Expressions):
         return self.get(self.context)
 
     def default_space(self) -> str:
-        if self.kind in _USER_PROBES:
-            return "user"
-        return "kernel"
+        return "user" if self.kind in _USER_PROBES else "any"
 
     # ------------------------------------------------------------------------------------------------- words by helpers
 
