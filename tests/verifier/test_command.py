@@ -32,6 +32,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert capsys.readouterr().out.startswith("counting: safe. ")
     assert cli.main(["verify", "x.o", "leak"]) == 1
     out = capsys.readouterr().out
+    assert out.startswith("leak: refused\n") and out.endswith("`ebpf explain V0301` tells more\n")
     assert "V0301" in out and "if (ctx->ingress_ifindex == 3) return 2;" in out
     assert cli.main(["verify", "x.o", "counting", "headers_short", "--json"]) == 1
     good, bad = json.loads(capsys.readouterr().out)

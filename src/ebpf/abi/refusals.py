@@ -150,7 +150,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("V0215", r"invalid access to (?P<what>[\w ]+), .*",
             "access outside the memory that this pointer covers", "not proven to be inside", (), key="socket"),
     Refusal("V0210", r"misaligned (?P<what>\w+) access off .* size (?P<size>\d+)",
-            "a {size}-byte access at an address that is not a multiple of {size}", "misaligned",
+            "{size} bytes are accessed at an address that is not a multiple of {size}", "misaligned",
             ("align the member (drop `packed`), or copy it out with `__builtin_memcpy`",), key="misaligned"),
     # -- context
     Refusal("V0207", r"invalid bpf_context access off=(?P<offset>-?\d+) size=(?P<size>\d+)",

@@ -36,13 +36,16 @@ def run(args: argparse.Namespace) -> int:
             )
     rows: list[dict[str, object]] = []
     refused = 0
+    codes: dict[str, None] = {}
     for name in args.names or obj.programs:
         try:
             found = ebpf.verify(obj, name)
         except ebpf.VerifierError as error:
             refused += 1
+            codes.update(dict.fromkeys(d.code for d in error.diagnostics))
             rows.append({"program": name, "safe": False, "diagnostics": [_as_json(d) for d in error.diagnostics]})
             if not args.json:
+                print(f"{name}: refused")
                 print(ebpf.format_error(error, color=colors(sys.stdout)))
             continue
         rows.append({"program": name, "safe": True, **_figures(found)})
@@ -50,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
             print(_format(name, found))
     if args.json:
         print_json(rows)
+    elif codes:
+        print(f"`ebpf explain {next(iter(codes))}` tells more" if len(codes) == 1 else
+              f"`ebpf explain CODE` tells more: {', '.join(codes)}")
     return 1 if refused else 0
 
 
@@ -67,12 +73,17 @@ def _figures(found: Verified) -> dict[str, object]:
 
 def _format(name: str, found: Verified) -> str:
     line = (
-        f"{name}: safe. {found.program.length} instructions, {found.insns_visited} looked at on {found.paths} paths, "
-        f"{found.states} states kept, {found.stack_bytes} bytes of stack, {found.seconds * 1000:.1f} ms"
+        f"{name}: safe. {_count(found.program.length, 'instruction')}, {found.insns_visited} looked at on "
+        f"{_count(found.paths, 'path')}, {_count(found.states, 'state')} kept, {found.stack_bytes} bytes of stack, "
+        f"{found.seconds * 1000:.1f} ms"
     )
     if found.kernel_budget_exceeded:
         line += "\n  = note: a kernel would give up: round by round, its loops take more than a million instructions"
     return line
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _as_json(found: ebpf.Diagnostic) -> dict[str, object]:
