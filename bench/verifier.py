@@ -1,7 +1,8 @@
-"""The verifier over a named corpus: time per instruction, instructions visited beside what this kernel says it processed, growth.
+"""The verifier over a named corpus: time per instruction, instructions visited beside what this kernel says it
+processed, growth.
 
-The corpus: the project's own programs (``tests/corpus``, compiled here) and the BPF objects that Debian's packages carry (fetched
-with ``apt-get download`` into a temporary directory; left out where that does not work).
+The corpus: the project's own programs (``tests/corpus``, compiled here) and the BPF objects that Debian's packages
+carry (fetched with ``apt-get download`` into a temporary directory; left out where that does not work).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ VISITED = 1.5
 def debian_objects(where: str) -> Iterator[tuple[str, bytes]]:
     """(name, ELF bytes) of the objects in the packages; nothing where they cannot be fetched."""
     for package in PACKAGES:
-        done = subprocess.run(["apt-get", "download", package], cwd=where, capture_output=True, check=False, timeout=120)
+        command = ["apt-get", "download", package]
+        done = subprocess.run(command, cwd=where, capture_output=True, check=False, timeout=120)
         for archive in Path(where).glob(f"{package}_*.deb") if done.returncode == 0 else ():
             unpacked = Path(where) / package
             if subprocess.run(["dpkg-deb", "-x", archive, unpacked], capture_output=True, check=False).returncode:
@@ -70,9 +72,9 @@ def typed(obj: Object, types: dict[str, int]) -> Object:
     """The object with a type for every program."""
     from ebpf.abi.programs import ProgType
 
+    named = {name: ProgType(getattr(ProgType, str(type))) for name, type in types.items()}
     programs = {
-        name: spec._replace(type=ProgType(getattr(ProgType, str(types[name]))) if name in types else spec.type or ProgType.KPROBE)
-        for name, spec in obj.programs.items()
+        name: spec._replace(type=named.get(name) or spec.type or ProgType.KPROBE) for name, spec in obj.programs.items()
     }
     return type(obj)(obj.name, obj.license, obj.kernel_version, programs, obj.functions, obj.maps, obj.btf, obj.externs,
                      obj.functions_at, None)
@@ -116,20 +118,21 @@ def run(report: Report) -> None:
             if kernel:
                 visited.append((best.insns_visited / kernel, f"{file} {name}"))
     mean = math.exp(statistics.fmean(map(math.log, per_insn)))
-    report.add(Row(f"verify, ms per instruction ({count} programs, {insns} instructions)", f"{mean:.4f}", f"{MS_PER_INSN}",
-                   mean / MS_PER_INSN, 1))
+    report.add(Row(f"verify, ms per instruction ({count} programs, {insns} instructions)", f"{mean:.4f}",
+                   f"{MS_PER_INSN}", mean / MS_PER_INSN, 1))
     for row in refused:
         print(f"    refused: {row}")
     if visited:
         geometric = math.exp(statistics.fmean(math.log(v) for v, _ in visited))
         worst, name = max(visited)
-        report.add(Row(f"instructions visited by kernel's ({len(visited)} programs, mean)", f"{geometric:.2f}", "1", geometric, VISITED))
+        report.add(Row(f"instructions visited by kernel's ({len(visited)} programs, mean)", f"{geometric:.2f}", "1",
+                       geometric, VISITED))
         report.add(Row(f"the same, the worst: {name}", f"{worst:.2f}", "1", worst, None))
     else:
         report.skip("instructions visited beside the kernel's", "no program could be loaded here")
     small, large = (growth(n, report.rounds) for n in (1000, 10_000))
-    report.add(Row("verify ten times the instructions (1,000 to 10,000)", f"{large * 1000:.0f} ms", f"{small * 1000:.0f} ms",
-                   large / small, 12))
+    report.add(Row("verify ten times the instructions (1,000 to 10,000)", f"{large * 1000:.0f} ms",
+                   f"{small * 1000:.0f} ms", large / small, 12))
 
 
 def growth(length: int, rounds: int) -> float:
