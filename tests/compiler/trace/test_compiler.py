@@ -188,8 +188,25 @@ def test_static_probes_arguments():
         check_script("usdt:/bin/x:name { @ = arg0 }", facts=facts)
 
 
+def test_more_variables_than_the_stack_holds():
+    count = 90
+    lines = [f"$v{i} = nsecs + {i};" for i in range(count)] + [f"@x[{i}] = $v{i};" for i in range(count)]
+    found = run("BEGIN { " + " ".join(lines) + " $i = 0; while ($i < 3) { $i++; @n = $i } }").maps
+    assert found == {"@x": {i: 7_000_000_000 + i for i in range(count)}, "@n": 3}
+
+
+def test_memory_beyond_what_is_per_cpu():
+    """Strings of 40 KB: the scratch memory becomes an array with a part for each CPU."""
+    script = "kprobe:vfs_read { $s = str(0x14000, 40000); @n = strlen($s); @same = $s == str(0x14000, 300); }"
+    compiled = compile_script(script, facts=FakeFacts())
+    scratch = read_object(compiled.elf).maps["scratch"]
+    assert scratch.type.name == "ARRAY" and scratch.max_entries == 2
+    assert run(script).maps == {"@n": 299, "@same": 1}
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize("script", [
+    "kprobe:vfs_read { $s = str(arg1, 40000); @n = strlen($s); }",
     'BEGIN { @a = 1; @h = hist(5); printf("%s %d\\n", comm, @a); exit(); }',
     "kprobe:vfs_read { @[str(arg1), comm] = count(); @s = stats(arg2); @l = lhist(arg2, 0, 100, 10); }",
     "kprobe:vfs_read { $t = curtask; @n = $t->comm; @p = $t->real_parent->pid; @k[kstack(5), ustack] = count(); }",

@@ -60,40 +60,49 @@ def compile_script(
     mistake.
     """
     from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
-    from ebpf.compiler.llvm.output import finish
+    from ebpf.compiler.llvm.explain import explain
     from ebpf.errors import InternalError
+
+    failure: CodeGenerationError | None = None
+    for frugal in (False, True):
+        # LLVM loads in its own process while the front end runs in this one.
+        with CodeGenerator(mcpu=mcpu, opt=2) as generator:
+            script = check_script(
+                text,
+                filename=filename,
+                facts=facts,
+                params=params,
+                config=config,
+                include_dirs=include_dirs,
+                includes=includes,
+                helper_errors=helper_errors,
+                frugal=frugal,
+            )
+            options = Options("libbpf", mcpu)
+            ir = lower_unit(script.unit, script.sources, script.diagnostics, options)
+            try:
+                return _finished(_generate(generator, ir, options), script)
+            except CodeGenerationError as error:
+                failure = error
+        if "stack limit" not in failure.stderr:
+            break
+    assert failure is not None
+    if failure.how == "refused":
+        raise InternalError(
+            "LLVM refused the code that this compiler made: please report it with the script",
+            notes=[failure.stderr.strip()[:2000]],
+        )
+    functions = {f.name: script.sources.span(f.loc, f.end) for f in script.unit.functions if f.body is not None}
+    raise _failed([*script.diagnostics, *explain(failure, script.sources, filename, mcpu, functions)], filename)
+
+
+def _finished(raw: bytes, script: Script) -> CompiledScript:
+    from ebpf.compiler.llvm.output import finish
     from ebpf.object.elf import ElfImage
 
-    options = Options("libbpf", mcpu, (), tuple(include_dirs), 2, None)
-    # LLVM loads in its own process while the front end runs in this one.
-    with CodeGenerator(mcpu=mcpu, opt=2) as generator:
-        script = check_script(
-            text,
-            filename=filename,
-            facts=facts,
-            params=params,
-            config=config,
-            include_dirs=include_dirs,
-            includes=includes,
-            helper_errors=helper_errors,
-        )
-        found = script.diagnostics
-        ir = lower_unit(script.unit, script.sources, found, options)
-        try:
-            raw = _generate(generator, ir, options)
-        except CodeGenerationError as error:
-            from ebpf.compiler.llvm.explain import explain
-
-            if error.how == "refused":
-                raise InternalError(
-                    "LLVM refused the code that this compiler made: please report it with the script",
-                    notes=[error.stderr.strip()[:2000]],
-                ) from None
-            functions = {f.name: script.sources.span(f.loc, f.end) for f in script.unit.functions if f.body is not None}
-            raise _failed([*found, *explain(error, script.sources, filename, mcpu, functions)], filename) from None
     image = ElfImage.parse(finish(raw, events={}))
     image.add(SECTION, script.plan.emit())
-    return CompiledScript(image.emit(), script.plan, tuple(found))
+    return CompiledScript(image.emit(), script.plan, tuple(script.diagnostics))
 
 
 def check_script(
@@ -106,8 +115,12 @@ def check_script(
     include_dirs: Sequence[str] = (),
     includes: Sequence[str] = (),
     helper_errors: int = 0,
+    frugal: bool = False,
 ) -> Script:
-    """The typed tree and the plan. Raises `CompileError` if anything in the script is wrong."""
+    """The typed tree and the plan. Raises `CompileError` if anything in the script is wrong.
+
+    ``frugal``: variables live in scratch memory, for what would need more stack than there is.
+    """
     sources = SourceMap()
     diagnostics = Diagnostics(sources)
     base = sources.add_file(filename, text)
@@ -126,6 +139,7 @@ def check_script(
     settings = Config({f"BPFTRACE_{k.upper()}" if k.islower() else k: v for k, v in (config or {}).items()})
     state = ScriptState(diagnostics, checker, facts, settings, params)
     state.helper_errors = helper_errors
+    state.frugal = frugal
     unit = tree.Unit(filename, [], [])
     plan = Plan((), (), (), {}, filename, (), (), ())
     try:
@@ -298,7 +312,7 @@ def _passes(script: ast.Script, state: ScriptState, filename: str) -> tuple[tree
         diagnostics.error_count = sum(d.severity == "error" for d in before)
         state.begin()
         programs.run(script)
-        if not state.changed:
+        if not state.settle():
             break
     if not diagnostics.error_count:
         _unwritten_maps(state)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 WORDS = C.Pointer(C.ULONG)
 """The type of addresses in the program's own memory: aligned to 8."""
-_STACK_SLOT = 64
-_STACK = 224
+_STACK_SLOT, _FRUGAL_SLOT = 64, 16
+_STACK, _FRUGAL_STACK = 224, 64
 """What of the 512 bytes of stack named memory may take; registers that are put aside, keys and probe reads share
 the rest.
 """
@@ -201,13 +201,14 @@ class Emitter:
         """The address of ``size`` bytes, aligned to 8: on the stack where there is room. ``keep``: for the whole
         function."""
         size = max(aligned(size), 8)
-        if size <= _STACK_SLOT:
+        frugal = self.state.frugal
+        if size <= (_FRUGAL_SLOT if frugal else _STACK_SLOT):
             free = self._free.get(size)
             if free and not keep:
                 v = free.pop()
                 self._taken.append(v)
                 return self._slot(v)
-            if self._stack + size <= _STACK:
+            if self._stack + size <= (_FRUGAL_STACK if frugal else _STACK):
                 self._stack += size
                 v = self.local(C.Array(C.ULONG, size // 8))
                 v.align = 8
@@ -231,7 +232,12 @@ class Emitter:
         out: list[tree.Stmt] = [tree.Declare(loc, end, v, None) for v in self.locals]
         if self.scratch_used:
             key = tree.Variable("", C.UINT, "local", loc, end)
-            number = self.const(self.program_index, C.UINT)
+            number: tree.Expr = self.const(self.program_index, C.UINT)
+            if self.state.scratch_large:  # an array with a part for each CPU
+                cpu_helper, _ = self.state.helper("bpf_get_smp_processor_id")
+                cpu = tree.CallHelper(C.ULONG, loc, end, cpu_helper, "bpf_get_smp_processor_id", [])
+                first = self.const(self.program_index * self.state.facts.cpus_possible, C.UINT)
+                number = self.binary("+", cast(cpu, C.UINT), first)
             out.append(tree.Declare(loc, end, key, tree.Initializer(C.UINT, [tree.InitPart(0, number)])))
             helper, result = self.state.helper("bpf_map_lookup_elem")
             a_map = self.map_address(self.state.map_global("scratch"))

@@ -194,12 +194,11 @@ class Programs:
         compiler.probe_number = len(self.state.probes)
         compiler.cookie = first.wildcard and "probe" in uses
         compiler.program_index = self.state.take_slot()
-        compiler.shared_names = frozenset(
-            v.name
-            for s in ast.walk(node.body)
-            if isinstance(s, ast.For) and s.last is None
-            for v in ast.walk(s.body)
-            if isinstance(v, (ast.Variable, ast.Let))
+        looped = {v.name for s in ast.walk(node.body) if isinstance(s, ast.While) for v in _variables(s)}
+        if self.state.frugal:  # but for what loops count with: the verifier has to follow that
+            compiler.shared_names = frozenset(v.name for v in _variables(node.body)) - looped
+        compiler.shared_names |= frozenset(
+            v.name for s in ast.walk(node.body) if isinstance(s, ast.For) and s.last is None for v in _variables(s.body)
         )
         try:
             context_type = self.context_type(compiler, first, uses)
@@ -324,6 +323,10 @@ class Programs:
             self.state.records[t.text] = record
         compiler.tracepoint = record
         return record
+
+
+def _variables(root: object) -> list[ast.Variable | ast.Let]:
+    return [n for n in ast.walk(root) if isinstance(n, (ast.Variable, ast.Let))]
 
 
 def used_names(node: ast.Probe) -> set[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SCRATCH, STARTED = "scratch", "started"
 _STACK_MAP_ENTRIES = 8192
+_PER_CPU_BYTES = 32 << 10  # more, the kernel's allocator for per-CPU memory does not give (PCPU_MIN_UNIT_SIZE)
 _KINDS = {
     "hash": MapType.HASH,
     "lruhash": MapType.LRU_HASH,
@@ -90,6 +91,8 @@ class ScriptState:
         self.variables: dict[int, Ty] = {}  # by id of the node that first assigns
         self.record_sizes: dict[int, int] = {}  # by id of the call
         self.helper_errors = 0
+        self.frugal = False
+        self.scratch_large = False
         self.changed = False
         self.unsafe: dict[str, None] = {}
         self.options: dict[str, None] = {}
@@ -194,6 +197,12 @@ class ScriptState:
         """Stacks of at most ``depth`` frames."""
         return self.map_global(f"stack_{depth}")
 
+    def settle(self) -> bool:
+        """Whether another pass is needed."""
+        if self.scratch_size > _PER_CPU_BYTES and not self.scratch_large:
+            self.scratch_large = self.changed = True
+        return self.changed
+
     def take_slot(self) -> int:
         """A number for a function's part of the scratch map: nothing that interrupts it writes there."""
         self.scratch_slots += 1
@@ -236,13 +245,10 @@ class ScriptState:
             elif name == STARTED:
                 _define(v, MapType.ARRAY, C.UINT, C.ULONG, 2)
             elif name == SCRATCH:
-                _define(
-                    v,
-                    MapType.PERCPU_ARRAY,
-                    C.UINT,
-                    C.Array(C.ULONG, max(self.scratch_size, 8) // 8),
-                    max(self.scratch_slots, 1),
-                )
+                each = self.facts.cpus_possible if self.scratch_large else 1
+                kind = MapType.ARRAY if self.scratch_large else MapType.PERCPU_ARRAY
+                value = C.Array(C.ULONG, max(self.scratch_size, 8) // 8)
+                _define(v, kind, C.UINT, value, max(self.scratch_slots, 1) * each)
             else:
                 depth = int(name.rpartition("_")[2])
                 _define(v, MapType.STACK_TRACE, C.UINT, C.Array(C.ULONG, depth), _STACK_MAP_ENTRIES)
