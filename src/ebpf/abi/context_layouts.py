@@ -36,6 +36,7 @@ class ContextLayout(NamedTuple):
     size: int
     fields: tuple[ContextField, ...]
     by_offset: dict[int, ContextField]
+    writable: bool  # some of it
 
     def find(self, offset: int, size: int, write: bool, attach_type: int) -> ContextField | None:
         """The field that this access is allowed to touch; ``None`` if it is not allowed."""
@@ -95,7 +96,7 @@ def parse_layout(text: str) -> ContextLayout:
         fields.append(field)
         by_offset.update((o, field) for o in range(at, at + length))
         at += length
-    return ContextLayout(at, tuple(fields), by_offset)
+    return ContextLayout(at, tuple(fields), by_offset, any(field.writes != "-" for field in fields))
 
 
 def _skb(**changes: str) -> str:

@@ -389,7 +389,7 @@ class Machine:
             if program.verified is not None and size < program.verified.context_bytes:
                 size = program.verified.context_bytes  # what it may read is there, whatever was given
             context = bytearray(given.ljust(size, b"\0"))
-        writable = layout is None or any(field.writes != "-" for field in layout.fields)
+        writable = layout is None or layout.writable
         space = environment.space
         space.hide(self._context_window)
         environment.context = space.show(self._context_window, context, writable=writable)
