@@ -137,6 +137,31 @@ def test_redirects_through_maps(both: Both) -> None:
     both.compare("to_device", packets(40, seed=9))
 
 
+def headers(count: int) -> list[bytes]:
+    """Frames whose first bytes are anything, with VLAN tags, IPv4, IPv6 and other things behind them."""
+    rng = random.Random(11)
+    out = []
+    for n in range(count):
+        tags = b"".join(rng.choice((b"\x81\0", b"\x88\xa8")) + rng.randbytes(2) for _ in range(rng.choice((0, 0, 0, 1, 2, 3))))
+        kind = rng.choice((b"\x08\0", b"\x08\0", b"\x86\xdd", b"\x08\6", b"\0\x2e"))
+        ip = {b"\x08\0": 0x45, b"\x86\xdd": 0x60}.get(kind, 0)
+        body = bytes((ip | rng.randrange(16) * (ip == 0x60), rng.getrandbits(8))) + rng.randbytes(rng.choice((60, 100, 1400)))
+        out.append(rng.randbytes(12) + tags + kind + body)
+    return out
+
+
+@pytest.mark.parametrize("both", ["headers.c"], indirect=True)
+@pytest.mark.parametrize("program", ["vlan", "room", "proto", "mark", "levels"])
+def test_headers_come_and_go(both: Both, program: str) -> None:
+    results = set()
+    for frame in headers(250):
+        mine, theirs = both.run(program, frame)
+        words = [struct.unpack("<16Q", b.maps["out"].read_all().values) for b in (both.machine, both.kernel)]
+        assert (mine, words[0]) == (theirs, words[1]), (program, frame[:40].hex(), [hex(w) for w in words[0]], [hex(w) for w in words[1]])
+        results.add((mine[0], words[0][:2]))
+    assert len(results) > 2, "every packet went the same way: the program tests nothing"
+
+
 @pytest.mark.parametrize("both", ["helpers.c"], indirect=True)
 @pytest.mark.parametrize("program", ["strings", "formats", "maps", "loops", "queues", "ring", "pointers", "prefixes", "locks", "nested", "dynamic", "iterators"])
 def test_helper_programs(both: Both, program: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf.machine.environment import Clock, Environment, Redirect, Task, TracedMemory
+    from ebpf.machine.environment import Clock, Environment, Redirect, Route, Task, TracedMemory
     from ebpf.machine.interpreter import Program
     from ebpf.machine.machine import Machine, Run
     from ebpf.machine.maps import MachineMap, MapShape, create_map
@@ -28,6 +28,7 @@ __all__ = [
     "Program",
     "RawProgram",
     "Redirect",
+    "Route",
     "Run",
     "Stepper",
     "Task",

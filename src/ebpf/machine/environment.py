@@ -101,6 +101,23 @@ class Redirect(NamedTuple):
     neighbour: bool = False  #: with the link-layer addresses of the next hop (bpf_redirect_neigh)
 
 
+class Route(NamedTuple):
+    """A route for bpf_fib_lookup. ``network`` is a prefix (``"10.0.0.0/8"``, ``"2001:db8::/32"``); ``dmac`` the next
+    hop's address, empty if it is not known; ``kind`` ``"unicast"``, or why packets do not go there: ``"blackhole"``,
+    ``"unreachable"``, ``"prohibit"``, ``"local"`` (for this host).
+    """
+
+    network: str
+    ifindex: int = 0
+    smac: bytes = b""
+    dmac: bytes = b""
+    gateway: str = ""
+    source: str = ""  #: this host's address on that way
+    mtu: int = 1500
+    metric: int = 0
+    kind: str = "unicast"
+
+
 class Environment:
     """See the module's text."""
 
@@ -152,6 +169,8 @@ class Environment:
         self.packet_type: int | None = None
         #: socket filters see frames from the Ethernet header on, as those of packet sockets (AF_PACKET) do
         self.raw_socket = False
+        #: what bpf_fib_lookup looks at
+        self.routes: Sequence[Route] = ()
         self.begin_event()
 
     def begin_event(self) -> None:

@@ -65,6 +65,8 @@ class Packet:
         self.context = bytearray(context[:layout.size].ljust(layout.size, b"\0"))
         self.offsets = _offsets(type)
         self.window = 0
+        self.checksum_level = -1  # how many checksums are known to be right, less one
+        self.encapsulated = False
         self._first = 0, 0, b""
         if not self.is_xdp:
             self._describe(data)
@@ -122,6 +124,7 @@ class Packet:
         lies at the same address, unless the program before moved its own.
         """
         window, length, context = self._first
+        self.checksum_level, self.encapsulated = -1, False
         self.context[:] = context
         if self.window == window and self.mac == HEADROOM_BYTES and len(data) == self.end - HEADROOM_BYTES and (
                 self.length == length):
