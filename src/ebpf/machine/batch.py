@@ -138,7 +138,7 @@ def _rows(packets: Any) -> Block:
     import numpy as np  # the caller has it
 
     offsets = array("Q")
-    offsets.frombytes(np.arange(0, count * length, length, dtype=np.uint64).tobytes())
+    offsets.frombytes(np.arange(0, count * length, length, dtype=np.uint64).data.cast("B"))
     return Block(memoryview(packets).cast("B") if count else memoryview(b""), offsets, array("I", [length]) * count)
 
 

@@ -216,18 +216,19 @@ def _lookup(f: Function, slot: int) -> str | None:
     map, kind = found
     info = f.unit.verified.maps[slot]
     if kind == "array":
-        return _array_lookup(f, map, info.max_entries, info.value_size)
+        return _array_lookup(f, info.name, info.max_entries, info.value_size)
     name = _runtime(f, f"ebpf_{kind}_lookup", "i64", "ptr", "ptr", "i32")
     return f.emit(f"call i64 @{name}(ptr {map}, ptr {f.place(2, 0)}, i32 {_cpu(f)})")
 
 
-def _array_lookup(f: Function, map: str, entries: int, value_size: int) -> str:
-    """Of an array everything but its address is known: ``struct ebpf_map`` begins with that of the first value."""
+def _array_lookup(f: Function, name: str, entries: int, value_size: int) -> str:
+    """Of an array everything is known but the address of its first value."""
     index = f.emit(f"zext i32 {f.emit(f'load i32, ptr {f.place(2, 0)}, align 1')} to i64")
     inside = f.emit(f"icmp ult i64 {index}, {entries}")
-    values = f.emit(f"load i64, ptr {map}, !invariant.load !1")
     at = f.emit(f"mul i64 {index}, {-(-value_size // 8) * 8}")
-    return f.emit(f"select i1 {inside}, i64 {f.emit(f'add i64 {values}, {at}')}, i64 0")
+    place = f.emit(f"getelementptr i8, ptr {f.pointer(('value', name))}, i64 {at}")
+    address = f.emit(f"ptrtoint ptr {place} to i64")
+    return f.emit(f"select i1 {inside}, i64 {address}, i64 0")
 
 
 def _lookup_percpu(f: Function, slot: int) -> str | None:

@@ -205,18 +205,11 @@ class Native:
             return lambda *_: unknown_helper(number)  # type: ignore[return-value]
         function, count = helper.function, helper.arguments
         if gives_pointer(number):
-            space, maps = self.state.space, environment.maps
-
-            def pointer(*r: int) -> int:
-                address = space.real(function(environment, *r[:count]) & M64)
-                if address >> 63 and address not in maps:  # no address of a process, nor a map out of a map
-                    raise InternalError(f"{helper.name} gave {address:#x}, which is no real address")
-                return address
-
-            return pointer
+            return self._pointer(helper.name, function, count)
         return lambda *r: function(environment, *r[:count]) & M64
 
     def _on_kfunc(self, site: Site) -> Callable[..., int]:
+        from ebpf.abi.contracts import KFUNCS as CONTRACTS
         from ebpf.machine.helpers.kfuncs import KFUNCS
 
         environment = self.program.environment
@@ -224,7 +217,22 @@ class Native:
         if found is None:
             return lambda *_: unknown_kfunc(site.name)  # type: ignore[return-value]
         function, count = found.function, found.arguments
+        contract = CONTRACTS.get(site.name)
+        if contract is not None and contract.result == "dynmem?":
+            return self._pointer(site.name, function, count)
         return lambda *r: function(environment, *r[:count]) & M64
+
+    def _pointer(self, name: str, function: Callable[..., int], count: int) -> Callable[..., int]:
+        """A helper or kernel function whose result programs use without asking again."""
+        environment, space, maps = self.program.environment, self.state.space, self.program.environment.maps
+
+        def pointer(*r: int) -> int:
+            address = space.real(function(environment, *r[:count]) & M64)
+            if address >> 63 and address not in maps:  # no address of a process, nor a map out of a map
+                raise InternalError(f"{name} gave {address:#x}, which is no real address")
+            return address
+
+        return pointer
 
     def _on_packet(self, site: Site) -> Callable[..., int]:
         environment = self.program.environment
@@ -372,7 +380,8 @@ def gives_pointer(number: int) -> bool:
     """Whether programs reach memory through a helper's result. (Through those that are of a kernel's type they ask.)"""
     from ebpf.abi.helpers import HELPERS_BY_ID
 
-    return HELPERS_BY_ID[number].signature.startswith("void *")
+    # (what bpf_per_cpu_ptr and bpf_this_cpu_ptr give is a kernel's variable: see `accesses.direct_kinds`)
+    return HELPERS_BY_ID[number].signature.startswith("void *") and number not in (153, 154)
 
 
 def native_maps(maps: Mapping[str, MachineMap]) -> dict[str, str]:
