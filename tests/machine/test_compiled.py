@@ -141,7 +141,7 @@ def headers(count: int) -> list[bytes]:
     """Frames whose first bytes are anything, with VLAN tags, IPv4, IPv6 and other things behind them."""
     rng = random.Random(11)
     out = []
-    for n in range(count):
+    for _ in range(count):
         tags = b"".join(rng.choice((b"\x81\0", b"\x88\xa8")) + rng.randbytes(2) for _ in range(rng.choice((0, 0, 0, 1, 2, 3))))
         kind = rng.choice((b"\x08\0", b"\x08\0", b"\x86\xdd", b"\x08\6", b"\0\x2e"))
         ip = {b"\x08\0": 0x45, b"\x86\xdd": 0x60}.get(kind, 0)

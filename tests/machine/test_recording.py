@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_layout_that_the_documentation_states(tmp_path: Path) -> None:
-    """Read by hand, as docs/recordings.md says."""
+    """Read by hand, as docs/packets.md says."""
     from zlib import crc32
 
     data = write(tmp_path / "x.rec")

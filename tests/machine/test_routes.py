@@ -37,7 +37,7 @@ ROUTES = (
     Route("10.9.0.0/16", kind="blackhole"), Route("10.8.0.0/16", kind="unreachable"), Route("10.7.0.0/16", kind="prohibit"),
     Route("192.0.2.2/32", kind="local"), Route("192.0.2.0/24", 2), Route("2001:db8::/32", 4, dmac=b"\2\0\0\0\0\4", gateway="2001:db8::1"),
 )
-NAMES = {v: k for k, v in dict(SUCCESS=0, BLACKHOLE=1, UNREACHABLE=2, PROHIBIT=3, NOT_FWDED=4, NO_NEIGH=7, FRAG_NEEDED=8, NO_SRC_ADDR=9).items()}
+NAMES = {v: k for k, v in {"SUCCESS": 0, "BLACKHOLE": 1, "UNREACHABLE": 2, "PROHIBIT": 3, "NOT_FWDED": 4, "NO_NEIGH": 7, "FRAG_NEEDED": 8, "NO_SRC_ADDR": 9}.items()}
 
 
 @cache

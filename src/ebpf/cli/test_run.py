@@ -19,7 +19,7 @@ from ebpf.cli.output import json_line, print_json
 if TYPE_CHECKING:
     import argparse
 
-_HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}[\s:.-]?)*")
+_HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}[\s:.-]*)*")
 _ROW_BYTES = 16
 
 

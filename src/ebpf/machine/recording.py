@@ -2,7 +2,7 @@
 
 A recording holds attachments (which program, on what hook) and events: the context that the program saw, its packet,
 the task in whose name it ran, the time, and the memory behind its pointers, as far as the recorder looked. The format,
-version 1, is described in docs/recordings.md; whatever stands in a file before the first damaged byte is read.
+version 1, is described in docs/packets.md; whatever stands in a file before the first damaged byte is read.
 """
 
 from __future__ import annotations
