@@ -30,7 +30,7 @@ _MAPS = {
         MapInfo("constants", 2, 4, 16, 1, 1 << 7, constant=b"pid %d\n\0" + bytes(8)),
         MapInfo("locks", 1, 4, 16, 4, fields={4: ("lock", 4, None)}),
         MapInfo("timers", 2, 4, 24, 4, fields={8: ("timer", 16, None)}),
-        MapInfo("objects", 2, 4, 16, 4, fields={8: ("kptr_ref", 8, "object")}),
+        MapInfo("objects", 2, 4, 16, 4, fields={8: ("kptr_ref", 8, None)}),
         MapInfo("tasks", 29, 4, 16, 0),
         MapInfo("outer", 12, 4, 4, 4, inner=MapInfo("inner", 1, 4, 8, 4)),
     )

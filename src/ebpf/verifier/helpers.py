@@ -244,7 +244,14 @@ def check_argument(x: Explorer, call: Call, register: int, kind: str) -> None:
     elif kind in ("lock", "timer", "kptr"):
         _check_field(x, call, register, value, kind)
     elif kind.startswith("btf-:"):
-        if not isinstance(value, Pointer) or value.kind != BTF or value.nullable or value.off or not value.var.is_const:
+        if (
+            not isinstance(value, Pointer)
+            or value.kind != BTF
+            or value.nullable
+            or value.off
+            or not value.var.is_const
+            or not btf_access.is_type(value, kind[5:])
+        ):
             raise _nullable(register, value, helper) or memory.wrong_argument(register, value, "ptr_", helper)
         call.release = _released(value, helper, register)
     elif kind.startswith("btf:"):
