@@ -129,7 +129,10 @@ class Store:
             except OSError:
                 pass
             return
-        _evict(folder)
+        # Looking the whole directory over takes milliseconds where it has thousands of small files: done about once for
+        # each 64th of the limit that is written. The checksum is the die.
+        if not crc32(value) % max(MAX_BYTES // (64 * (len(value) + 4096)), 1):
+            _evict(folder)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -22,6 +22,14 @@ IMMEDIATES = (0, 1, -1, 2, 7, 31, 63, 255, -128, 0x7FFFFFFF, -0x80000000)
 JUMPS = (0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0)
 
 
+def uncached(text: bytes) -> RawProgram:
+    """For programs that nobody will see again."""
+    native = RawProgram(text, engine="jit")
+    assert isinstance(native.program, NativeProgram)
+    native.program.cache = False
+    return native
+
+
 def both(text: bytes, memory: bytes) -> tuple[int, bytes]:
     """Run in both engines; the interpreter's result, after a comparison of everything that can be seen."""
     ours, theirs = bytearray(memory), bytearray(memory)
@@ -149,7 +157,7 @@ RANDOM = 120
 def test_random_programs(first: int) -> None:
     for seed in range(first, first + 30):
         text = random_code.program(seed)
-        interpreter, native = RawProgram(text), RawProgram(text, engine="jit")
+        interpreter, native = RawProgram(text), uncached(text)
         for run in range(4):
             start = random_code.inputs(seed * 4 + run)
             expected, found = bytearray(start), bytearray(start)
@@ -161,7 +169,7 @@ def test_no_check_ever_fires() -> None:
     """Random verified programs in the mode that keeps every bounds check; and one whose check is shown to work."""
     for seed in range(40):
         text = random_code.program(seed)
-        native = RawProgram(text, engine="jit")
+        native = uncached(text)
         program = native.program
         assert isinstance(program, NativeProgram)
         program.checked = True
