@@ -146,6 +146,10 @@ def test_closing_ends_what_is_traced() -> None:
     (lambda p: p.attach_tracepoint("sched", "sched_switch"), "sched_switch"),
     (lambda p: p.attach_perf_event("cycles", frequency=9), "hardware"),
     (lambda p: p.attach_socket(0), "socket"),
+    (lambda p: p.attach_netfilter("prerouting"), "netfilter"),
+    (lambda p: p.attach_netns(), "netns"),
+    (lambda p: p.attach_netkit("nk0"), "netkit"),
+    (lambda p: p.attach_tcx("eth0", before=0), "a place among other programs"),
     (lambda p: p.read_iterator(), "iterators"),
     (lambda p: p.pin("/sys/fs/bpf/x"), "pinning"),
 ])

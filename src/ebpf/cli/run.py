@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that time")
     parser.add_argument("-p", "--pid", type=int, metavar="PID",
                         help="uprobes, tracepoints: in this process only")
-    parser.add_argument("--device", metavar="NAME", help="attach XDP programs to this network device")
+    parser.add_argument("--device", metavar="NAME", help="attach XDP and tc programs to this network device")
     parser.add_argument("--cgroup", metavar="PATH", help="attach cgroup programs to this control group")
     parser.add_argument("--maps", action="store_true", help="show the maps at the end in any case")
     parser.add_argument("--json", action="store_true", help="events and maps as JSON, one object a line")
@@ -140,9 +140,11 @@ def _attach(session: ebpf.Session, args: argparse.Namespace) -> None:
         device = args.device or ("eth0" if session.backend == "machine" else None)
         if program.type.name == "XDP" and device:
             program.attach_xdp(device)
+        elif program.type.name == "SCHED_CLS" and device:
+            program.attach_tcx(device, "egress" if program.section.endswith("egress") else "ingress")
         elif program.type.name.startswith("CGROUP") and args.cgroup:
             program.attach_cgroup(args.cgroup)
-        elif program.type.name == "XDP":
+        elif program.type.name in ("XDP", "SCHED_CLS"):
             raise ebpf.UsageError(f"program {program.name!r} wants a network device", helps=("--device eth0",))
         elif program.type.name.startswith("CGROUP"):
             raise ebpf.UsageError(f"program {program.name!r} wants a control group",

@@ -180,6 +180,34 @@ def _xdp(program: KernelProgram, device: str | int, *, flags: int) -> KernelLink
     return xdp.attach(program, device, flags=flags)
 
 
+def _tcx(program: KernelProgram, device: str | int, **where: Any) -> KernelLink:
+    from ebpf.kernel.attach import tcx
+
+    return tcx.attach(program, device, **where)
+
+
+def _netkit(program: KernelProgram, device: str | int, **where: Any) -> KernelLink:
+    return _tcx(program, device, kind="netkit", **where)
+
+
+def _netns(program: KernelProgram, namespace: str) -> KernelLink:
+    from ebpf.kernel.attach import netns
+
+    return netns.attach(program, namespace)
+
+
+def _netfilter(program: KernelProgram, hook: str, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import netfilter
+
+    return netfilter.attach(program, hook, **how)
+
+
+def _sockmap(program: KernelProgram, map: Any) -> KernelLink:
+    from ebpf.kernel.attach import sockmap
+
+    return sockmap.attach(program, map)
+
+
 def _raw_socket(program: KernelProgram, device: str) -> KernelLink:
     from ebpf.kernel.attach import socket_filter
 
@@ -214,6 +242,7 @@ _ATTACH: dict[str, Callable[..., Any]] = {
     "kprobe": _kprobe, "kretprobe": _kretprobe, "kprobe_multi": _kprobe_multi, "tracepoint": _tracepoint,
     "raw_tracepoint": _raw_tracepoint, "uprobe": _uprobe, "uretprobe": _uretprobe, "usdt": _usdt,
     "perf_event": _perf_event,
+    "tcx": _tcx, "netkit": _netkit, "netns": _netns, "netfilter": _netfilter, "sockmap": _sockmap,
     "xdp": _xdp, "raw_socket": _raw_socket, "cgroup": _cgroup, "tracing": _tracing, "iterator": _iterator,
     "watchpoint": _watchpoint,
 }

@@ -38,6 +38,10 @@ _ETHERNET_BYTES = 14
 _WHO = "the userspace machine"
 # Attachments that only a kernel has, and what would do instead.
 _KERNEL_ONLY = {
+    "netkit": 'netkit devices are a kernel\'s: attach_tcx("eth0") works on a device of the machine',
+    "netns": "sockets are looked up in a kernel: run the program on contexts of your own with test_run(context=…)",
+    "netfilter": 'netfilter is in a kernel: attach_tcx("eth0") sees the packets of a device of the machine',
+    "sockmap": "sockets are the kernel's: run the program on contexts of your own with test_run(context=…)",
     "cgroup": "control groups decide in a kernel: run the program on contexts of your own with test_run(context=…)",
     "iterator": "iterators walk through a kernel's objects: read /proc, or run it on a kernel",
 }

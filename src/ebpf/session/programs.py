@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ebpf.object import ProgramSpec
     from ebpf.session.backend import Link, ProgramInfo, RawProgram, TestRun
+    from ebpf.session.maps import Map
     from ebpf.session.session import Session
 
 
@@ -195,6 +196,35 @@ class Program:
         """
         return self._attach("xdp", device, flags=flags)
 
+    def attach_tcx(self, device: str | int, side: str = "ingress", *, before: Link | Program | int | None = None,
+                   after: Link | Program | int | None = None) -> Link:
+        """Run for packets that arrive at the network device (``"ingress"``) or leave it (``"egress"``) (Linux 6.6).
+
+        ``before``, ``after``: a program that is attached there (its link, itself, or its id); ``before=0`` is the very
+        front; by default it comes last. `TargetNotFound` if there is no such device.
+        """
+        return self._attach("tcx", device, side=side, before=_beneath(before), after=_beneath(after))
+
+    def attach_netkit(self, device: str | int, side: str = "primary", *, before: Link | Program | int | None = None,
+                      after: Link | Program | int | None = None) -> Link:
+        """The same for a netkit device, on its ``"primary"`` or ``"peer"`` side (Linux 6.7)."""
+        return self._attach("netkit", device, side=side, before=_beneath(before), after=_beneath(after))
+
+    def attach_netns(self, namespace: str = "/proc/self/ns/net") -> Link:
+        """Run a flow dissector or sk_lookup program for the network namespace at that path (Linux 5.7, 5.9)."""
+        return self._attach("netns", namespace)
+
+    def attach_netfilter(self, hook: str, *, family: str = "ipv4", priority: int = 0, defragment: bool = False) -> Link:
+        """Run at netfilter's ``hook`` (``"prerouting"`` … ``"postrouting"``) of this network namespace (Linux 6.4).
+
+        Lower priorities come first, and each has one program; ``defragment``: it sees whole packets (6.6).
+        """
+        return self._attach("netfilter", hook, family=family, priority=priority, defragment=defragment)
+
+    def attach_sockmap(self, map: Map) -> Link:
+        """Run an sk_msg or sk_skb program for the sockets that are put into ``map`` from now on (Linux 6.10)."""
+        return self._attach("sockmap", map.raw)
+
     def attach_socket(self, sock: Any) -> None:
         """Filter what the socket receives, for as long as it is open.
 
@@ -232,6 +262,11 @@ class Program:
         if wish.recorder is not None:
             return self._session.adopt(wish.recorder.attach(self, kind, target, details))
         return self._session.adopt(self._session._backend.attach(kind, self.raw, target, **details))
+
+
+def _beneath(anchor: Any) -> Any:
+    """What a place among other programs is named by: a program of the session as the one beneath it."""
+    return anchor.raw if isinstance(anchor, Program) else anchor
 
 
 def _kprobe(program: Program, info: SectionInfo) -> Link:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ebpf.session.on_machine import OnMachine
     from ebpf.session.world import World
 
-_NETWORK = ("xdp", "raw_socket")
+_NETWORK = ("xdp", "tcx", "raw_socket")
 _NEVER = float("inf")
 _DEMONSTRATION_S = 3.5
 _AT_ONCE = 64  # packets of a file, before readers have their turn
@@ -274,7 +274,10 @@ class Network:
         return time.monotonic() >= self._until
 
     def attach(self, session: OnMachine, kind: str, program: str, target: Any, details: Mapping[str, Any]) -> Link:
-        return self.wire.attach(session.machine, program, str(target))
+        if details.get("before") is not None or details.get("after") is not None:
+            raise NotSupported("a place among other programs", who="the userspace machine",
+                               instead="attach them in the order in which they are to run")
+        return self.wire.attach(session.machine, program, str(target), kind=details.get("side"))
 
     def forget(self, session: OnMachine) -> None:
         pass  # its links are detached

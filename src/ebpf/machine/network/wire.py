@@ -74,8 +74,8 @@ class WireLink:
         return self._wire is not None
 
     def fileno(self) -> int:
-        """-1: no descriptor of the kernel's stands for it."""
-        return -1
+        """The socket of a socket filter; of others -1: no descriptor of the kernel's stands for them."""
+        return self.socket.fileno() if self.socket is not None else -1
 
     def detach(self) -> None:
         """Frames pass without it from now on. Doing it twice is fine."""
