@@ -234,7 +234,7 @@ def _against_kernel(report: Report) -> None:
         return
     key = {"ARRAY": "__u32", "HASH": "__u64"}
     for kind in ("ARRAY", "HASH"):
-        _lookups(report, kind, key[kind], max(count // LOOKUPS, 1))
+        _lookups(report, kind, key[kind], PACKETS // LOOKUPS)
 
 
 def _lookups(report: Report, kind: str, key: str, count: int) -> None:
