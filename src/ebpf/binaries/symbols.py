@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.binaries.elf import Binary
 from ebpf.diagnostics import did_you_mean
 from ebpf.errors import TargetNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ElfSymbol(NamedTuple):
@@ -33,29 +36,35 @@ class ElfSymbols(Binary):
         """Functions by name. Of a versioned name (``memcpy@@GLIBC_2.14``) the bare name is kept."""
         if self._functions is None:
             found: dict[str, ElfSymbol] = {}
-            for section in self.sections:
-                if section.type not in (2, 11) or not section.entry_size:  # SHT_SYMTAB, SHT_DYNSYM
-                    continue
-                table = self.contents(section)
-                names = self.contents(self.sections[section.link]) if section.link < len(self.sections) else b""
-                layout = struct.Struct(self.order + ("IBBHQQ" if self.wide else "IIIBBH"))
-                for fields in layout.iter_unpack(table[:len(table) // layout.size * layout.size]):
-                    if self.wide:
-                        name, info, _, defined, value, extent = fields
-                    else:
-                        name, value, extent, info, _, defined = fields
-                    # STT_FUNC, STT_GNU_IFUNC (its code is the resolver's); 0 is "defined elsewhere"
-                    if info & 15 not in (2, 10) or not defined or not value:
-                        continue
-                    where = self.file_offset(value)
-                    end = names.find(b"\0", name)
-                    if where is None or end < 0:
-                        continue
-                    text = names[name:end].decode(errors="replace").partition("@")[0]
-                    if text not in found:
-                        found[text] = ElfSymbol(text, where, extent, value)
+            for text, kind, value, extent in self._iter_defined():
+                # STT_FUNC, STT_GNU_IFUNC (its code is the resolver's)
+                where = self.file_offset(value) if kind in (2, 10) else None
+                if where is not None and text not in found:
+                    found[text] = ElfSymbol(text, where, extent, value)
             self._functions = found
         return self._functions
+
+    def address_of(self, name: str) -> int | None:
+        """The virtual address of a function or a variable in the file, None where it has neither."""
+        wanted = (1, 2, 10)  # STT_OBJECT, STT_FUNC, STT_GNU_IFUNC
+        return next((value for text, kind, value, _ in self._iter_defined() if text == name and kind in wanted), None)
+
+    def _iter_defined(self) -> Iterator[tuple[str, int, int, int]]:
+        """(name, type, address, size) of each symbol that is defined here."""
+        for section in self.sections:
+            if section.type not in (2, 11) or not section.entry_size:  # SHT_SYMTAB, SHT_DYNSYM
+                continue
+            table = self.contents(section)
+            names = self.contents(self.sections[section.link]) if section.link < len(self.sections) else b""
+            layout = struct.Struct(self.order + ("IBBHQQ" if self.wide else "IIIBBH"))
+            for fields in layout.iter_unpack(table[:len(table) // layout.size * layout.size]):
+                if self.wide:
+                    name, info, _, defined, value, extent = fields
+                else:
+                    name, value, extent, info, _, defined = fields
+                end = names.find(b"\0", name)
+                if defined and value and end >= 0:  # 0 is "defined elsewhere"
+                    yield names[name:end].decode(errors="replace").partition("@")[0], info & 15, value, extent
 
     def find(self, name: str) -> ElfSymbol:
         """The function `name`; `TargetNotFound` with similar names."""

@@ -158,19 +158,20 @@ class SystemFacts:
             return None
 
     def user_symbol(self, path: str, name: str) -> int | None:
+        from ebpf.binaries.find import find_binary
         from ebpf.binaries.symbols import elf_symbols
 
         try:
-            found = elf_symbols(path).functions.get(name)
+            return elf_symbols(find_binary(path)).address_of(name)
         except (EbpfError, OSError):
             return None
-        return found.address if found is not None else None
 
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+        from ebpf.binaries.find import find_binary
         from ebpf.binaries.usdt import find_usdt
 
         try:
-            return tuple(place.text for place in find_usdt(path, name, provider))
+            return tuple(place.text for place in find_usdt(find_binary(path), name, provider))
         except (EbpfError, OSError):
             return None
 

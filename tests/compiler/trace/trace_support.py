@@ -94,7 +94,7 @@ class FakeFacts:
         return 4711 if path == "/sys/fs/cgroup/mine" else None
 
     def user_symbol(self, path: str, name: str) -> int | None:
-        return 0x1000 if name == "main" else None
+        return {"main": 0x1000, "f": 0x4800, "variable": 0xB800}.get(name)
 
 
 TEXT, ARGV, LONG_TEXT = 0x12000, 0x13000, 0x14000

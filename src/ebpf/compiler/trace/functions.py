@@ -236,10 +236,19 @@ class Functions(Aggregations, Strings):
         if self.kind not in ("uprobe", "uretprobe", "usdt"):
             self.not_here(node, "uaddr", where="uprobe, uretprobe and usdt")
         name = self.text_argument(node, 0)
-        address = self.state.facts.user_symbol(self.point.parts[0], name)
+        path, *_, function = self.point.parts
+        address = self.state.facts.user_symbol(path, name)
         if address is None:
-            self.refuse("T0302", node.args[0], f"`{self.point.parts[0]}` has no symbol `{name}`")
-        return Value(Ty("int", 8, False, space="user"), self.const(address, C.ULONG))
+            self.refuse("T0302", node.args[0], f"`{path}` has no symbol `{name}`")
+        e: tree.Expr = self.const(address, C.ULONG)
+        # Where the file was loaded, the probe itself tells: at a function's entry.
+        entry = self.state.facts.user_symbol(path, function) if self.kind == "uprobe" else None
+        if entry is not None:
+            from ebpf.compiler.c.builtins_trace import registers
+
+            ip = self.register_value(registers(self.c).ip, node)
+            e = self.temp(self.binary("+", ip.e, self.const(address - entry, C.ULONG)))
+        return Value(Ty("int", 8, False, space="user"), e)
 
     def stack_of(self, node: ast.Call) -> Value:
         mode, depth = "", MAX_STACK

@@ -280,9 +280,9 @@ class ProbeParser:
                 end = part.end()
                 part = pattern.match(text, end)
             parts.append(piece)
-            # Only the first part of a path may hold slashes: a predicate may follow the function's name at once.
-            if row is not None and row.path and len(parts) >= 1:
-                pattern = lexer.ATTACH_PART
+            # Only the first part of a path may hold slashes: a predicate may follow the function's name at once. Of an
+            # iterator it is the second, where it is pinned.
+            pattern = lexer.ATTACH_PATH if row is not None and row.kind == "iter" else lexer.ATTACH_PART
         point = ast.AttachPoint(at + self.base, end + self.base, provider, parts, alias)
         self.previous_end = end
         self.token = next_token(text, end)
