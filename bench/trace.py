@@ -111,19 +111,22 @@ _PRINTS = 'tracepoint:syscalls:sys_enter_getppid { printf("%d %s %d\\n", pid, co
 
 
 def _events(report: Report) -> None:
-    """Lines delivered a second while a process makes more system calls than either can print."""
+    """Lines delivered a second while a process makes system calls as fast as it can: what is lost does not count."""
     rates: dict[str, list[float]] = {name: [] for name in ("ours", "peer")}
     for _ in range(max(1, report.rounds // 2)):
         for name, command in (("ours", OURS), ("peer", (str(BPFTRACE),))):
-            with tempfile.TemporaryFile() as out:
-                start = time.perf_counter()
-                subprocess.run([*command, "-e", _PRINTS, "-c", f"{PYTHON} -c '{_CALLER}'"], stdout=out,
+            with tempfile.TemporaryFile() as out, tempfile.NamedTemporaryFile("w", suffix=".py") as caller:
+                caller.write(_CALLER)
+                caller.flush()
+                # bpftrace 0.17 knows no quotes in a command: hence the file
+                subprocess.run([*command, "-e", _PRINTS, "-c", f"{PYTHON} {caller.name}"], stdout=out,
                                stderr=subprocess.DEVNULL, check=True)
-                seconds = time.perf_counter() - start
                 out.seek(0)
-                rates[name].append(sum(line[:1].isdigit() for line in out) / seconds)
+                stamps = [int(line.split()[2]) for line in out if line[:1].isdigit()]
+                rates[name].append(len(stamps) / ((max(stamps) - min(stamps)) / 1e9) if len(stamps) > 1 else 0.0)
     ours, peer = (statistics.median(rates[name]) for name in ("ours", "peer"))
-    report.add(Row("lines printed a second, whole process", rate(ours), rate(peer), ours / peer, 1.0, at_least=True))
+    report.add(Row("lines printed a second without loss", rate(ours), rate(peer), ours / peer if peer else None, 1.0,
+                   at_least=True))
 
 
 def _cost(report: Report) -> None:
