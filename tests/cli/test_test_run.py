@@ -96,6 +96,20 @@ def test_a_capture(source: Path, backend: str, capsys: pytest.CaptureFixture[str
     assert [len(p.data) for p in written] == [len(p) + 4 * (p[12] == 8) for p in demonstration_packets()]
 
 
+def test_both_engines_say_the_same(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    try:
+        for engine in ("interpreter", "jit"):
+            status, out, err = run(capsys, source, "--program", "bounce", "--data", IPV4, "--engine", engine, "--maps", "--repeat", 20)
+            assert status == 0, err
+            said.append([line for line in out.splitlines() if not line.startswith("time")])
+        assert said[0] == said[1] and said[0][0] == "bounce: XDP_TX (3)"
+        status, _, err = run(capsys, source, "--program", "bounce", "--data", IPV4, "--engine", "jit", "--kernel")
+        assert status == 2 and "engine 'jit' is the machine's" in err
+    finally:
+        ebpf.use()
+
+
 def test_a_damaged_capture_runs_as_far_as_it_goes(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pcap = tmp_path / "cut.pcap"
     ebpf.write_pcap(pcap, demonstration_packets())

@@ -118,7 +118,8 @@ def words(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}Q", *(v & (1 << 64) - 1 for v in values))
 
 
-def test_events_are_fed_in_the_order_of_their_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["interpreter", "jit"])
+def test_events_are_fed_in_the_order_of_their_times(tmp_path: Path, engine: str) -> None:
     """As the task and at the time that they had, with the memory that was there, pointers into the kernel's included."""
     writer = RecordingWriter(tmp_path / "x.rec", {})
     opened = writer.attach(Attachment("opened", "tracepoint/syscalls/sys_enter_openat", 5, "tracepoint", "syscalls:sys_enter_openat"))
@@ -133,7 +134,7 @@ def test_events_are_fed_in_the_order_of_their_times(tmp_path: Path) -> None:
             (200, wrapper, bytes(14 * 8) + words(regs) + bytes(6 * 8), ((regs, bytes(registers)), tail))):
         writer.add(Event(index, 3, at_ns, at_ns + 1, 8, 9, at_ns, 0, b"recordee", context, None, memory))
     writer.close()
-    machine = Machine(recorded(), cpus=2, task=Task(pid=5))
+    machine = Machine(recorded(), cpus=2, task=Task(pid=5), engine=engine)
     results: list[Any] = []
     assert Recording.read(tmp_path / "x.rec").replay(machine, results.append) == 3 == len(results)
     keys = machine.maps["seen"].read_all().keys

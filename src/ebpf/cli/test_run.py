@@ -42,6 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--kernel", dest="backend", action="store_const", const="kernel", help="run in the kernel")
     where.add_argument("--machine", dest="backend", action="store_const", const="machine",
                        help="run in the userspace machine; no privilege is needed")
+    parser.add_argument("--engine", choices=("interpreter", "jit"), default="",
+                        help="how the machine runs the program (implies --machine)")
     _build.add_options(parser)
 
 
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     obj = (_build.open_object(args.file) if args.file.endswith(".o") else
            ebpf.compile(args.file, **_build.options(args)))
     name = _choose(obj, args)
+    if args.engine:
+        ebpf.use(args.backend, engine=args.engine)
     data = None if args.data is None else _bytes("--data", args.data)
     context = _bytes("--context", args.context) if args.context else _fields(args.ctx)
     with ebpf.load(obj, backend=args.backend, load_programs=[name]) as session:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ebpf.session.recordings import Recorder
 
 BACKENDS = ("kernel", "machine", "auto")
+ENGINES = ("interpreter", "jit")
 VARIABLE = "EBPF_BACKEND"
 
 
@@ -33,13 +34,14 @@ class Choice(NamedTuple):
 class Wish:
     """What `use` was told, for the rest of the process."""
 
-    __slots__ = ("backend", "command", "implied", "pcap", "recorder", "told")
+    __slots__ = ("backend", "command", "engine", "implied", "pcap", "recorder", "told")
 
     def __init__(self) -> None:
         self.backend = "auto"
         self.implied = False  # the machine, by what it is to trace
         self.command: tuple[str, ...] = ()
         self.pcap = ""
+        self.engine = ENGINES[0]
         self.recorder: Recorder | None = None  # what `record` began
         self.told = False  # the line about the machine is written once
 
@@ -47,14 +49,21 @@ class Wish:
 wish = Wish()
 
 
-def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | os.PathLike[str] = "") -> None:
+def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | os.PathLike[str] = "",
+        engine: str = "") -> None:
     """Say where `load` takes programs from now on, in this process: ``"kernel"``, ``"machine"``, or ``"auto"``.
 
     ``command`` (a program and its arguments) is what the machine traces, with all its children, in place of its own
     demonstration; it starts when something is attached and the script waits. ``pcap`` (a capture file) is what arrives
-    at the machine's network devices. Both are for the machine, and choose it unless something else is said.
+    at the machine's network devices. ``engine``: how the machine runs programs, ``"interpreter"`` (the default) or
+    ``"jit"`` (native code). All of these are for the machine, and choose it unless something else is said.
     """
-    chosen = _checked(backend, "use(backend=…)") if backend is not None else "machine" if command or pcap else "auto"
+    for_machine = bool(command or pcap or engine)
+    chosen = _checked(backend, "use(backend=…)") if backend is not None else "machine" if for_machine else "auto"
+    if engine not in ("", *ENGINES):
+        raise UsageError(f"there is no engine {engine!r}", helps=(f"there are {' and '.join(ENGINES)}",))
+    if chosen == "kernel" and engine:
+        raise UsageError(f"engine {engine!r} is the machine's: a kernel has its own")
     if isinstance(command, str):
         raise UsageError(f"command is a list of words, not {command!r}", helps=(f"command={command.split()!r}",))
     if chosen == "kernel" and (command or pcap):
@@ -65,6 +74,7 @@ def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | 
     wish.implied = backend is None and chosen == "machine"
     wish.command = tuple(map(os.fspath, command))
     wish.pcap = os.fspath(pcap)
+    wish.engine = engine or ENGINES[0]
 
 
 def choose(backend: str | None = None, obj: Object | None = None) -> Choice:

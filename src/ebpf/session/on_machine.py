@@ -17,6 +17,7 @@ from ebpf.errors import KernelError, MachineFault, MapError, NotSupported, Usage
 from ebpf.machine.machine import Machine
 from ebpf.machine.packets import PACKET_TYPES
 from ebpf.session import world
+from ebpf.session.choice import wish
 from ebpf.session.machine_readers import PerfBuffer, RingBuffer
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class OnMachine:
         self.interrupts = interrupts
         self._types = dict(types)
         self.machine = Machine(obj, btf=_kernel_btf(obj), types=self._types, max_entries=max_entries, data=data,
-                               cpus=per_cpu_slots())
+                               cpus=per_cpu_slots(), engine=wish.engine)
         self._world: World | None = None
         self.machine.environment.on_print = self._print
         self.descriptors: dict[int, int] = {}  # what stands for a map or program → its id in the machine

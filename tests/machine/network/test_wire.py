@@ -127,8 +127,9 @@ def test_frames_are_sent_back(wire: Wire, program: str) -> None:
     assert count(machine, 2) == 4, "three times thrown back, echoed again each time, and let through"
 
 
-def test_tc_edits_what_leaves(wire: Wire) -> None:
-    machine = Machine(programs())
+@pytest.mark.parametrize("engine", ["interpreter", "jit"])
+def test_tc_edits_what_leaves(wire: Wire, engine: str) -> None:
+    machine = Machine(programs(), engine=engine)
     wire.attach(machine, "edit", kind="egress")
     assert run(wire, """
     made = udp()
