@@ -49,7 +49,7 @@ def test_options_may_stand_anywhere() -> None:
 
 
 def test_d_takes_a_stage_or_none() -> None:
-    assert parsed("-d", "tool.bt").stage == "ast" and parsed("-dd", "tool.bt").arguments == ["tool.bt"]
+    assert parsed("-d", "tool.bt").stage == "plan" and parsed("-dd", "tool.bt").arguments == ["tool.bt"]
     assert parsed("-d", "dis", "tool.bt").stage == "dis"
 
 

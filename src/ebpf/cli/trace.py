@@ -16,7 +16,9 @@ import ebpf
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_STAGES = ("ast", "parse", "types", "plan", "codegen", "dis", "verifier", "all")
+# What -d shows: the plan (probes, records, maps) or the instructions; bpftrace's words mean the nearer one.
+_STAGES = {"plan": "plan", "dis": "dis", "ast": "plan", "parse": "plan", "types": "plan", "codegen": "dis",
+           "codegen-opt": "dis", "verifier": "dis", "libbpf": "dis"}
 # Settings that are taken from the environment: those of today, and two that had other names in bpftrace 0.17.
 _SETTINGS = ("max_strlen", "max_map_keys", "max_probes", "max_bpf_progs", "max_cat_bytes", "log_size", "perf_rb_pages",
              "stack_mode", "str_trunc_trailer", "missing_probes", "print_maps_on_exit", "on_stack_limit",
@@ -40,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                       help="--check: for the kernel with these tracepoints (tracefs' events)")
     what.add_argument("--dry-run", action="store_true", help="compile and load, then end: nothing fires")
     what.add_argument("--info", action="store_true", help="what this kernel offers to scripts")
-    what.add_argument("-d", dest="stage", choices=_STAGES, metavar="STAGE",
-                      help=f"show what the compiler makes of the script: {', '.join(_STAGES)}")
+    what.add_argument("-d", dest="stage", choices=list(_STAGES), metavar="STAGE",
+                      help="show what the compiler makes of the script: plan (default) or dis, the instructions")
     what.add_argument("--emit-elf", metavar="FILE", help="write the object, and end")
     run = parser.add_argument_group("running")
     run.add_argument("-c", dest="command", metavar="COMMAND",
@@ -78,7 +80,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespac
             break
         words.append("-d" if word == "-dd" else word)
         if word in ("-d", "-dd") and (at + 1 >= len(argv) or argv[at + 1] not in _STAGES):
-            words.append("ast")
+            words.append("plan")
     return parser.parse_intermixed_args(words)
 
 
@@ -106,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
                        options=_options(args), btf=args.btf, formats=args.formats,
                        warn=_ignore if args.no_warnings else _warn)
     if args.stage:
-        print(trace.dump(args.stage))
+        print(trace.dump(_STAGES[args.stage]))
         return 0
     if args.emit_elf:
         with open(args.emit_elf, "wb") as file:
@@ -186,6 +188,10 @@ def _run(trace: ebpf.Trace, args: argparse.Namespace) -> int:
             stream.flush()
 
     flush = stream.flush if args.buffering == "line" else _nothing
+    if args.verbose:
+        for probe in trace.plan.probes:
+            insns = len(trace.obj.programs[probe.program].code) // 8
+            print(f"ebpf: {probe.name}: program {probe.program}, {insns} instructions", file=sys.stderr)
     _handle_signals(trace)
     try:
         return trace.run(write, format=args.format, quiet=args.quiet, flush=flush, reader_gone=_number(stream))

@@ -25,7 +25,8 @@ def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), p
     ``script`` is its text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.bt``);
     ``params`` are its positional parameters (``$1``, …). ``command`` is started, traced, and the script ends with it;
     ``pid``: the script ends with that process. ``backend``: see `load`. ``unsafe`` allows system(), signal() and
-    override(). ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``, ``includes``.
+    override(). ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``,
+    ``includes``.
     ``btf`` (a vmlinux, or its types) and ``formats`` (a copy of tracefs' events) stand in for the running kernel's, for
     `Trace.check`. Raises `CompileError` with one diagnostic for each mistake; more may go wrong when it starts.
     """

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ebpf.errors import AttachError, UsageError
+from ebpf.errors import AttachError, NotSupported, UsageError
 from ebpf.session.tracing.actions import Actions, Sink
 from ebpf.session.tracing.attaching import Attaching, Site, sites
 from ebpf.session.tracing.maps import TraceMap
@@ -140,6 +140,9 @@ class Trace:
         choice = choose(self._backend, self.obj)
         where = choice.backend
         if where == "machine":
+            if self._pid is not None:
+                raise NotSupported("tracing a process that runs already", who="the userspace machine",
+                                   instead="start the command with -c, or run the script as root in the kernel")
             if self._command:
                 use("machine", command=self._command)
             if not choice.asked:
