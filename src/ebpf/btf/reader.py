@@ -129,6 +129,11 @@ class Btf:
         return f"<Btf {known}{' on a base' if self.base is not None else ''}>"
 
     @property
+    def identity(self) -> str | None:
+        """The name of the content that `parse` was given: a kernel's build id."""
+        return self._identity
+
+    @property
     def data(self) -> bytes:
         """The blob as it was parsed."""
         return bytes(self._data)

@@ -36,11 +36,12 @@ def verdict(obj: Object, spec: ProgramSpec, maps: Mapping[str, MapSpec], linked:
         whole = type(obj)(obj.name, obj.license, obj.kernel_version, {**obj.programs, spec.name: spec}, obj.functions,
                           maps, obj.btf, obj.externs, obj.functions_at, None)
         linked = linked._replace(code=code)
-        # Types of a kernel are known by the object that holds them: such a verdict is not for other processes.
-        store, name = (Store(), _file_key(key)) if btf is None else (None, "")
+        # Types without a name are known by the object that holds them: such a verdict is not for other processes.
+        lasting = btf is None or btf.identity is not None
+        store, name = (Store(), _file_key(key)) if lasting else (None, "")
         kept = store.get(name) if store is not None else None
         if kept is not None:
-            found = _revived(whole, spec.name, linked, kept)
+            found = _revived(whole, spec.name, linked, kept, btf)
         else:
             found = verify(whole, spec.name, options=Options(kernel_btf=btf), linked=linked)
             if store is not None and found.seconds > _WORTH_KEEPING:
@@ -63,10 +64,10 @@ def _emit(found: Verified) -> bytes:
     return marshal.dumps(tuple(found._replace(program=None, maps=slots, result=None)))  # type: ignore[arg-type]
 
 
-def _revived(obj: Object, name: str, linked: Linked, kept: bytes) -> Verified:
+def _revived(obj: Object, name: str, linked: Linked, kept: bytes, btf: Btf | None) -> Verified:
     from ebpf.verifier.prepare import prepare
 
-    program = prepare(obj, name, linked, Options())
+    program = prepare(obj, name, linked, Options(kernel_btf=btf))
     found = Verified(*marshal.loads(kept))
     infos: dict[str, MapInfo | None] = {}
     for reference in program.references.values():
@@ -96,5 +97,6 @@ def _key(obj: Object, spec: ProgramSpec, maps: Mapping[str, MapSpec], linked: Li
         digest.update(repr(part).encode())
     digest.update(obj.btf.data if obj.btf is not None else b"")
     if btf is not None:
-        digest.update(f"{id(btf)}".encode())  # types of one kernel stay one object; the verdict holds on to it
+        # Without a name: by the object. It is held by the verdict, so no other takes its place.
+        digest.update((btf.identity or f"{id(btf)}").encode())
     return digest.digest()
