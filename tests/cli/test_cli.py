@@ -63,7 +63,7 @@ def test_a_mistyped_command_is_told_with_the_nearest(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    module = importlib.import_module(f"ebpf.cli.{name}")
+    module = importlib.import_module(f"ebpf.cli.{name.replace('-', '_')}")
     assert module.__doc__ and f"``ebpf {name}``" in module.__doc__
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])
