@@ -5,7 +5,8 @@
 4
 
 `Machine` takes a whole `ebpf.object.Object`: its maps, its programs, events that are fired at them. `run_raw` runs bare
-instructions. Programs are interpreted: every access is checked (`MachineFault`), nothing becomes native code.
+instructions. Programs are verified, then interpreted with every access checked (`MachineFault`), or compiled to native
+code (``engine="jit"``).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class Function:
         self.end = end
         self.insns = {s: i for s, i in unit.program.insns.items() if start <= s < end and unit.verified.reached[s]}
         self.ops = unit.ops
+        self.live = unit.program.live
         self.has_loop = False
         self.is_entry = start == 0
         self.heads = self._heads()
@@ -278,10 +279,11 @@ class Function:
         if op != "exit" and self.jump_target(last) is None:
             self.go(last + self.insns[last].slots)
 
-    def flush(self) -> None:
-        """Registers that changed, into their cells."""
+    def flush(self, live: int) -> None:
+        """Registers that changed and that are read later (bits), into their cells."""
         for register in sorted(self.dirty):
-            self.do(f"store i64 {self.current[register]}, ptr %r{register}")
+            if live >> register & 1:
+                self.do(f"store i64 {self.current[register]}, ptr %r{register}")
         self.dirty.clear()
 
     def go(self, target: int) -> None:
@@ -291,15 +293,16 @@ class Function:
             self.uses_dead = True
             self.do("br label %dead")
             return
-        self.flush()
+        live = self.live[target]
+        self.flush(live)
         for register in range(10):
-            if self.bases[register] is not None and known[register] is None:
+            if live >> register & 1 and self.bases[register] is not None and known[register] is None:
                 self.do(f"store i64 {self.value(register)}, ptr %r{register}")
         self.do(f"br label %b{target}")
 
     def branch(self, condition: str, target: int, after: int) -> None:
         """Two ways; conversions of registers stand on each."""
-        self.flush()
+        self.flush(self.live[target] | self.live[after])
         yes, no = self.fresh(), self.fresh()
         self.do(f"br i1 {condition}, label %{yes}, label %{no}")
         pointers = dict(self.base_pointers)
