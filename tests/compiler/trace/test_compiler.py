@@ -168,6 +168,35 @@ def test_a_script_without_probes(text):
         check_script(text, facts=FakeFacts())
 
 
+class Files(FakeFacts):
+    """Facts with files."""
+
+    files = {
+        "lib/more.bt": 'import "more.bt";\nmacro three() { 3 }\nEND { @end = three(); }\n',
+        "lib/mine.h": "#define ANSWER 42\nstruct mine { int a; short b; };\n",
+    }
+
+    def read_include(self, path: str) -> str | None:
+        return self.files.get(path.removeprefix("./"))
+
+
+def test_imports_and_headers():
+    script = 'import "more.bt";\n#include "mine.h"\nBEGIN { @a = ANSWER; @s = sizeof(struct mine); @t = three(); }'
+    text = script.replace("\n#include", "\n#include")
+    compiled = compile_script(text, filename="lib/main.bt", facts=Files())
+    machine = Machine(read_object(compiled.elf))
+    for probe in compiled.plan.probes:
+        machine.run(probe.program)
+    assert read_maps(compiled.plan, machine) == {"@a": 42, "@s": 8, "@t": 3, "@end": 3}
+    with pytest.raises(CompileError, match="looked for as lib/nothing.bt"):
+        check_script('import "nothing.bt"; BEGIN { }', filename="lib/main.bt", facts=Files())
+
+
+def test_headers_named_on_the_command_line():
+    plan = compile_script("BEGIN { @a = ANSWER; }", facts=Files(), includes=("lib/mine.h",), include_dirs=(".",)).plan
+    assert plan.maps[0].name == "@a"
+
+
 def test_static_probes_arguments():
     class Facts(FakeFacts):
         notes = ("-4@%edi 8@16(%rbp) 2@$7",)

@@ -249,12 +249,23 @@ def _take_items(
 def _import(
     item: ast.Import, script: ast.Script, state: ScriptState, facts: ScriptFacts, defines: Defines, is_type: object
 ) -> None:
-    """Take in another script's macros, functions and probes."""
-    text = facts.read_include(item.path)
-    if text is None:
-        state.diagnostics.error("T0111", f"`{item.path}` cannot be read", item.loc, item.end)
+    """Take in another script's macros, functions and probes, once; paths are those beside the script."""
+    folder = state.diagnostics.sources.file_name(item.loc).rpartition("/")[0]
+    beside = item.path if item.path.startswith("/") or not folder else f"{folder}/{item.path}"
+    if beside in state.imported:
         return
-    base = state.diagnostics.sources.add_file(item.path, text)
+    state.imported.add(beside)
+    text = facts.read_include(beside)
+    if text is None:
+        state.diagnostics.error(
+            "T0111",
+            f"`{item.path}` cannot be read",
+            item.loc,
+            item.end,
+            notes=[f"it was looked for as {beside}"],
+        )
+        return
+    base = state.diagnostics.sources.add_file(beside, text)
     inner = parse_script(text, base, state.diagnostics, defines, is_type, find_c(text))  # type: ignore[arg-type]
     _take_items(inner, state, facts, base, defines, is_type)
     script.items += [i for i in inner.items if isinstance(i, ast.Probe)]

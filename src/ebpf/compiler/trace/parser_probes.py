@@ -25,6 +25,7 @@ class ProbeParser:
         self.previous_end = 0
         self.in_predicate = False
         self.unclosed = False
+        self.stretches: list[tuple[int, int]] = []
         self.fixed: tuple[int, int] | None = None  # of a macro's text: where all messages point to
 
     # ------------------------------------------------------------------------------------------------------ tokens
@@ -33,9 +34,17 @@ class ProbeParser:
     def here(self) -> int:
         return self.token.loc + self.base
 
+    def lex(self, at: int) -> Token:
+        """The token at or after ``at``, behind C's stretches."""
+        token = next_token(self.text, at)
+        for start, end in self.stretches:
+            if start <= token.loc < end:
+                token = next_token(self.text, end)
+        return token
+
     def advance(self) -> None:
         self.previous_end = self.token.end
-        self.token = token = next_token(self.text, self.token.end)
+        self.token = token = self.lex(self.token.end)
         if token.kind == "bad":
             self.bad_token(token)
 
@@ -69,7 +78,7 @@ class ProbeParser:
             return
         helps = ["`$` is followed by a name (`$x`), or by the number of a parameter (`$1`)"] if text == "$" else []
         self.report("T0101", token, f"`{text}` is no part of the tracing language", helps=helps)
-        self.token = next_token(self.text, token.end)
+        self.token = self.lex(token.end)
         if self.token.kind == "bad":
             self.advance()
 
@@ -143,17 +152,11 @@ class ProbeParser:
         """The whole text; C's stretches are stepped over."""
         from ebpf.compiler.trace.parser import Mistake
 
-        stretches = iter([*skip, (len(self.text), len(self.text))])
-        stretch = next(stretches)
+        self.stretches = skip
         items: list[ast.Probe | ast.Macro | ast.Function | ast.Setting | ast.MapDecl | ast.Import] = []
         first = self.text.find("\n") if self.text.startswith("#!") else 0
-        self.token = next_token(self.text, first if first >= 0 else len(self.text))
+        self.token = self.lex(first if first >= 0 else len(self.text))
         while True:
-            while self.token.loc >= stretch[0] and self.token.kind != "eof":
-                self.token = next_token(
-                    self.text, max(stretch[1], self.token.loc if stretch[1] <= self.token.loc else 0)
-                )
-                stretch = next(stretches)
             if self.token.kind == "eof":
                 break
             start = self.token
@@ -182,9 +185,9 @@ class ProbeParser:
             elif self.token.kind == "}":
                 depth -= 1
                 if depth <= 0:
-                    self.token = next_token(self.text, self.token.end)
+                    self.token = self.lex(self.token.end)
                     return
-            self.token = next_token(self.text, self.token.end)
+            self.token = self.lex(self.token.end)
 
     def item(self, items: list[ast.Probe | ast.Macro | ast.Function | ast.Setting | ast.MapDecl | ast.Import]) -> None:
         if self.token.kind == "id":
@@ -221,7 +224,7 @@ class ProbeParser:
         start = self.here
         points = [self.attach_point()]
         while self.token.kind == ",":
-            at = next_token(self.text, self.token.end)
+            at = self.lex(self.token.end)
             if at.kind in ("{", "eof"):
                 break
             self.token = at
@@ -240,9 +243,9 @@ class ProbeParser:
         if self.token.kind in ("id", "@", "$"):
             self.report("T0107", self.token, "the action needs braces around it", helps=["write `{ … }`"])
             while self.token.kind not in ("eof", ";", "}"):
-                self.token = next_token(self.text, self.token.end)
+                self.token = self.lex(self.token.end)
             if self.token.kind != "eof":
-                self.token = next_token(self.text, self.token.end)
+                self.token = self.lex(self.token.end)
             self.token = Token("}", "}", self.token.loc, self.token.loc) if self.token.kind != "eof" else self.token
             raise Mistake
         last = points[-1]
@@ -285,7 +288,7 @@ class ProbeParser:
             pattern = lexer.ATTACH_PATH if row is not None and row.kind == "iter" else lexer.ATTACH_PART
         point = ast.AttachPoint(at + self.base, end + self.base, provider, parts, alias)
         self.previous_end = end
-        self.token = next_token(text, end)
+        self.token = self.lex(end)
         if self.token.kind == "bad":
             self.bad_token(self.token)
             raise Mistake
@@ -312,7 +315,7 @@ class ProbeParser:
             while self.token.kind != "eof" and not (self.token.kind == "/" and self.at_predicate_end()):
                 if self.token.kind == "{":
                     break
-                self.token = next_token(self.text, self.token.end)
+                self.token = self.lex(self.token.end)
             e = ast.Number(self.here, self.here, 1)
         finally:
             self.in_predicate = False

@@ -98,6 +98,7 @@ class ScriptState:
         self.options: dict[str, None] = {}
         self.macros: dict[str, ast.Macro] = {}
         self.user_functions: dict[str, ast.Function] = {}
+        self.imported: set[str] = set()
         self.records: dict[str, C.Record] = {}  # of tracepoints, by category:name
         self.functions_known: dict[str, bool] = {}
         self._formats: dict[tuple[str, str], str | None] = {}
