@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ebpf.errors import AttachError, NotSupported, UsageError
+from ebpf.errors import AttachError, EbpfError, NotSupported, UsageError
 from ebpf.session.tracing.actions import Actions, Sink
 from ebpf.session.tracing.attaching import Attaching, Site, sites
 from ebpf.session.tracing.maps import TraceMap
@@ -465,11 +466,9 @@ class Trace:
         def gone() -> int:
             raise BrokenPipeError
 
-        if fd >= 0 and self._poller is not None:
-            try:
-                self._poller.add(fd, gone)  # a pipe that is only written to becomes readable by losing its reader
-            except OSError:  # a file: it has no readers
-                pass
+        # A pipe that is only written to becomes readable by losing its reader; a terminal also by what is typed.
+        if fd >= 0 and self._poller is not None and stat.S_ISFIFO(os.fstat(fd).st_mode):
+            self._poller.add(fd, gone)
 
     def __iter__(self) -> Iterator[TraceEvent]:
         self.start()
@@ -552,6 +551,13 @@ class Trace:
             wake, self._wake = self._wake, -1
             if wake >= 0:
                 os.close(wake)
+
+    def __del__(self) -> None:
+        if getattr(self, "session", None) is not None:
+            try:
+                self.close()
+            except (OSError, TypeError, EbpfError):  # the interpreter may be half gone
+                pass
 
     def __enter__(self) -> Trace:
         return self.start()
