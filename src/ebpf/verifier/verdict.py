@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.errors import VerifierError
@@ -14,7 +15,7 @@ from ebpf.verifier.refuse import Refuse
 from ebpf.verifier.values import BTF, CTX, SOCK_COMMON, SOCKET, TCP_SOCK, XDP_SOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ebpf.object import Linked, Object
     from ebpf.verifier.program import MapInfo, Program
@@ -57,31 +58,43 @@ def verify_program(program: Program, options: Options | None = None) -> Verified
     """Verify a prepared program; raises `ebpf.verifier.refuse.Refuse` (`verify` makes a readable error of it)."""
     started = time.perf_counter()
     x = Explorer(program, options or Options())
-    # States refer to earlier ones and never the other way round, so counting references frees them; looking for circles
-    # among a hundred thousand live objects again and again made long programs twice as slow (and more than linear).
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        try:
-            return _explore(x, started)
-        except Refuse:
-            if not x.proved:
-                raise
-            # What was guessed of a loop may have been too wide for what comes behind it.
-            followed = x.options._replace(unroll=True, max_insns=min(x.options.max_insns, _FOLLOWED))
-            try:
-                return _explore(Explorer(program, followed), started)
-            except Refuse:
-                pass
-            raise
+        with _not_collecting():
+            return _judge(x, started)
     except Refuse as refusal:
         refusal.trail = x.trail_to(refusal.slot)
         if refusal.slot < 0:
             refusal.slot = x.slot
         raise
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """States refer to earlier ones and never the other way round, so counting references frees them; looking for
+    circles among a hundred thousand live objects again and again made long programs twice as slow (and more than
+    linear)."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
+
+
+def _judge(x: Explorer, started: float) -> Verified:
+    try:
+        return _explore(x, started)
+    except Refuse:
+        if not x.proved:
+            raise
+        # What was guessed of a loop may have been too wide for what comes behind it.
+        followed = x.options._replace(unroll=True, max_insns=min(x.options.max_insns, _FOLLOWED))
+        try:
+            return _explore(Explorer(x.program, followed), started)
+        except Refuse:
+            pass
+        raise
 
 
 def _explore(x: Explorer, started: float) -> Verified:
@@ -132,9 +145,10 @@ def verify_raw(code: bytes, memory_bytes: int, *, options: Options | None = None
 
     program = None
     try:
-        program = Program(decode(code), type=0, name="code", dead_code=True)
-        program.memory_bytes = memory_bytes
-        return verify_program(program, options)
+        with _not_collecting():
+            program = Program(decode(code), type=0, name="code", dead_code=True)
+            program.memory_bytes = memory_bytes
+            return verify_program(program, options)
     except Refuse as refusal:
         error: VerifierError = explain_program("code", program, refusal)
     raise error
@@ -157,8 +171,9 @@ def verify(
     if linked is None:
         linked = link_for(obj, program, options)
     try:
-        prepared = prepare(obj, program, linked, options)
-        return verify_program(prepared, options)
+        with _not_collecting():
+            prepared = prepare(obj, program, linked, options)
+            return verify_program(prepared, options)
     except Refuse as refusal:
         error: VerifierError = explain(obj, program, linked, prepared, refusal)
     raise error
