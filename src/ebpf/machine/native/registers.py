@@ -42,10 +42,13 @@ class Rules:
         """The bases after the instruction at ``slot``."""
         insn, op = self.insns[slot], self.ops[slot]
         cls = insn.opcode & 7
-        now = list(before)
         if cls in (4, 7):
-            now[insn.dst] = self._arithmetic(before, insn, op)
-        elif op in ("ldx", "ldsx", "load_acquire"):
+            base = self._arithmetic(before, insn, op)
+            return before if base == before[insn.dst] else (*before[:insn.dst], base, *before[insn.dst + 1:])
+        if op in ("st", "stx") or cls in (5, 6) and not op.startswith("call"):
+            return before
+        now = list(before)
+        if op in ("ldx", "ldsx", "load_acquire"):
             self._gives(now, insn.dst, slot)
         elif op == "lddw":
             now[insn.dst] = self.named(slot)
