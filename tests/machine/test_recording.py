@@ -274,6 +274,40 @@ def test_packets_in_a_kernel(tmp_path: Path) -> None:
         assert dict(session.maps["sums"].items()) == there
 
 
+SAMPLES = """
+#include <linux/bpf.h>
+#include <linux/bpf_perf_event.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } at SEC(".maps");
+SEC("perf_event") int sample(struct bpf_perf_event_data *ctx)
+{
+    __u64 key = ctx->regs.ip + ctx->sample_period, one = 1, *value = bpf_map_lookup_elem(&at, &key);
+    if (value)
+        *value += 1;
+    else
+        bpf_map_update_elem(&at, &key, &one, 0);
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.kernel
+def test_samples_of_a_child(tmp_path: Path) -> None:
+    import ebpf
+
+    obj = ebpf.compile(SAMPLES)
+    child = subprocess.Popen([sys.executable, "-c", "input(); sum(range(10_000_000))"], stdin=subprocess.PIPE)
+    with ebpf.record(tmp_path / "s.rec") as recorder, ebpf.load(obj, backend="kernel") as session:
+        session.programs["sample"].attach_perf_event("cpu-clock", frequency=1000, pid=child.pid)
+        child.communicate(b"\n")
+        there = dict(session.maps["at"].items())
+    assert recorder.events == sum(there.values()) > 0
+    with ebpf.load(obj, backend="machine") as session:
+        session.replay(tmp_path / "s.rec")
+        assert dict(session.maps["at"].items()) == there
+
+
 def test_only_one_recorder_and_only_of_what_can_be(tmp_path: Path) -> None:
     import ebpf
 

@@ -1,5 +1,5 @@
 // Runs beside the program that is recorded, on the same hook, and sends what that program can see: context, task, and
-// pieces of the memory behind pointers. Packet programs are called from here, after the packet was copied.
+// pieces of the memory behind pointers. Programs of XDP and perf events are called from here.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -192,7 +192,7 @@ SEC("perf_event") int record_perf_event(struct bpf_perf_event_data *ctx)
 {
     struct record *r = begin();
     if (!r)
-        return 0;
+        goto next;
     // Word by word, at constant offsets: the context that a program sees is not how the kernel keeps it.
 #define WORD(n) *(__u64 *)(r->context + (n) * 8) = *(__u64 *)((__u8 *)ctx + (n) * 8);
 #define WORDS(n) WORD(n) WORD(n + 1) WORD(n + 2) WORD(n + 3) WORD(n + 4) WORD(n + 5) WORD(n + 6)
@@ -207,15 +207,9 @@ SEC("perf_event") int record_perf_event(struct bpf_perf_event_data *ctx)
     r->cgroup = 0;
     bpf_get_current_comm(r->comm, sizeof(r->comm));
     send(r, HEAD);
+next:
+    bpf_tail_call(ctx, &next, 0); // two samplers would not see the same samples
     return 0;
-}
-
-static __always_inline void no_task(struct record *r)
-{
-    r->pid_tgid = r->uid_gid = r->cgroup = 0;
-    *(__u64 *)r->comm = *(__u64 *)(r->comm + 8) = 0;
-    for (int i = 0; i < MAX_CONTEXT / 8; i++)
-        *(__u64 *)(r->context + i * 8) = 0;
 }
 
 SEC("xdp") int record_xdp(struct xdp_md *ctx)
@@ -223,7 +217,9 @@ SEC("xdp") int record_xdp(struct xdp_md *ctx)
     struct record *r = begin();
     if (r) {
         __u64 size = ctx->data_end - ctx->data;
-        no_task(r);
+        r->pid_tgid = r->uid_gid = r->cgroup = 0;
+        *(__u64 *)r->comm = *(__u64 *)(r->comm + 8) = 0;
+        *(__u64 *)r->context = *(__u64 *)(r->context + 8) = *(__u64 *)(r->context + 16) = 0;
         ((__u32 *)r->context)[3] = ctx->ingress_ifindex;
         ((__u32 *)r->context)[4] = ctx->rx_queue_index;
         if (size > MAX_PACKET)
@@ -236,30 +232,6 @@ SEC("xdp") int record_xdp(struct xdp_md *ctx)
     }
     bpf_tail_call(ctx, &next, 0);
     return XDP_PASS;
-}
-
-SEC("tc") int record_tc(struct __sk_buff *skb)
-{
-    struct record *r = begin();
-    if (r) {
-        __u32 size = skb->len;
-        __u32 *c = (__u32 *)r->context;
-        no_task(r);
-        c[1] = skb->pkt_type; c[2] = skb->mark; c[3] = skb->queue_mapping; c[4] = skb->protocol;
-        c[5] = skb->vlan_present; c[6] = skb->vlan_tci; c[7] = skb->vlan_proto; c[8] = skb->priority;
-        c[9] = skb->ingress_ifindex; c[10] = skb->ifindex; c[11] = skb->tc_index;
-        for (int i = 0; i < 5; i++)
-            c[12 + i] = skb->cb[i];
-        c[17] = skb->hash;
-        if (size > MAX_PACKET)
-            size = MAX_PACKET;
-        if (size && !bpf_skb_load_bytes(skb, 0, r->pieces, size)) {
-            r->packet_bytes = size;
-            send(r, HEAD + size);
-        }
-    }
-    bpf_tail_call(skb, &next, 0);
-    return -1;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -3,7 +3,8 @@
 
 In a kernel a program of ours (``recorder.c``) runs beside each recorded one, on the same hook, and sends what that one
 can see through a ring buffer: the context, the task, and up to 32 pieces of the memory behind its arguments. Packet
-programs are called by ours, after it has copied the packet. In the machine the runs themselves are written down.
+programs (XDP) and samplers are called by ours, after it has copied what they get. In the machine the runs themselves
+are written down.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _WRAPPERS = ("sys_", "__x64_sys_", "__ia32_sys_", "__arm64_sys_")
 # kind of attachment → the program of recorder.c
 _PROGRAMS = {"kprobe": "kprobe", "kretprobe": "kprobe", "kprobes": "kprobe", "uprobe": "kprobe", "uretprobe": "kprobe",
              "usdt": "kprobe", "tracepoint": "tracepoint", "raw_tracepoint": "raw_tracepoint",
-             "tracing": "raw_tracepoint", "perf_event": "perf_event", "xdp": "xdp", "tc": "tc"}
+             "tracing": "raw_tracepoint", "perf_event": "perf_event", "xdp": "xdp"}
 
 
 def record(path: str | os.PathLike[str], *, piece_bytes: int = 256) -> Recorder:
@@ -71,7 +72,6 @@ class Recorder:
             "registers": _REGISTER_BYTES.get(platform.machine(), 0)})
         self._sessions: list[Session] = []  # of recorder.c, one an attachment
         self._machines: dict[int, tuple[MachineRecorder, dict[str, int]]] = {}
-        self._packets: list[Any] = []
         self._missed = 0
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -104,7 +104,7 @@ class Recorder:
         recorded = _PROGRAMS.get(kind)
         if recorded is None or (kind == "tracing" and not program.section.startswith("tp_btf")):
             raise NotSupported(f"recording {program.section or kind} programs", who="ebpf",
-                               instead="kprobes, tracepoints, uprobes, static probes, perf events, XDP and tc can be")
+                               instead="probes, tracepoints, perf events and XDP programs can be")
         name = ":".join(map(str, target)) if isinstance(target, (list, tuple)) else str(target or "")
         if kind == "tracing":
             name = program.section.partition("/")[2]
@@ -141,7 +141,7 @@ class Recorder:
         recorder = made._backend
         raw = made.programs[f"record_{name}"].raw
         how = {k: v for k, v in details.items() if k != "cookie"}
-        if name in ("xdp", "tc"):
+        if name in ("xdp", "perf_event"):
             made.maps["next"].raw.update(bytes(4), program.fileno().to_bytes(4, "little"))
             link = recorder.attach(kind, raw, target, **how)
             return Pair(link, link, program.name)
@@ -264,7 +264,7 @@ def _details(kind: str, target: Any) -> dict[str, int]:
         return {"context_bytes": 48, "words": 4}
     if kind == "perf_event":
         return {"context_bytes": registers + 16}
-    return {"context_bytes": 24 if kind == "xdp" else 72}
+    return {"context_bytes": 24}
 
 
 def replay(session: Session, path: str | os.PathLike[str], each: Any = None) -> Recording:
