@@ -280,7 +280,10 @@ def clear(path: str | None = None) -> int:
 
 
 class RecordingFacts:
-    """Facts that write down what they are asked: ``questions`` maps (question, arguments…) to the answer's text."""
+    """Facts that write down what they are asked: ``questions`` maps (question, arguments…) to the answer's text.
+
+    Of `ScriptFacts` (the tracing language's) as well as of `Facts`: what is not asked need not be there.
+    """
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
@@ -339,10 +342,16 @@ class RecordingFacts:
         return self._ask("read_include", path)  # type: ignore[no-any-return]
 
     def functions(self, pattern: str) -> tuple[str, ...] | None:
-        return self._ask("functions", pattern)  # type: ignore[no-any-return]
+        # As of types: one build of the kernel with one set of modules has one set of functions. To list them again at
+        # each start would cost what a whole hit may cost.
+        self._ask("kernel_id")
+        self.questions["modules",] = _text(_modules())
+        return self._facts.functions(pattern)  # type: ignore[attr-defined,no-any-return]
 
     def tracepoints(self, pattern: str) -> tuple[str, ...] | None:
-        return self._ask("tracepoints", pattern)  # type: ignore[no-any-return]
+        self._ask("kernel_id")
+        self.questions["modules",] = _text(_modules())
+        return self._facts.tracepoints(pattern)  # type: ignore[attr-defined,no-any-return]
 
     def inode(self, path: str) -> int | None:
         return self._ask("inode", path)  # type: ignore[no-any-return]
@@ -357,7 +366,7 @@ class RecordingFacts:
 _ATTRIBUTES = frozenset(("arch", "kernel_id", "kernel_version", "cpus_online", "cpus_possible", "page_size"))
 _METHODS = frozenset(
     """
-    tracepoint_format kconfig syscall_prefix read_include functions tracepoints inode user_symbol usdt_arguments
+    tracepoint_format kconfig syscall_prefix read_include inode user_symbol usdt_arguments
     """.split()
 )
 

@@ -89,7 +89,7 @@ def test_a_hit_imports_no_compiler(tmp_path):
 
 
 def test_what_a_pattern_matched_is_a_fact(tmp_path):
-    """Another kernel function that matches, and the script is compiled again."""
+    """Another kernel, with another function that matches, and the script is compiled again."""
 
     class Facts(FakeFacts):
         names: tuple[str, ...] = ("vfs_read",)
@@ -101,7 +101,7 @@ def test_what_a_pattern_matched_is_a_fact(tmp_path):
     text = "kprobe:vfs_* { @[probe] = count(); }"
     first = compile_trace_cached(text, facts=facts, store=store)
     assert compile_trace_cached(text, facts=facts, store=store) == first
-    facts.names = ("vfs_read", "vfs_write")
+    facts.names, facts.kernel_id = ("vfs_read", "vfs_write"), "another build"
     again = compile_trace_cached(text, facts=facts, store=store)
     plan = Plan.parse(bytes(ElfImage.parse(again).section(SECTION).data))
     assert [p.name for p in plan.probes] == ["kprobe:vfs_read", "kprobe:vfs_write"]

@@ -14,7 +14,6 @@ CODES: dict[str, str] = {
     "T0107": "a probe's action without braces around it",
     "T0108": "a name without `$` or `@` that is assigned to",
     "T0109": "an attach point that is not well formed",
-    "T0110": "a setting that is not well formed",
     "T0111": "a file that is imported and cannot be read",
     "T0201": "a name that is neither a builtin nor a constant",
     "T0202": "a variable that is used before it has a value",
@@ -39,7 +38,6 @@ CODES: dict[str, str] = {
     "T0301": "a kind of probe that does not exist",
     "T0302": "a probe's target that does not exist",
     "T0303": "a builtin or function that this kind of probe does not have",
-    "T0304": "a kernel without the types that the script needs",
     "T0305": "a script without probes",
     "T0306": "too many probes for one pattern",
 }

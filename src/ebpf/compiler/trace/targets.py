@@ -206,15 +206,17 @@ class Targets:
         if provider.kind in ("fentry", "fexit"):
             return [Target(provider, point, details, False)]
         if not module and not self.exists(name):
-            similar = self.similar_functions(name)
-            helps = [f"did you mean {' or '.join(f'`{s}`' for s in similar)}?"] if similar else []
             notes: list[str] = []
             if name.startswith(("sys_", "SyS_")):
                 short = name.partition("_")[2]
                 real = f"{self.state.facts.syscall_prefix()}{short}"
                 helps = [f"the kernel's symbol is `{real}`, or use `tracepoint:syscalls:sys_enter_{short}`"]
             else:
-                helps = self.instead(f"{provider.kind}:{name}") or helps
+                helps = self.instead(f"{provider.kind}:{name}")
+                # Near misses are looked for among all functions: only where that is the end of it.
+                if not helps and (among == 1 or self.state.config.missing_probes == "error"):
+                    similar = self.similar_functions(name)
+                    helps = [f"did you mean {' or '.join(f'`{s}`' for s in similar)}?"] if similar else []
             return self.missing(point, among, f"there is no kernel function `{name}`", helps, notes)
         return [Target(provider, point, details, False)]
 
