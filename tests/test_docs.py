@@ -35,7 +35,7 @@ def test_programs_of_the_readme_run(code: str, tmp_path: Path) -> None:
 
 
 def test_commands_of_the_readme_exist() -> None:
-    shown = set(re.findall(r"^ebpf (\w+)", "\n".join(blocks("sh")), re.M))
+    shown = set(re.findall(r"^ebpf ([\w-]+)", "\n".join(blocks("sh")), re.M))
     assert shown <= set(cli.COMMANDS)
     assert all(name in shown or f"`{name}`" in README for name in cli.COMMANDS)
     offered = subprocess.run([str(ROOT / "dev"), "help"], text=True, stdout=subprocess.PIPE, check=True).stdout

@@ -57,24 +57,50 @@ def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | 
     demonstration; it starts when something is attached and the script waits. ``pcap`` (a capture file) is what arrives
     at the machine's network devices. ``engine``: how the machine runs programs, ``"interpreter"`` (the default) or
     ``"jit"`` (native code). All of these are for the machine, and choose it unless something else is said.
+
+    Raises `UsageError` for what does not go together, and for a command that could not run; for a capture what
+    `ebpf.read_pcap` raises.
     """
-    for_machine = bool(command or pcap or engine)
-    chosen = _checked(backend, "use(backend=…)") if backend is not None else "machine" if for_machine else "auto"
-    if engine not in ("", *ENGINES):
-        raise UsageError(f"there is no engine {engine!r}", helps=(f"there are {' and '.join(ENGINES)}",))
-    if chosen == "kernel" and engine:
-        raise UsageError(f"engine {engine!r} is the machine's: a kernel has its own")
     if isinstance(command, str):
         raise UsageError(f"command is a list of words, not {command!r}", helps=(f"command={command.split()!r}",))
+    if engine not in ("", *ENGINES):
+        raise UsageError(f"there is no engine {engine!r}", helps=(f"there are {' and '.join(ENGINES)}",))
+    chosen, said = _checked(backend or "auto", "use(backend=…)"), ""
+    implied = chosen == "auto" and bool(command or pcap or engine)
+    if implied:
+        variable = os.environ.get(VARIABLE, "")
+        if variable and _checked(variable, VARIABLE) == "kernel":
+            chosen, said = "kernel", f"{VARIABLE}=kernel says that programs go there"
+        else:
+            chosen = "machine"
+    if chosen == "kernel" and engine:
+        raise UsageError(f"engine {engine!r} is the machine's: a kernel has its own", notes=(said,) * bool(said))
     if chosen == "kernel" and (command or pcap):
-        source = "command" if command else "capture"
+        source, instead = ("command", "the kernel's programs see the whole system: start the command beside them") \
+            if command else ("capture", "`ebpf test-run --pcap FILE` runs a program on its packets, in the kernel too")
         raise UsageError(f"a {source} is an event source of the machine, not of the kernel",
-                         helps=("the kernel's programs see the whole system: start the command beside them",))
+                         notes=(said,) * bool(said), helps=(instead,))
+    words = tuple(map(os.fspath, command))
+    if words:
+        from ebpf.machine.tracing.tracer import find_command
+
+        find_command(words, None, os.environ)
+    if pcap:
+        _look_into(os.fspath(pcap))
     wish.backend = chosen
-    wish.implied = backend is None and chosen == "machine"
-    wish.command = tuple(map(os.fspath, command))
+    wish.implied = implied
+    wish.command = words
     wish.pcap = os.fspath(pcap)
     wish.engine = engine or ENGINES[0]
+
+
+def _look_into(capture: str) -> None:
+    """Whether it is a capture at all; what comes through a pipe is only there once."""
+    if os.path.exists(capture) and not os.path.isfile(capture) and not os.path.isdir(capture):
+        return
+    from ebpf.machine.network import read_pcap
+
+    next(read_pcap(capture), None)
 
 
 def choose(backend: str | None = None, obj: Object | None = None) -> Choice:
@@ -143,6 +169,9 @@ def tell(why: str) -> None:
     wish.told = True
     import sys
 
-    traced = (os.path.basename(wish.command[0]) if wish.command else wish.pcap or
-              "a demonstration (`ebpf run FILE -- COMMAND` traces a command)")
-    print(f"ebpf: {why}running in the userspace machine, which traces {traced}", file=sys.stderr, flush=True)
+    seen = [f"which traces {os.path.basename(wish.command[0])}"] if wish.command else []
+    if wish.pcap:
+        seen.append(f"where the packets of {wish.pcap} arrive")
+    what = " and ".join(seen) or "which traces a demonstration (`ebpf run FILE -- COMMAND` traces a command)"
+    sys.stderr.write(f"ebpf: {why}running in the userspace machine, {what}\n")
+    sys.stderr.flush()

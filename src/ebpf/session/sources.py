@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from itertools import islice
+from signal import Signals
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ebpf.errors import EbpfError, NotSupported, TargetNotFound, UsageError
+from ebpf.errors import EbpfError, NotSupported, TargetNotFound
 from ebpf.session import world as worlds
 from ebpf.session.choice import wish
 
@@ -97,14 +99,22 @@ def _again_and_again(packets: list[bytes]) -> Iterator[bytes]:
 
 
 def _say(text: str) -> None:
-    print(f"ebpf: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()  # what was printed before stands before it, where both go to one place
+    sys.stderr.write(f"ebpf: {text}\n")  # one write: other threads write, too
+    sys.stderr.flush()
 
 
 def _how_it_ended(argv: tuple[str, ...], status: int | None) -> str:
     name = os.path.basename(argv[0])
     if status is None:
         return f"{name} has ended"
-    return f"{name} was ended by signal {-status}" if status < 0 else f"{name} has ended with exit status {status}"
+    if status >= 0:
+        return f"{name} has ended with exit status {status}"
+    try:
+        return f"{name} was ended by {Signals(-status).name}"
+    except ValueError:
+        return f"{name} was ended by signal {-status}"
 
 
 def _syscalls_like(pattern: str) -> list[str]:
@@ -246,12 +256,8 @@ class Network:
     """A network device of our own, in which the user's command runs, or a demonstration makes traffic."""
 
     def __init__(self, world: World, device: str) -> None:
-        from shutil import which
-
         from ebpf.machine.network import Wire
 
-        if wish.command and which(wish.command[0]) is None:
-            raise UsageError(f"no command {wish.command[0]!r} on PATH")
         self._world = world
         self.wire: Wire = Wire(device)
         self.wire.lock = worlds.lock

@@ -197,6 +197,8 @@ class World:
             os.eventfd_write(self._wake, 1)
             self.thread.join()
         for source in self.sources:
+            if self.ended and self.problem is None:
+                source.tell()
             source.close()
         os.close(self._wake)
 
@@ -264,8 +266,6 @@ class World:
             self._ended_at = now
             with lock:
                 ran()
-            for source in self.sources:
-                source.tell()
         if not self.interrupts or self.noticed:
             return True
         since = now - self._ended_at
