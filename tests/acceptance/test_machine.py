@@ -156,11 +156,12 @@ def test_a_program_of_c_reads_the_commands_memory(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "no such command": (("--machine", "clone_lines.py", "--", "no-such-command"), 1, "no command 'no-such-command' on PATH"),
+    "no such command": (("--machine", "clone_lines.py", "--", "no-such-command"), 2, "no command 'no-such-command' on PATH"),
     "no command": (("--machine", "clone_lines.py", "--"), 2, "no command behind --"),
     "no capture": (("--pcap", "unchecked.py", "xdp_packets.py"), 1, "neither pcap nor pcapng"),
+    "a capture that is not there": (("--pcap", "missing.pcap", "xdp_packets.py"), 1, "missing.pcap: No such file"),
     "a command for the kernel": (("--kernel", "clone_lines.py", "--", "true"), 2, "an event source of the machine"),
-    "a command that is killed": (("--machine", "clone_lines.py", "--", "sh", "-c", "kill -9 $$"), 0, "ended by signal 9"),
+    "a command that is killed": (("--machine", "clone_lines.py", "--", "sh", "-c", "kill -9 $$"), 0, "ended by SIGKILL"),
     "only in a kernel": (("--machine", "vfs.py"), 1, "does not support"),
 }
 
