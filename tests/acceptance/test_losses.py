@@ -65,6 +65,7 @@ def test_a_perf_buffer_counts_what_it_lost() -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("privileged")
 def test_a_script_is_told_even_if_it_does_not_ask(tmp_path: Path) -> None:
     """BCC's words on standard error; with lost_cb, the callback instead."""
     text = """

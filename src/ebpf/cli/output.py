@@ -81,7 +81,13 @@ def show(value: object) -> str:
     return str(value)
 
 
+def print_line(text: str) -> None:
+    """A line of the output, in one write even where nothing is buffered: what is traced may write there, too."""
+    sys.stdout.write(text + "\n")
+
+
 def progress(text: str) -> None:
     """A line for whoever watches, apart from the output proper."""
     sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli import _build
-from ebpf.cli.output import json_line, progress, show
+from ebpf.cli.output import json_line, print_line, progress, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,8 +184,8 @@ def _readers(session: ebpf.Session, as_json: bool) -> dict[int, Callable[[], Non
         name = map.name if as_json or len(maps) > 1 else ""
 
         def take(stream: ebpf.EventStream = stream, name: str = name) -> None:
-            stream.consume(lambda event: print(json_line({"map": name, "event": event}) if as_json else
-                                               f"{name}: {show(event)}" if name else show(event)))
+            stream.consume(lambda event: print_line(json_line({"map": name, "event": event}) if as_json else
+                                                    f"{name}: {show(event)}" if name else show(event)))
 
         readers[stream.fileno()] = take
     if any(_prints(spec.code) for spec in (*session.obj.programs.values(), *session.obj.functions.values())):
@@ -194,7 +194,7 @@ def _readers(session: ebpf.Session, as_json: bool) -> dict[int, Callable[[], Non
         def copy() -> None:
             while (line := pipe.read_line(0)) is not None:
                 text = line.decode(errors="replace")
-                print(json_line({"printk": text}) if as_json else text)
+                print_line(json_line({"printk": text}) if as_json else text)
 
         readers[pipe.fileno()] = copy
     return readers
