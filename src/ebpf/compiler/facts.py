@@ -72,4 +72,4 @@ class ScriptFacts(Facts, Protocol):
         """The address that the ELF file at ``path`` gives its symbol ``name``; None where it has none."""
 
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
-        """What the notes of a static probe say of its arguments, a text for each of its places; None without such a probe."""
+        """What a static probe's notes say of its arguments, a text for each of its places; None: there is no such probe."""
