@@ -72,4 +72,4 @@ class ScriptFacts(Facts, Protocol):
         """The address that the ELF file at ``path`` gives its symbol ``name``; None where it has none."""
 
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
-        """What a static probe's notes say of its arguments, a text for each of its places; None: there is no such probe."""
+        """What a static probe's notes say of its arguments, a text for each of its places; None: no such probe."""
