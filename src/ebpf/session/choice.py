@@ -162,8 +162,8 @@ def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
     return load_machine(obj, interrupts=backend != "machine", **how)
 
 
-def tell(why: str) -> None:
-    """Say once that it is the machine, and not the kernel."""
+def tell(why: str, how: str = "`ebpf run FILE -- COMMAND` traces a command") -> None:
+    """Say once that it is the machine, and not the kernel; ``how`` a command can be named."""
     if wish.told:
         return
     wish.told = True
@@ -172,6 +172,6 @@ def tell(why: str) -> None:
     seen = [f"which traces {os.path.basename(wish.command[0])}"] if wish.command else []
     if wish.pcap:
         seen.append(f"where the packets of {wish.pcap} arrive")
-    what = " and ".join(seen) or "which traces a demonstration (`ebpf run FILE -- COMMAND` traces a command)"
+    what = " and ".join(seen) or f"which traces a demonstration ({how})"
     sys.stderr.write(f"ebpf: {why}running in the userspace machine, {what}\n")
     sys.stderr.flush()

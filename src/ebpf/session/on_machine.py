@@ -116,6 +116,10 @@ class OnMachine:
             raise self._world.problem
         return True
 
+    def start_command(self) -> None:
+        """Let the user's command run even if nothing of it is watched; then it is it that ends this session."""
+        self.world.start_command()
+
     def _print(self, text: str) -> None:
         environment = self.machine.environment
         task = environment.task

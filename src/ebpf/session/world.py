@@ -160,13 +160,25 @@ class World:
         with lock:
             source = sources.find(self, kind, target)
             link = source.attach(session, kind, program, target, details)
+        self._drive_on()
+        return link
+
+    def start_command(self) -> None:
+        """Let the user's command run even if nothing of it is watched."""
+        from ebpf.session import sources
+
+        with lock:
+            sources.find(self, "interval", None)
+        self._drive_on()
+
+    def _drive_on(self) -> None:
+        """There is something new for the thread to heed."""
         self.begin_at = time.monotonic() + _SETTLE_S
         if self.thread is None:
             self.thread = threading.Thread(target=self._drive, name="ebpf machine", daemon=True)
             self.thread.start()
         else:
             os.eventfd_write(self._wake, 1)
-        return link
 
     def release(self) -> None:
         """What is traced begins now."""

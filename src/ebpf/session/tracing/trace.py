@@ -147,7 +147,7 @@ class Trace:
             if self._command:
                 use("machine", command=self._command)
             if not choice.asked:
-                tell(f"no privilege to load programs into the kernel ({choice.why}): ")
+                tell(f"no privilege to load programs into the kernel ({choice.why}): ", "`-c COMMAND` traces a command")
         try:
             if where == "kernel":
                 self._open_process()
@@ -165,6 +165,9 @@ class Trace:
                 self._attach(found)
                 if self._process is not None:
                     self._process.release()
+                elif self._command:
+                    backend: Any = self.session._backend
+                    backend.start_command()
         except BaseException:
             self.close()
             raise
