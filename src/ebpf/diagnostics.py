@@ -8,12 +8,14 @@ They are named tuples because `dataclasses` would cost every start 5 ms of impor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ebpf.errors import EbpfError
+    from ebpf.errors import EbpfError, UnknownName
+
+_Named = TypeVar("_Named")
 
 Severity = Literal["error", "warning", "note"]
 
@@ -103,6 +105,28 @@ def did_you_mean(name: str, candidates: Iterable[str], *, limit: int = 3) -> Seq
     if len(close) < limit and len(name) >= 3:
         close += [c for c in pool if name in c and c not in close][: limit - len(close)]
     return close
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownName:
+    """The error for a name that is not among ``known``: similar ones, else all. ``where`` ends its first line."""
+    from ebpf.errors import UnknownName
+
+    names = list(known)
+    similar = did_you_mean(name, names)
+    helps = (f"did you mean {' or '.join(map(repr, similar))}?",) if similar else (
+        f"it has {', '.join(names)}" if names else f"it has no {what}s at all",)
+    return UnknownName(f"no {what} called {name!r}{where}", name=name, similar=similar, helps=helps)
+
+
+class Names(dict[str, _Named]):
+    """Things by name; a name that is not there raises `UnknownName`, which says what similar ones are."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __missing__(self, name: str) -> _Named:
+        raise unknown_name(self._what, name, self)
 
 
 def _place(span: Span, label: str, width: int, paint: _Paint, severity: Severity, insn: str) -> list[str]:

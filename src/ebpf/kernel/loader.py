@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ebpf.abi.maps import BPF_F_MMAPABLE, MAP_TYPES, MapType
 from ebpf.abi.programs import PROGRAM_TYPES, ProgType
-from ebpf.errors import EbpfError, KernelError, LoadError, MapError, NotSupported, RelocationError, UnknownName
+from ebpf.diagnostics import unknown_name
+from ebpf.errors import EbpfError, KernelError, LoadError, MapError, NotSupported, RelocationError
 from ebpf.kernel import features, maps, programs, sys
 from ebpf.kernel.cpus import per_cpu_slots
 
@@ -154,7 +155,7 @@ class KernelObject:
         for given, what in ((max_entries, "max_entries"), (data, "data"), (reuse, "reuse")):
             for name in given:
                 if name not in self.obj.maps:
-                    raise _unknown("map", name, self.obj.maps, f" ({what})")
+                    raise unknown_name("map", name, self.obj.maps, where=f" ({what})")
         for spec in self.obj.maps.values():
             if spec.type == MapType.STRUCT_OPS:
                 raise NotSupported(f"struct_ops (map {spec.name!r})", instead="libbpf can load this object")
@@ -241,7 +242,7 @@ class KernelObject:
             return self.programs[name]
         spec = self.obj.programs.get(name)
         if spec is None:
-            raise _unknown("program", name, self.obj.programs)
+            raise unknown_name("program", name, self.obj.programs)
         loaded = self._load(spec, type, expected_attach_type, attach_to, attach_prog_fd, ifindex,
                             self._log_level if log_level is None else log_level)
         if not again:
@@ -424,11 +425,3 @@ def _reopen(path: str, spec: MapSpec) -> KernelMap:
                            map_name=spec.name, helps=(f"remove {path} if nothing needs it any more",))
     found.name = spec.name
     return found
-
-
-def _unknown(what: str, name: str, known: Mapping[str, object], extra: str = "") -> UnknownName:
-    from ebpf.diagnostics import did_you_mean
-
-    similar = did_you_mean(name, known)
-    return UnknownName(f"the object has no {what} called {name!r}{extra}", name=name, similar=similar,
-                       helps=(f"its {what}s: {', '.join(known) or 'none'}",))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from ebpf.abi.context_layouts import context_layout
 from ebpf.abi.programs import ProgType
 from ebpf.abi.registers import REGISTERS
-from ebpf.errors import UnknownName, UsageError
+from ebpf.diagnostics import unknown_name
+from ebpf.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from ebpf.btf import Btf
@@ -79,7 +80,7 @@ def _by_type(spec: ProgramSpec, target: Target, fields: Mapping[str, Any]) -> by
     known = btf.members(id)
     for name in fields:
         if name not in known:
-            raise _unknown(spec, name, known)
+            raise unknown_name("field", name, known, where=f" in the context of {spec.name!r}")
     return codec(btf, id).encode(dict(fields))
 
 
@@ -91,7 +92,7 @@ def _by_table(spec: ProgramSpec, type: int, fields: Mapping[str, Any]) -> bytes:
     for name, value in fields.items():
         field = known.get(name)
         if field is None:
-            raise _unknown(spec, name, known)
+            raise unknown_name("field", name, known, where=f" in the context of {spec.name!r}")
         data[field.offset:field.end] = _bytes(spec, name, value, field.unit, field.end - field.offset)
         end = max(end, field.end)
     # A tracepoint's record is as long as its event, not as the table's longest.
@@ -112,13 +113,3 @@ def _bytes(spec: ProgramSpec, name: str, value: Any, unit: int, size: int) -> by
     if len(raw) > size:
         raise UsageError(f"{spec.name!r}: context field {name} has {size} bytes, {len(raw)} were given")
     return raw.ljust(size, b"\0")
-
-
-def _unknown(spec: ProgramSpec, name: str, known: Iterable[str]) -> UnknownName:
-    from ebpf.diagnostics import did_you_mean
-
-    names = list(known)
-    similar = did_you_mean(name, names)
-    return UnknownName(f"the context of {spec.name!r} has no field {name!r}", name=name, similar=similar,
-                       helps=(f"did you mean {' or '.join(map(repr, similar))}?" if similar else
-                              f"it has {', '.join(names)}" if names else "give the context as bytes or words",))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ebpf.abi.context_layouts import context_layout
 from ebpf.abi.maps import BPF_F_RDONLY_PROG, MAP_TYPES, MapType
 from ebpf.abi.programs import ProgType
-from ebpf.errors import LoadError, MapError, NotSupported, RelocationError, UnknownName, UsageError
+from ebpf.diagnostics import Names, unknown_name
+from ebpf.errors import LoadError, MapError, NotSupported, RelocationError, UsageError
 from ebpf.isa.insn import OP_CALL, PSEUDO_KFUNC_CALL
 from ebpf.machine.environment import NO_FUEL_LIMIT
 from ebpf.machine.helpers.kfuncs import KFUNCS
@@ -28,7 +29,7 @@ from ebpf.machine.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
@@ -59,32 +60,6 @@ class Run(NamedTuple):
     override: int | None  #: what bpf_override_return asked for
 
 
-class _Names(dict[str, Any]):
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def __missing__(self, name: str) -> Any:
-        raise _unknown(self._what, name, self)
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    from ebpf.diagnostics import did_you_mean
-
-    names = list(known)
-    similar = did_you_mean(name, names)
-    return UnknownName(
-        f"no {what} called {name!r}",
-        name=name,
-        similar=similar,
-        helps=(
-            f"did you mean {' or '.join(map(repr, similar))}?"
-            if similar
-            else f"it has {', '.join(names) or f'no {what}s at all'}",
-        ),
-    )
-
-
 class Machine:
     """See the module's text. ``maps`` by name are there at once; programs are prepared when they are first used.
 
@@ -111,7 +86,7 @@ class Machine:
         self.engine = engine
         self.environment = make_environment(is_native(engine, verify), cpus=cpus, task=task, clock=clock, memory=memory,
                                             seed=seed)
-        self.maps: dict[str, MachineMap] = _Names("map")
+        self.maps: dict[str, MachineMap] = Names("map")
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
         self._btf = btf
@@ -124,7 +99,7 @@ class Machine:
         for given in (max_entries, data):
             for name in given or ():
                 if name not in obj.maps:
-                    raise _unknown("map", name, obj.maps)
+                    raise unknown_name("map", name, obj.maps)
         for spec in obj.maps.values():
             entries = (max_entries or {}).get(spec.name, spec.max_entries)
             contents = (data or {}).get(spec.name)
@@ -219,7 +194,7 @@ class Machine:
         if found is None:
             spec = self.obj.programs.get(name)
             if spec is None:
-                raise _unknown("program", name, self.obj.programs)
+                raise unknown_name("program", name, self.obj.programs)
             found = self._programs[name] = self._load(spec)
             self.environment.programs[found.id] = found
         return found

@@ -180,7 +180,7 @@ class Program:
             from ebpf.abi.perf_events import PERF_EVENTS
 
             if event not in PERF_EVENTS:
-                from ebpf.session.session import unknown_name
+                from ebpf.diagnostics import unknown_name
 
                 raise unknown_name("perf event", event, PERF_EVENTS)
             type, config = PERF_EVENTS[event]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import MapType
 from ebpf.abi.programs import ProgType
-from ebpf.errors import AttachError, EbpfError, UnknownName, UsageError
+from ebpf.diagnostics import Names, unknown_name
+from ebpf.errors import AttachError, EbpfError, UsageError
 from ebpf.session.maps import Map
 from ebpf.session.programs import Program
 
@@ -41,28 +42,6 @@ class _EventType:
         spec = self._obj.maps[self._name]
         # `__type(value, int)` of a perf event array is the descriptor that the kernel keeps in it, not a record.
         return 0 if spec.type == MapType.PERF_EVENT_ARRAY and spec.value_size == 4 else spec.value_type_id
-
-
-class Names(dict[str, Any]):
-    """Programs or maps by name; a name that is not there raises `UnknownName`, which says what similar ones are."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def __missing__(self, name: str) -> Any:
-        raise unknown_name(self._what, name, self)
-
-
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a name that an object does not have."""
-    from ebpf.diagnostics import did_you_mean
-
-    names = list(known)
-    similar = did_you_mean(name, names)
-    helps = (f"did you mean {' or '.join(map(repr, similar))}?",) if similar else (
-        f"it has {', '.join(names)}" if names else f"it has no {what}s at all",)
-    return UnknownName(f"no {what} called {name!r}", name=name, similar=similar, helps=helps)
 
 
 def _about_section(spec: ProgramSpec) -> str:

@@ -26,7 +26,7 @@ def find_variables(obj: Object) -> dict[str, tuple[MapSpec, Variable]]:
 
 def initial_data(obj: Object, values: Mapping[str, Any], data: Mapping[str, bytes]) -> dict[str, bytes]:
     """Contents of data sections with ``values`` put in, for loading; ``data`` replaces what the object has."""
-    from ebpf.session.session import unknown_name
+    from ebpf.diagnostics import unknown_name
 
     known = find_variables(obj)
     sections = {name: bytearray(contents) for name, contents in data.items()}
@@ -67,7 +67,7 @@ class Variables:
         if self._known is None:
             self._known = find_variables(self._obj)
         if name not in self._known:
-            from ebpf.session.session import unknown_name
+            from ebpf.diagnostics import unknown_name
 
             raise unknown_name("global variable", name, self._known)
         return self._known[name]
