@@ -19,11 +19,11 @@ __attribute__((section(".probes"), used)) volatile unsigned short app_begin_sema
 int main(void)
 {
     for (long round = 1; getchar() != EOF; round++) {
-        printf("semaphore %d\n", app_begin_semaphore);
-        fflush(stdout);
         NOTE("begin", "app_begin_semaphore", "-4@$7");
         NOTE("end", "0", "8@%%rax 8@8(%%rsp)");
         NOTE("end", "0", "8@%%rax");
+        printf("semaphore %d\n", app_begin_semaphore); /* the round's probes are behind us */
+        fflush(stdout);
     }
     return 0;
 }
