@@ -75,7 +75,7 @@ def run_block(machine: Machine, program: Program, block: Block, ctx: Context | N
         from ebpf.machine.native import batch
         from ebpf.machine.native.program import NativeProgram
 
-        if isinstance(program, NativeProgram) and batch.is_self_contained(program.native):
+        if isinstance(program, NativeProgram) and batch.is_self_contained(program.thorough):
             batch.run_packets(machine, program, block, ctx, cpu, results, kept)
             return
     interpret(machine, program, block, ctx, cpu, results, kept)

@@ -60,7 +60,7 @@ class RawProgram:
     def repeat(self, memory: bytes | bytearray | memoryview, times: int) -> int:
         """Run it ``times`` times on the same block, one run after the other; the last r0. With native code the loop is
         native too."""
-        r1, r2 = self._show(memory)
+        r1, r2 = self._show(memory, thorough=True)
         if self.environment.space.native:
             from ebpf.machine.native.batch import repeat
 
@@ -93,7 +93,7 @@ class RawProgram:
             self._verdicts[length] = found
         return found
 
-    def _show(self, memory: bytes | bytearray | memoryview) -> tuple[int, int]:
+    def _show(self, memory: bytes | bytearray | memoryview, *, thorough: bool = False) -> tuple[int, int]:
         space = self.environment.space
         if isinstance(memory, bytes) or (isinstance(memory, memoryview) and memory.readonly):
             memory = bytearray(memory)
@@ -102,7 +102,7 @@ class RawProgram:
         if len(memory) > 1 << 24:
             raise UsageError(f"a memory block of {len(memory)} bytes: at most 16 MiB are possible")
         if self.environment.space.native:
-            self.program.choose(self.code, len(memory), self.verified)  # type: ignore[attr-defined]
+            self.program.choose(self.code, len(memory), self.verified, thorough)  # type: ignore[attr-defined]
         elif self.verify:
             self.program.verified = self.verified(len(memory))
         if not memory:

@@ -13,7 +13,7 @@ import pytest
 
 from ebpf.compiler.llvm.child import CodeGenerationError
 from ebpf.machine.native import codegen
-from ebpf.machine.native.codegen import FULL, QUICK, compile_host
+from ebpf.machine.native.codegen import FULL, HASTY, QUICK, compile_host
 from ebpf.machine.native.loader import NativeCode
 
 pytest.importorskip("llvmlite")
@@ -28,7 +28,7 @@ def run(elf: bytes, argument: int, name: str = "f") -> int:
     return found
 
 
-@pytest.mark.parametrize("opt", [QUICK, FULL])
+@pytest.mark.parametrize("opt", [HASTY, QUICK, FULL])
 def test_one_process_takes_job_after_job(opt: int) -> None:
     compile_host(ADD)
     assert codegen._child is not None

@@ -8,6 +8,7 @@ from ebpf import isa
 from ebpf.errors import VerifierError
 from ebpf.isa.insn import ALU, ALU64, JMP, JMP32, Insn, X
 from ebpf.machine import RawProgram
+from ebpf.machine.native.codegen import FULL, HASTY, QUICK
 from ebpf.machine.native.program import NativeProgram
 from tests.machine import random_code
 from tests.machine.test_instructions import VECTORS, code
@@ -31,11 +32,13 @@ def uncached(text: bytes) -> RawProgram:
 
 
 def both(text: bytes, memory: bytes) -> tuple[int, bytes]:
-    """Run in both engines; the interpreter's result, after a comparison of everything that can be seen."""
-    ours, theirs = bytearray(memory), bytearray(memory)
+    """Run in both engines, hasty code and thorough; the interpreter's result, after a comparison of everything that can
+    be seen."""
+    ours, again, theirs = bytearray(memory), bytearray(memory), bytearray(memory)
     expected = RawProgram(text).run(theirs)
     assert RawProgram(text, engine="jit").run(ours) == expected
-    assert ours == theirs
+    assert RawProgram(text, engine="jit").repeat(again, 1) == expected
+    assert ours == again == theirs
     return expected, bytes(ours)
 
 
@@ -48,6 +51,7 @@ def test_vector(name: str) -> None:
     except VerifierError:
         pytest.skip("no verifier accepts it")
     assert program.run(bytearray(range(1, 17))) == int(expected, 0)
+    assert program.repeat(bytearray(range(1, 17)), 1) == int(expected, 0)
 
 
 def test_most_vectors_are_run() -> None:
@@ -104,9 +108,12 @@ def test_every_operation_on_corners() -> None:
         for a in CORNERS:
             for b in CORNERS:
                 start = a.to_bytes(8, "little") + b.to_bytes(8, "little") + bytes(size - 16)
-                expected, found = bytearray(start), bytearray(start)
+                expected, hasty, found = bytearray(start), bytearray(start), bytearray(start)
                 interpreter.run(expected)
-                native.run(found)
+                native.run(hasty)
+                native.repeat(found, 1)
+                if found == expected:
+                    found = hasty
                 if found != expected:
                     at = next(n for n in range(len(rows)) if found[16 + 8 * n:24 + 8 * n] != expected[16 + 8 * n:24 + 8 * n])
                     pytest.fail(f"{rows[at]} of {a:#x}, {b:#x}: {found[16 + 8 * at:24 + 8 * at].hex()}, "
@@ -150,6 +157,20 @@ def test_may_goto_has_a_budget() -> None:
     assert program.run() == 1000
 
 
+def test_only_what_python_counts_is_compiled_in_haste() -> None:
+    """Code without loops that is called from Python; a loop of native code takes the thorough one, also from then on."""
+    straight, loop = (RawProgram(isa.encode(isa.assemble(text)), engine="jit") for text in (
+        "r0 = *(u8 *)(r1 +0)\nr0 += r2\nexit", MEMORY["a loop over memory"]))
+    memory = bytearray(32)
+    found = []
+    for raw in (straight, loop):
+        assert isinstance(raw.program, NativeProgram)
+        for run in (lambda raw=raw: raw.run(memory), lambda raw=raw: raw.repeat(memory, 3), lambda raw=raw: raw.run(memory)):  # type: ignore[misc]
+            run()
+            found.append(raw.program.native.lifted.opt)
+    assert found == [HASTY, QUICK, QUICK, FULL, FULL, FULL]
+
+
 RANDOM = 120
 
 
@@ -161,8 +182,9 @@ def test_random_programs(first: int) -> None:
         for run in range(4):
             start = random_code.inputs(seed * 4 + run)
             expected, found = bytearray(start), bytearray(start)
-            assert native.run(found) == interpreter.run(expected), f"seed {seed}, run {run}"
-            assert found == expected, f"seed {seed}, run {run}"
+            again = bytearray(start)
+            assert native.run(found) == interpreter.run(expected) == native.repeat(again, 1), f"seed {seed}, run {run}"
+            assert found == expected == again, f"seed {seed}, run {run}"
 
 
 def test_no_check_ever_fires() -> None:

@@ -70,7 +70,7 @@ def _function(name: str, *types: Any) -> Any:
 def repeat(program: NativeProgram, r1: int, r2: int, times: int) -> int:
     """Run the program ``times`` times; the last r0."""
     run = _function("ebpf_repeat", _P, _P, _U64, _U64, _U64)
-    native, state = program.native, program.state
+    native, state = program.thorough, program.state
     with state:
         r0: int = run(state.address, native.code.address("entry"), r1, r2, times)
         state.check()
@@ -93,7 +93,7 @@ def run_packets(machine: Machine, program: NativeProgram, block: Block, ctx: Con
                 results: array[int], kept: list[bytes] | None) -> None:
     """Every packet of ``block``, in order: their results, and the packets afterwards."""
     run = _function("ebpf_run_packets", _P)
-    native, state = program.native, program.state
+    native, state = program.thorough, program.state
     lengths, offsets = block.lengths, block.offsets
     longest = lengths.index(max(lengths))
     start = offsets[longest]

@@ -21,6 +21,7 @@ from ebpf.machine.environment import Clock, Task, unknown_helper, unknown_kfunc
 from ebpf.machine.interpreter import KERNEL_OBJECTS, Program, place, where
 from ebpf.machine.maps.arrays import Array
 from ebpf.machine.native import block
+from ebpf.machine.native.codegen import HASTY, QUICK
 from ebpf.machine.native.lifter import Lifted, Site, lift
 from ebpf.machine.native.loader import NativeCode, c_address
 from ebpf.machine.native.space import NativeSpace
@@ -28,6 +29,7 @@ from ebpf.machine.native.space import NativeSpace
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ebpf.compiler.cache import Store
     from ebpf.machine.environment import Environment
     from ebpf.machine.image import Image
     from ebpf.machine.maps import MachineMap
@@ -37,7 +39,9 @@ M64 = (1 << 64) - 1
 _ARGUMENTS = (ctypes.c_uint64,) * 6
 _UPCALL = ctypes.CFUNCTYPE(ctypes.c_uint64, *_ARGUMENTS)
 _SIGNATURE = (ctypes.c_uint64, ctypes.c_void_p, *(ctypes.c_uint64,) * 5)
-_FORMAT = 1  # of what the cache keeps
+_FORMAT = 2  # of what the cache keeps
+_HASTY_KEY = "-hasty"
+_HASTY_INSNS = 1024
 
 
 class State:
@@ -116,6 +120,12 @@ def state_of(environment: Environment) -> State:
     return found
 
 
+def _best(natives: dict[tuple[int, bool], Native], key: int, thorough: bool) -> Native | None:
+    """Thorough code, or hasty where that will do."""
+    found = natives.get((key, True))
+    return found if found is not None or thorough else natives.get((key, False))
+
+
 class Compiled(NamedTuple):
     """What is kept in the cache: the object, and what it refers to."""
 
@@ -132,6 +142,7 @@ class Native:
         self.program = program
         self.state = program.state
         self.lifted = lifted
+        self.is_thorough = lifted.opt != HASTY
         self.handlers = [self._handler(site) for site in lifted.sites]
         self._upcall = _UPCALL(self._called)
         image = program.image
@@ -253,7 +264,7 @@ class Native:
             if not isinstance(found, NativeProgram) or found.type != self.program.type:
                 raise MachineFault(f"tail call from {self.program.name!r} to {found.name!r}, a program of another type",
                                    access="call")
-            native = found.native
+            native = found.thorough if self.is_thorough else found.native
             assert native.verified is not None
             if native.verified.context_bytes > environment.space.size_at(r1):  # type: ignore[attr-defined]
                 raise MachineFault(f"tail call to {found.name!r}, whose context is longer", access="call")
@@ -308,34 +319,33 @@ class NativeProgram(Program):
         self.checked = checked
         self.cache = cache
         self.state = state_of(environment)
-        self._natives: dict[int, Native] = {}
-        self._bare: dict[int, Native] = {}
+        self._natives: dict[tuple[int, bool], Native] = {}  # by verdict, and whether it is thorough
+        self._bare: dict[tuple[int, bool], Native] = {}  # by the block's length, and so
         self._chosen: Native | None = None
 
-    def choose(self, code: bytes, length: int, verdict: Callable[[int], Verified]) -> None:
-        """Bare code: run the version for blocks of ``length`` bytes from now on.
+    def choose(self, code: bytes, length: int, verdict: Callable[[int], Verified], thorough: bool = False) -> None:
+        """Bare code: run the version for blocks of ``length`` bytes from now on (``thorough``: see there).
 
         The cache keeps code by instructions, length, and this verifier's files: what is there was accepted by the very
         verifier that would look at it now, so that ``verdict`` is asked only for what is not. Raises `VerifierError`.
         """
-        found = self._bare.get(length) if not self.checked else None
+        found = _best(self._bare, length, thorough) if not self.checked else None
         if found is None:
             from ebpf.compiler.cache import Store
 
             store = Store() if self.cache and not self.checked else None
             key = _bare_key(code, length)
-            kept = store.get(key) if store is not None else None
-            compiled = _parse(kept) if kept is not None else None
+            compiled = _kept(store, key, thorough)
             self.verified = None
             if compiled is None:
                 self.verified = verdict(length)
                 compiled = compile_program(self.verified, self.maps, self.environment, checked=self.checked,
-                                           cache=False)
-                if store is not None:
-                    store.put(key, _emit(compiled))
+                                           cache=False, thorough=thorough)
+                _keep(store, key, compiled)
             if len(self._bare) >= 64:
                 del self._bare[next(iter(self._bare))]
-            found = self._bare[length] = Native(self, self.verified, compiled)
+            found = Native(self, self.verified, compiled)
+            self._bare[length, found.is_thorough] = found
         self._chosen = found
 
     @property
@@ -345,20 +355,31 @@ class NativeProgram(Program):
 
     @property
     def native(self) -> Native:
-        """Its code for the verdict that it has. Raises `UsageError` without one."""
+        """Its code for the verdict that it has, for a run that Python asks for: soon there rather than fast. Raises
+        `UsageError` without a verdict."""
+        return self._code(False)
+
+    @property
+    def thorough(self) -> Native:
+        """`native`, for loops over many runs."""
+        return self._code(True)
+
+    def _code(self, thorough: bool) -> Native:
         if self._chosen is not None:
             return self._chosen
         verified = self.verified
         if verified is None:
             raise UsageError(f"{self.name!r} was not verified: it does not become native code",
                              helps=('leave verify=False away, or take engine="interpreter"',))
-        found = self._natives.get(id(verified))
+        found = _best(self._natives, id(verified), thorough)
         if found is None:
             if len(self._natives) >= 64:
                 del self._natives[next(iter(self._natives))]
-            compiled = compile_program(verified, self.maps, self.environment, checked=self.checked, cache=self.cache)
+            compiled = compile_program(verified, self.maps, self.environment, checked=self.checked, cache=self.cache,
+                                       thorough=thorough)
             self._own_memory()
-            found = self._natives[id(verified)] = Native(self, verified, compiled)
+            found = Native(self, verified, compiled)
+            self._natives[id(verified), found.is_thorough] = found
         return found
 
     def _own_memory(self) -> None:
@@ -390,31 +411,37 @@ def native_maps(maps: Mapping[str, MachineMap]) -> dict[str, str]:
 
 
 def compile_program(verified: Verified, maps: Mapping[str, MachineMap], environment: Environment, *,
-                    checked: bool = False, cache: bool = True) -> Compiled:
-    """Native code for ``verified``, from the cache if it was made before. Raises `NotSupported` (no llvmlite, no such
-    processor), `InternalError`."""
+                    checked: bool = False, cache: bool = True, thorough: bool = True) -> Compiled:
+    """Native code for ``verified``, from the cache if it was made before. Without ``thorough`` it is made in a fifth of
+    the time where that costs its runs little (`_is_short`). Raises `NotSupported` (no llvmlite, no such processor),
+    `InternalError`."""
     from ebpf.compiler.cache import Store
 
     native = native_maps(maps)
     store = Store() if cache else None
     key = _key(verified, native, checked)
-    if store is not None:
-        kept = store.get(key)
-        found = _parse(kept) if kept is not None else None
-        if found is not None:
-            return found
+    found = _kept(store, key, thorough)
+    if found is not None:
+        return found
     inlined, ir = frozenset[str](), ""
     if any(kind != "array" for kind in native.values()):
         ir = environment.runtime().ir
         inlined = frozenset(f"ebpf_{kind}_lookup" for kind in native.values() if f"@ebpf_{kind}_lookup(" in ir)
     lifted = lift(verified, native=native, inlined=inlined, checked=checked)
+    if not thorough and _is_short(lifted, verified):
+        lifted = lifted._replace(opt=HASTY)
     elf = _generate(lifted, ir if lifted.linked else "")
     if lifted.linked:
         lifted = lifted._replace(runtime=tuple(name for name in lifted.runtime if name not in inlined))
     compiled = Compiled(lifted._replace(ir=""), elf)
-    if store is not None:
-        store.put(key, _emit(compiled))
+    _keep(store, key, compiled)
     return compiled
+
+
+def _is_short(lifted: Lifted, verified: Verified) -> bool:
+    """Whether a run takes no longer than Python's call of it, whatever the code: no loops, also none in what is linked.
+    (And frames stay small: hasty code keeps in them whatever lives from one block to another.)"""
+    return lifted.opt == QUICK and not lifted.linked and len(verified.program.insns) <= _HASTY_INSNS
 
 
 def _generate(lifted: Lifted, link: str) -> bytes:
@@ -431,6 +458,21 @@ def _generate(lifted: Lifted, link: str) -> bytes:
 
 
 # ---- the cache ----
+
+
+def _kept(store: Store | None, key: str, thorough: bool) -> Compiled | None:
+    """What the cache has: thorough code, or hasty where that will do."""
+    for name in (key,) if thorough else (key, key + _HASTY_KEY):
+        kept = store.get(name) if store is not None else None
+        found = _parse(kept) if kept is not None else None
+        if found is not None:
+            return found
+    return None
+
+
+def _keep(store: Store | None, key: str, compiled: Compiled) -> None:
+    if store is not None:
+        store.put(key + _HASTY_KEY if compiled.lifted.opt == HASTY else key, _emit(compiled))
 
 
 def _bare_key(code: bytes, length: int) -> str:
