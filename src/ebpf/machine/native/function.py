@@ -10,8 +10,6 @@ from ebpf.machine.native.registers import ARG, STACK, UNKNOWN, Rules
 from ebpf.machine.semantics import JUMPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ebpf.isa import Insn
     from ebpf.machine.native.lifter import Unit
     from ebpf.machine.native.registers import Base, Bases
@@ -31,12 +29,14 @@ class Function:
         self.live = unit.program.live
         self.has_loop = False
         self.is_entry = start == 0
+        self.targets = {s: self._target(s, i) for s, i in self.insns.items()}
         self.heads = self._heads()
+        self.blocks = self._blocks()
         self.rules = Rules(self.insns, self.ops, unit.loaded, unit.named)
         begin = UNKNOWN if not self.is_entry else (None, ARG, *UNKNOWN[2:])
         self.bases_at: dict[int, Bases] = {}
         if start in self.insns:
-            self.bases_at = self.rules.solve(start, begin, self._ways, self.heads, self._block_slots)
+            self.bases_at = self.rules.solve(start, begin, self._ways, self.blocks)
         # while a block is written
         self.bases: list[Base] = []
         self.lines: list[str] = []
@@ -49,8 +49,9 @@ class Function:
 
     # ---- control flow ----
 
-    def jump_target(self, slot: int) -> int | None:
-        insn, op = self.insns[slot], self.ops[slot]
+    def _target(self, slot: int, insn: Insn) -> int | None:
+        """Where the instruction jumps to, if it may."""
+        op = self.ops[slot]
         if op in JUMPS or op == "may_goto":
             return slot + 1 + insn.off
         if op == "ja":
@@ -60,7 +61,7 @@ class Function:
     def _ways(self, slot: int) -> list[int]:
         """The slots that the instruction at ``slot`` may go on to: what the verifier saw it do."""
         insn, op = self.insns[slot], self.ops[slot]
-        target, after = self.jump_target(slot), slot + insn.slots
+        target, after = self.targets[slot], slot + insn.slots
         if op == "ja":
             assert target is not None
             return [target]
@@ -75,30 +76,27 @@ class Function:
     def _heads(self) -> list[int]:
         heads = {self.start}
         for slot, insn in self.insns.items():
-            target = self.jump_target(slot)
+            target = self.targets[slot]
             if target is not None:
-                heads.update(self._ways(slot))
-                if target <= slot and target in self._ways(slot):
+                ways = self._ways(slot)
+                heads.update(ways)
+                if target <= slot and target in ways:
                     self.has_loop = True
             elif self.ops[slot] == "exit":
                 heads.add(slot + insn.slots)
         return sorted(h for h in heads if h in self.insns)
 
-    def _block_slots(self, head: int) -> Iterator[int]:
-        slot = head
-        while True:
-            yield slot
-            if self.jump_target(slot) is not None or self.ops[slot] == "exit":
-                return
-            slot += self.insns[slot].slots
-            if slot not in self.insns or slot in self.bases_at or slot in self._head_set:
-                return
-
-    @property
-    def _head_set(self) -> set[int]:
-        found = self.__dict__.get("_hs")
-        if found is None:
-            found = self.__dict__["_hs"] = set(self.heads)
+    def _blocks(self) -> dict[int, list[int]]:
+        """The slots of each basic block, by its first."""
+        insns, ops, targets, heads = self.insns, self.ops, self.targets, set(self.heads)
+        found = {}
+        for slot in self.heads:
+            slots = found[slot] = [slot]
+            while targets[slot] is None and ops[slot] != "exit":
+                slot += insns[slot].slots
+                if slot not in insns or slot in heads:
+                    break
+                slots.append(slot)
         return found
 
     # ---- text ----
@@ -271,12 +269,11 @@ class Function:
         self.current = {}
         self.base_pointers = {}
         self.dirty = set()
-        last = head
-        for slot in self._block_slots(head):
-            last = slot
+        slots = self.blocks[head]
+        for slot in slots:
             self._instruction(slot)
-        op = self.ops[last]
-        if op != "exit" and self.jump_target(last) is None:
+        last = slots[-1]
+        if self.ops[last] != "exit" and self.targets[last] is None:
             self.go(last + self.insns[last].slots)
 
     def flush(self, live: int) -> None:
@@ -328,7 +325,7 @@ class Function:
 
     def _instruction(self, slot: int) -> None:
         insn, op = self.insns[slot], self.ops[slot]
-        after = self.rules.after(tuple(self.bases), slot)
+        after = self.rules.known[slot]
         cls = insn.opcode & 7
         if cls in (4, 7):
             self._arithmetic(insn, op, after)
@@ -344,7 +341,7 @@ class Function:
             self.branch(none, slot + 1 + insn.off, slot + 1)
             return
         elif op == "ja":
-            target = self.jump_target(slot)
+            target = self.targets[slot]
             assert target is not None
             self.go(target)
             return

@@ -37,6 +37,7 @@ class Rules:
         self.ops = ops
         self.loaded = loaded
         self.named = named
+        self.known: dict[int, Bases] = {}  #: after `solve`: the bases after each instruction
 
     def after(self, before: Bases, slot: int) -> Bases:
         """The bases after the instruction at ``slot``."""
@@ -81,24 +82,24 @@ class Rules:
             return mine if mine and not other else None
         return None
 
-    def solve(self, entry: int, start: Bases, ways: Callable[[int], Iterable[int]], heads: Iterable[int],
-              size: Callable[[int], Iterable[int]]) -> dict[int, Bases]:
-        """The bases at each block's head: ``size(head)`` are a block's slots, ``ways(last slot)`` where it leads."""
+    def solve(self, entry: int, start: Bases, ways: Callable[[int], Iterable[int]],
+              blocks: dict[int, list[int]]) -> dict[int, Bases]:
+        """The bases at each block's head: ``blocks`` are the slots by head, ``ways(last slot)`` is where it leads."""
         found: dict[int, Bases] = {entry: start}
-        wanted = set(heads)
+        known_after = self.known
         work = [entry]
         while work:
             head = work.pop()
             bases = found[head]
             last = head
-            for slot in size(head):
-                bases = self.after(bases, slot)
+            for slot in blocks[head]:
+                bases = known_after[slot] = self.after(bases, slot)
                 last = slot
             for target in ways(last):
-                if target not in wanted:
+                if target not in blocks:
                     continue
                 known = found.get(target)
-                joined = bases if known is None else tuple(
+                joined = bases if known is None or known == bases else tuple(
                     a if a == b else None for a, b in zip(bases, known, strict=True))
                 if joined != known:
                     found[target] = joined
