@@ -16,7 +16,7 @@ Names are compared when a chain is followed, so a wrong index can hide a type bu
 from __future__ import annotations
 
 from array import array
-from itertools import accumulate, chain
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from zlib import adler32, crc32
 
@@ -124,8 +124,8 @@ def build(words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[i
           raw_name: Callable[[int], bytes], first_id: int) -> Index:
     """Hash the names of all types and enumerators.
 
-    ``strings`` is this blob's own string section, whose first byte has offset ``string_base``; names that don't start
-    after a NUL in it (a base blob's, or shared tails) are fetched with ``raw_name``.
+    ``strings`` is this blob's own string section, whose first byte has offset ``string_base``; a base blob's names are
+    fetched with ``raw_name``.
     """
     enums = array("I")
     for position in enum_offsets:
@@ -133,33 +133,27 @@ def build(words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[i
         step = 2 if info >> 24 & 31 == Kind.ENUM else 3
         enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
     count = len(offsets) + len(enums)
-    hashes: dict[int, int] = {}
-    if count * 8 > len(strings):
-        pieces = strings.split(b"\0")
-        starts = accumulate(map(1 .__add__, map(len, pieces)), initial=string_base)
-        hashes = dict(zip(starts, map(crc32, pieces), strict=False))
-        del pieces
     buckets = 1 << max(4, (count // 2).bit_length())
     mask = buckets - 1
     heads = array("I", bytes(4 * buckets))
     nexts = array("I", bytes(4 * count))
-    get = hashes.get
+    # Nearly every name occurs once: to remember hashes by offset costs more than it saves.
+    find = strings.find
     entry = 0
     for name in map(words.__getitem__, chain(offsets, enums)):
+        entry += 1
         if name:
-            hashed = get(name)
-            if hashed is None:
+            start = name - string_base
+            end = find(b"\0", start)
+            if end >= 0 and start >= 0:
+                bucket = crc32(strings[start:end]) & mask
+            else:
                 try:
-                    hashed = crc32(raw_name(name))
+                    bucket = crc32(raw_name(name)) & mask
                 except BtfError:
-                    hashed = 0  # reported when the type itself is looked at
-                hashes[name] = hashed
-            hashed &= mask
-            nexts[entry] = heads[hashed]
-            entry += 1
-            heads[hashed] = entry
-        else:
-            entry += 1
+                    bucket = 0  # reported when the type itself is looked at
+            nexts[entry - 1] = heads[bucket]
+            heads[bucket] = entry
     body = array("I", offsets) + enums + heads + nexts
     header = array("I", (_MAGIC, _VERSION, first_id, len(offsets), len(enums), buckets, 4 * len(words), len(strings),
                          crc32(body)))
