@@ -126,7 +126,8 @@ def test_in_the_middle_of(backend: str, what: str, tmp_path: Path, request: pyte
             program.wait_for(r"^\d+\n")
             id = int(program.out.split()[0])
             time.sleep(0.15)
-            assert program.end(number) == status, str(program)
+            # Python ends by the signal itself where that came in an exec() of text; shells say 130 of both.
+            assert program.end(number) in (status, -number if status == 130 else status), str(program)
             # Ctrl-C in the script's own line shows that line, as ever.
             assert not shows_our_frames(program.err) and "Exception ignored" not in program.err, program.err
             assert not program.err or "script.py" in program.err

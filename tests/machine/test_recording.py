@@ -297,8 +297,9 @@ def test_samples_of_a_child(tmp_path: Path) -> None:
     import ebpf
 
     obj = ebpf.compile(SAMPLES)
-    child = subprocess.Popen([sys.executable, "-c", "input(); sum(range(10_000_000))"], stdin=subprocess.PIPE)
-    with ebpf.record(tmp_path / "s.rec") as recorder, ebpf.load(obj, backend="kernel") as session:
+    work = "import sys; sys.stdin.read(); sum(range(10_000_000))"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE) as child, \
+            ebpf.record(tmp_path / "s.rec") as recorder, ebpf.load(obj, backend="kernel") as session:
         session.programs["sample"].attach_perf_event("cpu-clock", frequency=1000, pid=child.pid)
         child.communicate(b"\n")
         there = dict(session.maps["at"].items())

@@ -60,14 +60,16 @@ def _with_command(args: argparse.Namespace) -> int:
         readers = run_command._readers(session, args.json)
         run_command._attach(session, args)
         child = subprocess.Popen(args.command)
-        end = None if args.duration is None else time.monotonic() + args.duration
-        while child.poll() is None and (end is None or time.monotonic() < end):
-            run_command._pump(session, readers, time.monotonic() + _SLICE_S)
-        for read in readers.values():
-            read()
-        if child.poll() is None:
-            child.terminate()
-        child.wait()
+        try:
+            end = None if args.duration is None else time.monotonic() + args.duration
+            while child.poll() is None and (end is None or time.monotonic() < end):
+                run_command._pump(session, readers, time.monotonic() + _SLICE_S)
+            for read in readers.values():
+                read()
+        finally:
+            if child.poll() is None:
+                child.terminate()
+            child.wait()
         if args.maps or not readers:
             run_command._print_maps(session, args.json)
     return 0
