@@ -150,7 +150,7 @@ PAGES: dict[str, Page] = {
         "write into map forbidden, value_size=4 off=0 size=4",
     ),
     "V0214": Page(
-        "What was given back (a submitted record, a released socket) is not used any more.",
+        "What was given back (a submitted record, a released socket) is not used any more, nor a packet's place after a helper that may move it.",
         "It belongs to somebody else from then on, or is gone.",
         'SEC("xdp") int f(struct xdp_md *ctx) {\n    u64 *record = bpf_ringbuf_reserve(&events, 8, 0);\n    if (!record)\n        return XDP_PASS;\n    bpf_ringbuf_submit(record, 0);\n    *record = 1;\n    return XDP_PASS;\n}',
         'SEC("xdp") int f(struct xdp_md *ctx) {\n    u64 *record = bpf_ringbuf_reserve(&events, 8, 0);\n    if (!record)\n        return XDP_PASS;\n    *record = 1;\n    bpf_ringbuf_submit(record, 0);\n    return XDP_PASS;\n}',

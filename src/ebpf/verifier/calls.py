@@ -267,11 +267,11 @@ def _end(x: Explorer, frame: Frame, result: Value | None) -> None:
     """The program (or a function verified by itself) ends: nothing held, a result of the allowed kind."""
     state = x.state
     if state.lock is not None:
-        raise Refuse("V0302", "the program ends while it holds a lock", row="lock")
+        raise Refuse("V0302", "the program ends while it holds a lock", row="lock-end")
     if state.refs:
         ref, alloc = next(iter(state.refs.items()))
         raise Refuse(
-            "V0301", f"what slot {alloc} took is never given back on this path", row="leak", id=ref, alloc=alloc
+            "V0301", f"what instruction {alloc} took is never given back on this path", row="leak", id=ref, alloc=alloc
         )
     if state.sections:
         raise Refuse(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ebpf.abi.contracts import CHANGES_PACKET
 from ebpf.abi.refusals import REGISTER_KINDS
 from ebpf.diagnostics import Span
 
@@ -148,6 +149,17 @@ class Facts:
             return ""
         for insn in reversed(self.insns):
             if (m := CALL.search(insn.text)) and m["name"] in _RELEASES:
+                return m["name"]
+        return ""
+
+    def _get_moved_by(self) -> str:
+        """The helper that may have moved the packet since the register was loaded from the context."""
+        if not self._get_origin_context():
+            return ""
+        for insn in reversed(self.insns):
+            if insn is self.origin_insn:
+                break
+            if (m := CALL.search(insn.text)) and m["name"] in CHANGES_PACKET:
                 return m["name"]
         return ""
 
