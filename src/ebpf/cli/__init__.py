@@ -84,11 +84,25 @@ def _dispatch(arguments: list[str], prog: str = "") -> int:
 
     module = import_module(f"ebpf.cli.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=prog or f"ebpf {name}", description=COMMANDS[name], allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                                         prog, width=_columns() - 2))
     module.configure(parser)
     parse = getattr(module, "parse", argparse.ArgumentParser.parse_args)
     status: int = module.run(parse(parser, arguments[1:]))
     return status
+
+
+def _columns() -> int:
+    """As argparse finds it, which asks for it with each argument added, and imports all of shutil for that."""
+    import os
+
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
 
 
 def _overview() -> str:

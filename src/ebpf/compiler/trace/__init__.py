@@ -34,19 +34,28 @@ def compile_trace(
     ``helper_errors``: 1 reports helpers that fail, 2 also reads of memory that is not there. Raises `CompileError` with
     one diagnostic for each mistake.
     """
-    from ebpf.compiler.trace.compiler import compile_script
+    import gc
 
-    return compile_script(
-        text,
-        filename=filename,
-        facts=facts,
-        params=params,
-        config=config,
-        include_dirs=include_dirs,
-        includes=includes,
-        helper_errors=helper_errors,
-        mcpu=mcpu,
-    ).elf
+    # Trees live until the object is there: to look for circles among them again and again took a tenth of a start.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from ebpf.compiler.trace.compiler import compile_script
+
+        return compile_script(
+            text,
+            filename=filename,
+            facts=facts,
+            params=params,
+            config=config,
+            include_dirs=include_dirs,
+            includes=includes,
+            helper_errors=helper_errors,
+            mcpu=mcpu,
+        ).elf
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def compile_trace_cached(
