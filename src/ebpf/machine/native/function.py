@@ -300,14 +300,19 @@ class Function:
     def branch(self, condition: str, target: int, after: int) -> None:
         """Two ways; conversions of registers stand on each."""
         self.flush(self.live[target] | self.live[after])
-        yes, no = self.fresh(), self.fresh()
-        self.do(f"br i1 {condition}, label %{yes}, label %{no}")
-        pointers = dict(self.base_pointers)
-        current = dict(self.current)
-        for label, where in ((yes, target), (no, after)):
-            self.label(label)
-            self.base_pointers, self.current = dict(pointers), dict(current)
+        before, pointers, current = self.lines, self.base_pointers, self.current
+        labels, ways = [], []
+        for where in (target, after):
+            self.lines, self.base_pointers, self.current = [], dict(pointers), dict(current)
             self.go(where)
+            if len(self.lines) == 1:  # nothing to convert: straight there
+                labels.append(self.lines[0].rpartition("%")[2])
+            else:
+                labels.append(self.fresh())
+                ways += [f"{labels[-1]}:", *self.lines]
+        self.lines = before
+        self.do(f"br i1 {condition}, label %{labels[0]}, label %{labels[1]}")
+        self.lines += ways
 
     def check_failed(self) -> None:
         """Leave if a helper raised."""
