@@ -61,9 +61,14 @@ def combine(x: Explorer, dst: int, src: int, op: int, extra: tuple[Any, ...]) ->
         b = None
     if isinstance(a, Scalar) and (b is None or isinstance(b, Scalar)):
         other = constant if b is None else b.range
-        value = fn(a.range, other)
-        if is32:
-            value = r.zext32(value)
+        known = x.combined.get(x.slot)
+        if known is not None and known[0] is a.range and known[1] is other:
+            value = known[2]  # the path before came here with the very same numbers
+        else:
+            value = fn(a.range, other)
+            if is32:
+                value = r.zext32(value)
+            x.combined[x.slot] = a.range, other, value
         if b is None:
             new = Scalar(value, (a,))
         else:

@@ -107,73 +107,42 @@ def refine(op: int, a: Range, b: Range, is32: bool, taken: bool) -> tuple[Range,
 def _less(op: int, a: Range, b: Range, is32: bool) -> tuple[Range, Range] | None:
     """a < b or a <= b: a is at most b's greatest (less 1 if strict), b at least a's least (more 1 if strict)."""
     strict = 1 if op in (JLT, JSLT) else 0
-    is_signed = op in (JSLT, JSLE)
+    new_a, new_b = _below(a, b, op in (JSLT, JSLE), is32, strict), _above(b, a, op in (JSLT, JSLE), is32, strict)
+    return (new_a, new_b) if new_a is not None and new_b is not None else None
+
+
+def _below(a: Range, b: Range, is_signed: bool, is32: bool, strict: int) -> Range | None:
+    """``a`` without what is above b's greatest."""
+    umax, smax, u32max, s32max = a.umax, a.smax, a.u32max, a.s32max
     if is32:
         if is_signed:
-            new_a = make(
-                a.umin,
-                a.umax,
-                a.smin,
-                a.smax,
-                a.u32min,
-                a.u32max,
-                a.s32min,
-                min(a.s32max, b.s32max - strict),
-                a.tv,
-                a.tm,
-            )
-            new_b = make(
-                b.umin,
-                b.umax,
-                b.smin,
-                b.smax,
-                b.u32min,
-                b.u32max,
-                max(b.s32min, a.s32min + strict),
-                b.s32max,
-                b.tv,
-                b.tm,
-            )
+            s32max = min(s32max, b.s32max - strict)
         else:
-            new_a = make(
-                a.umin,
-                a.umax,
-                a.smin,
-                a.smax,
-                a.u32min,
-                min(a.u32max, b.u32max - strict),
-                a.s32min,
-                a.s32max,
-                a.tv,
-                a.tm,
-            )
-            new_b = make(
-                b.umin,
-                b.umax,
-                b.smin,
-                b.smax,
-                max(b.u32min, a.u32min + strict),
-                b.u32max,
-                b.s32min,
-                b.s32max,
-                b.tv,
-                b.tm,
-            )
+            u32max = min(u32max, b.u32max - strict)
     elif is_signed:
-        new_a = make(
-            a.umin, a.umax, a.smin, min(a.smax, b.smax - strict), a.u32min, a.u32max, a.s32min, a.s32max, a.tv, a.tm
-        )
-        new_b = make(
-            b.umin, b.umax, max(b.smin, a.smin + strict), b.smax, b.u32min, b.u32max, b.s32min, b.s32max, b.tv, b.tm
-        )
+        smax = min(smax, b.smax - strict)
     else:
-        new_a = make(
-            a.umin, min(a.umax, b.umax - strict), a.smin, a.smax, a.u32min, a.u32max, a.s32min, a.s32max, a.tv, a.tm
-        )
-        new_b = make(
-            max(b.umin, a.umin + strict), b.umax, b.smin, b.smax, b.u32min, b.u32max, b.s32min, b.s32max, b.tv, b.tm
-        )
-    return (new_a, new_b) if new_a is not None and new_b is not None else None
+        umax = min(umax, b.umax - strict)
+    if a.umin == a.umax == umax and smax == a.smax and u32max == a.u32max and s32max == a.s32max:
+        return a  # a constant has no part that could be tightened
+    return make(a.umin, umax, a.smin, smax, a.u32min, u32max, a.s32min, s32max, a.tv, a.tm)
+
+
+def _above(b: Range, a: Range, is_signed: bool, is32: bool, strict: int) -> Range | None:
+    """``b`` without what is below a's least."""
+    umin, smin, u32min, s32min = b.umin, b.smin, b.u32min, b.s32min
+    if is32:
+        if is_signed:
+            s32min = max(s32min, a.s32min + strict)
+        else:
+            u32min = max(u32min, a.u32min + strict)
+    elif is_signed:
+        smin = max(smin, a.smin + strict)
+    else:
+        umin = max(umin, a.umin + strict)
+    if b.umax == b.umin == umin and smin == b.smin and u32min == b.u32min and s32min == b.s32min:
+        return b
+    return make(umin, b.umax, smin, b.smax, u32min, b.u32max, s32min, b.s32max, b.tv, b.tm)
 
 
 def _intersect(a: Range, b: Range) -> tuple[Range, Range] | None:

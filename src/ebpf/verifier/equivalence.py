@@ -45,21 +45,18 @@ def states_equal(program: Program, slot: int, old: State, new: State, how: int) 
             return False
         if how == EQUAL:
             mask = 0b1111111111
+        ours, theirs = a.regs, b.regs
         for r in range(10):
-            if mask >> r & 1 and a.regs[r] is not b.regs[r] and not _values_equal(a.regs[r], b.regs[r], how, ids):
-                return False
-            if (
-                mask >> r & 1
-                and a.regs[r] is b.regs[r]
-                and a.regs[r] is not None
-                and not _same_id(a.regs[r], b.regs[r], ids)
-            ):
+            if not mask >> r & 1:
+                continue
+            x, y = ours[r], theirs[r]
+            if not (_same_id(x, y, ids) if x is y else _values_equal(x, y, how, ids)):
                 return False
         if not _stacks_equal(a, b, how, ids):
             return False
     # References: the same number, and each old one stands for one new one.
-    for x, y in zip(old.refs, new.refs, strict=True):
-        if ids.setdefault(("ref", x), y) != y:
+    for held, now in zip(old.refs, new.refs, strict=True):
+        if ids.setdefault(("ref", held), now) != now:
             return False
     if old.lock is not None and new.lock is not None:
         if old.lock[1] is not new.lock[1] or ids.setdefault(("id", old.lock[0]), new.lock[0]) != new.lock[0]:

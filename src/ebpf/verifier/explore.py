@@ -90,6 +90,7 @@ class Explorer:
         self.explored: dict[int, list[Checkpoint]] = {}  # all ways from there were followed
         self.active: dict[int, list[Checkpoint]] = {}  # on the present path
         self.callback_entries: set[int] = set()
+        self.combined: dict[int, tuple[Range, Range, Range]] = {}  # by slot: operands of the last time, and the result
         self.converge = {
             at
             for at, op in enumerate(program.ops)
