@@ -171,7 +171,6 @@ def _definitions(
     found: list[Diagnostic] = []
     if not stretches and not includes:
         return checker, Defines(None), stretches, found
-    from ebpf.compiler.c.parser import parse
     from ebpf.compiler.c.preprocessor import preprocess
     from ebpf.compiler.pipeline import _KernelNames, _predefined
 
@@ -195,6 +194,8 @@ def _definitions(
     # A header that is not there is no mistake: the kernel's own types say what it would have said.
     found += [d for d in pre.diagnostics if d.code != "C0110" or "<" not in (d.span.text if d.span else "")]
     if not _has_errors(found) and len(pre.tokens) > 1:
+        from ebpf.compiler.c.parser import parse
+
         syntax, complaints = parse(
             pre.tokens, sources, is_typedef=names.is_typedef, similar_types=names.similar, includes=pre.includes
         )
