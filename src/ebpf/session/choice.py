@@ -34,7 +34,7 @@ class Choice(NamedTuple):
 class Wish:
     """What `use` was told, for the rest of the process."""
 
-    __slots__ = ("backend", "command", "engine", "implied", "pcap", "recorder", "told")
+    __slots__ = ("backend", "command", "engine", "implied", "pcap", "recorder", "told", "untold")
 
     def __init__(self) -> None:
         self.backend = "auto"
@@ -44,6 +44,7 @@ class Wish:
         self.engine = ENGINES[0]
         self.recorder: Recorder | None = None  # what `record` began
         self.told = False  # the line about the machine is written once
+        self.untold: str | None = None  # why it is the machine, until it is known whether anything is traced
 
 
 wish = Wish()
@@ -156,14 +157,25 @@ def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
     from ebpf.session.on_machine import load as load_machine
 
     if not choice.asked:
-        tell(f"no privilege to load programs into the kernel ({choice.why}): ")
+        wish.untold = f"no privilege to load programs into the kernel ({choice.why}): "
     elif backend is None and wish.implied:
-        tell("")
-    return load_machine(obj, interrupts=backend != "machine", **how)
+        wish.untold = ""
+    try:
+        return load_machine(obj, interrupts=backend != "machine", **how)
+    except BaseException:
+        tell_where(False)
+        raise
 
 
-def tell(why: str, how: str = "`ebpf run FILE -- COMMAND` traces a command") -> None:
-    """Say once that it is the machine, and not the kernel; ``how`` a command can be named."""
+def tell_where(traces: bool) -> None:
+    """Say that it is the machine if that is still to be said; ``traces``: something is attached to events."""
+    if wish.untold is not None:
+        tell(wish.untold, traces=traces)
+        wish.untold = None
+
+
+def tell(why: str, how: str = "`ebpf run FILE -- COMMAND` traces a command", *, traces: bool = True) -> None:
+    """Say once that it is the machine, and not the kernel; ``how`` a command can be named, if it ``traces`` one."""
     if wish.told:
         return
     wish.told = True
@@ -172,6 +184,6 @@ def tell(why: str, how: str = "`ebpf run FILE -- COMMAND` traces a command") -> 
     seen = [f"which traces {os.path.basename(wish.command[0])}"] if wish.command else []
     if wish.pcap:
         seen.append(f"where the packets of {wish.pcap} arrive")
-    what = " and ".join(seen) or f"which traces a demonstration ({how})"
-    sys.stderr.write(f"ebpf: {why}running in the userspace machine, {what}\n")
+    what = ", " + (" and ".join(seen) or f"which traces a demonstration ({how})") if traces else ""
+    sys.stderr.write(f"ebpf: {why}running in the userspace machine{what}\n")
     sys.stderr.flush()

@@ -17,7 +17,7 @@ from ebpf.errors import KernelError, MachineFault, MapError, NotSupported, Usage
 from ebpf.machine.machine import Machine
 from ebpf.machine.packets import PACKET_TYPES
 from ebpf.session import world
-from ebpf.session.choice import wish
+from ebpf.session.choice import tell_where, wish
 from ebpf.session.machine_readers import PerfBuffer, RingBuffer
 
 if TYPE_CHECKING:
@@ -132,13 +132,18 @@ class OnMachine:
         if found is None:
             if type is not None:
                 self._types[name] = type
-            with world.lock, world.busy():
-                program = self.machine.program(name)
+            try:
+                with world.lock, world.busy():
+                    program = self.machine.program(name)
+            except BaseException:
+                tell_where(False)
+                raise
             found = self.programs[name] = ProgramOnMachine(self, name, program.type, expected_attach_type or 0)
         return found
 
     def attach(self, kind: str, program: ProgramOnMachine, target: Any, **details: Any) -> Link:
         """At an event of the world: a system call of what is traced, a packet, …"""
+        tell_where(True)
         instead = _KERNEL_ONLY.get(kind)
         if instead is not None:
             raise NotSupported(f"attaching {program.name!r} ({kind})", who=_WHO, instead=instead)
@@ -159,6 +164,7 @@ class OnMachine:
 
     def close(self) -> None:
         """Leave the world, close maps and programs."""
+        tell_where(False)
         joined, self._world = self._world, None
         if joined is not None:
             joined.leave(self)
@@ -437,6 +443,7 @@ class ProgramOnMachine(_Numbered):
     def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, flags: int = 0,
                  cpu: int = 0) -> TestRun:
         """As the kernel's BPF_PROG_TEST_RUN; programs of every type can be run."""
+        tell_where(False)
         packet: bytes | None = None
         if self.type in PACKET_TYPES:
             packet = bytes(data)
