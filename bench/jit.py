@@ -266,7 +266,7 @@ def program(seed):                 # 300 instructions: arithmetic, stack, memory
     for n in range(49):
         rows += ["r2 = *(u32 *)(r6 +%d)" % (n * 4), "r2 ^= %d" % (seed + n), "r0 += r2",
                  "if r0 > %d goto +1" % (1000 + n), "r0 *= 31", "*(u64 *)(r10 -8) = r0"]
-    rows += ["r3 = *(u64 *)(r10 -8)", "r0 ^= r3", "r0 += 1", "exit"]
+    rows += ["r3 = *(u64 *)(r10 -8)", "r0 += r3", "r0 += 1", "exit"]
     return isa.encode(isa.assemble("\\n".join(rows)))
 
 def first(seed):
