@@ -102,6 +102,8 @@ def _by_table(spec: ProgramSpec, type: int, fields: Mapping[str, Any]) -> bytes:
 def _bytes(spec: ProgramSpec, name: str, value: Any, unit: int, size: int) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         raw = bytes(value)
+        if unit > 1 and len(raw) != size:
+            raise UsageError(f"{spec.name!r}: context field {name} holds numbers; {raw!r} is not its {size} bytes")
     else:
         values = [value] if isinstance(value, int) else list(value)
         try:
