@@ -111,7 +111,7 @@ class Store:
         folder = self._directory(create=True)
         if folder < 0:
             return
-        name = _file_name(key)
+        name, check = _file_name(key), crc32(value)
         new = f".{name}.{os.getpid()}"
         try:
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -119,7 +119,7 @@ class Store:
             return
         try:
             with open(fd, "wb", buffering=0) as file:
-                view = memoryview(b"%s%08x\n" % (_MAGIC, crc32(value)) + value)
+                view = memoryview(b"%s%08x\n%s" % (_MAGIC, check, value))
                 while view:
                     view = view[file.write(view) :]
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -131,7 +131,7 @@ class Store:
             return
         # Looking the whole directory over takes milliseconds where it has thousands of small files: done about once for
         # each 64th of the limit that is written. The checksum is the die.
-        if not crc32(value) % max(MAX_BYTES // (64 * (len(value) + 4096)), 1):
+        if not check % max(MAX_BYTES // (64 * (len(value) + 4096)), 1):
             _evict(folder)
 
     def close(self) -> None:
