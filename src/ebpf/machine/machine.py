@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Context = bytes | Sequence[int] | Mapping[str, Any]
 
 _OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
+_UNVERIFIED_LOOPS = 1 << 23  # as many as a kernel lets bpf_loop and may_goto make (BPF_MAX_LOOPS)
 # Contexts that are as long as the event, and not padded to what the table says is possible.
 _AS_GIVEN = frozenset({int(ProgType.TRACEPOINT), int(ProgType.SYSCALL)})
 # What a program's externs `__kconfig` are unless the caller says otherwise.
@@ -68,7 +69,7 @@ class Machine:
     of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how
     many jumps backwards a run may take (``None``: any number). A program is verified before its first run
     (`VerifierError`); ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier
-    would have refused. ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first
+    would have refused, loops after 8,388,608 jumps unless ``loops`` says otherwise. ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first
     (`step` and ``loops`` are the interpreter's).
     """
 
@@ -81,7 +82,7 @@ class Machine:
         if cpus < 1:
             raise UsageError("a machine has at least one CPU")
         self.obj = obj
-        self.loops = loops
+        self.loops = loops if loops is not None or verify else _UNVERIFIED_LOOPS
         self.verify = verify
         self.engine = engine
         self.environment = make_environment(is_native(engine, verify), cpus=cpus, task=task, clock=clock, memory=memory,
