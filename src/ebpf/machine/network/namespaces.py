@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 NEW_USER, NEW_NET = 0x10000000, 0x40000000
 _PR_CAP_AMBIENT, _AMBIENT_RAISE = 47, 2
+_PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CAP_NET_BIND_SERVICE, _CAP_NET_ADMIN, _CAP_NET_RAW = 10, 12, 13
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -52,6 +53,11 @@ class Inside(NamedTuple):
         set_namespace(self.net, NEW_NET)
         if self.user >= 0 and os.geteuid():
             _keep_capabilities()
+
+
+def end_with_parent() -> None:
+    """This process is killed when the thread that started it ends, however that comes; call it last before exec."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
 
 
 def _keep_capabilities() -> None:

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ _ROUND_SECONDS = 0.2
 def main(control: int, device: str, mtu: int) -> None:
     """Set everything up, hand its descriptors over, and serve until the other end of ``control`` closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the wire's owner, who ends us
-    with socket.socket(fileno=control) as link:
+    with socket.socket(fileno=control) as link, suppress(BrokenPipeError):  # whoever started us may have been killed
         stage = ["namespaces"]
         try:
             world = _World(device, mtu, stage)

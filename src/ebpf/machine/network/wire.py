@@ -28,7 +28,7 @@ from ebpf.abi.actions import TC_ACT_REDIRECT, TC_ACT_UNSPEC
 from ebpf.abi.programs import ProgType
 from ebpf.errors import AttachError, NotSupported, TargetNotFound, UsageError
 from ebpf.machine.network.demonstration import CLIENT_4, CLIENT_6, CLIENT_MAC, SERVER_4, SERVER_6, SERVER_MAC
-from ebpf.machine.network.namespaces import Inside
+from ebpf.machine.network.namespaces import Inside, end_with_parent
 from ebpf.machine.network.verdicts import Way, ingress_context, tc_way, with_tag, without_tag, xdp_way
 
 if TYPE_CHECKING:
@@ -332,8 +332,12 @@ class Wire:
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None,
               stdin: Any = None, stdout: Any = None, stderr: Any = None) -> subprocess.Popen[bytes]:
-        """Run a command whose only network is the wire's. `close` ends it."""
-        command = subprocess.Popen(list(argv), preexec_fn=lambda: self.enter(), env=env, cwd=cwd, stdin=stdin,
+        """Run a command whose only network is the wire's. `close` ends it, and the end of the calling thread."""
+        def prepare() -> None:
+            self.enter()
+            end_with_parent()
+
+        command = subprocess.Popen(list(argv), preexec_fn=prepare, env=env, cwd=cwd, stdin=stdin,
                                    stdout=stdout, stderr=stderr)
         self._commands.append(command)
         return command
