@@ -69,8 +69,8 @@ class Machine:
     of ``__kconfig`` externs; ``max_entries`` and ``data`` replace what the object says of its maps. ``loops``: how
     many jumps backwards a run may take (``None``: any number). A program is verified before its first run
     (`VerifierError`); ``verify=False`` leaves that out, for experiments: the interpreter then stops what a verifier
-    would have refused, loops after 8,388,608 jumps unless ``loops`` says otherwise. ``engine``: ``"interpreter"``, or ``"jit"``: programs become native code when they run first
-    (`step` and ``loops`` are the interpreter's).
+    would have refused, loops after 8,388,608 jumps unless ``loops`` says otherwise. ``engine``: ``"interpreter"``, or
+    ``"jit"``: programs become native code when they run first (`step` and ``loops`` are the interpreter's).
     """
 
     def __init__(self, obj: Object, *, btf: Btf | None = None, ksyms: Mapping[str, int] | None = None,
