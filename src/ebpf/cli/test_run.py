@@ -130,6 +130,8 @@ def _run_capture(report: _Report, args: argparse.Namespace, context: Any) -> Non
         for packet in ebpf.read_pcap(args.pcap):
             packets.append(packet)
     except ebpf.FormatError as error:
+        if not packets:
+            raise
         damage = error  # what stands before it is good, and is run
     after = []
     for packet in packets:
