@@ -30,15 +30,15 @@ loop:
 # The Internet checksum over 16-bit words, stored back on the stack: half of it is memory access.
 CHECKSUM = """
     r0 = 0
-    r3 = r1
-    r3 += r2
+    r3 = 0
 loop:
     r4 = *(u16 *)(r1 +0)
     r0 += r4
     *(u64 *)(r10 -8) = r0
     r5 = *(u32 *)(r10 -8)
     r1 += 2
-    if r1 < r3 goto loop
+    r3 += 2
+    if r3 < r2 goto loop
     r0 = r5
     exit
 """
