@@ -72,18 +72,21 @@ def compile_trace_cached(
     mcpu: str = "v3",
 ) -> bytes:
     """Like `compile_trace`; ``store`` is None for no cache. A hit imports nothing of the compiler but `cache`."""
+    from functools import partial
+
+    fresh = partial(
+        compile_trace,
+        text,
+        filename=filename,
+        params=params,
+        config=config,
+        include_dirs=include_dirs,
+        includes=includes,
+        helper_errors=helper_errors,
+        mcpu=mcpu,
+    )
     if store is None:
-        return compile_trace(
-            text,
-            filename=filename,
-            facts=facts,
-            params=params,
-            config=config,
-            include_dirs=include_dirs,
-            includes=includes,
-            helper_errors=helper_errors,
-            mcpu=mcpu,
-        )
+        return fresh(facts=facts)
     from ebpf.compiler import cache
 
     options = ("trace", params, tuple(sorted((config or {}).items())), include_dirs, includes, helper_errors, mcpu)
@@ -92,16 +95,6 @@ def compile_trace_cached(
     if elf is not None:
         return elf
     recording = cache.RecordingFacts(facts)
-    elf = compile_trace(
-        text,
-        filename=filename,
-        facts=recording,
-        params=params,
-        config=config,
-        include_dirs=include_dirs,
-        includes=includes,
-        helper_errors=helper_errors,
-        mcpu=mcpu,
-    )
+    elf = fresh(facts=recording)
     cache.keep_object(store, key, recording, elf)
     return elf
