@@ -309,15 +309,10 @@ class ElfImage:
             self._write_symbols(table, kept)
 
     def _write_symbols(self, table: Section, symbols: list[Symbol]) -> None:
-        names, strings = _strings(s.name for s in symbols)
         # LLVM keeps section and symbol names in one table; `emit` gives the section names one of their own.
         strtab = self.sections[table.link]
-        strtab.data, strtab.size = strings, len(strings)
-        table.data = b"".join(_SYM.pack(names[s.name], s.binding << 4 | s.type, s.visibility, s.section, s.value,
-                                        s.size)
-                              for s in symbols)
-        table.size = len(table.data)
-        table.info = next((i for i, s in enumerate(symbols) if s.binding != STB_LOCAL), len(symbols))
+        table.data, strtab.data, table.info = symbol_table(symbols)
+        table.size, strtab.size = len(table.data), len(strtab.data)
 
     def emit(self) -> bytes:
         """The image as a file."""
@@ -348,6 +343,22 @@ class ElfImage:
         _EHDR.pack_into(out, 0, b"\x7fELF\x02\x01\x01" + bytes(9), ET_REL, EM_BPF, 1, 0, 0, len(out), self.flags,
                         _EHDR.size, 0, 0, _SHDR.size, len(headers), at)
         return bytes(out) + b"".join(headers)
+
+
+def symbol_table(symbols: Sequence[Symbol]) -> tuple[bytes, bytes, int]:
+    """The bytes of a symbol table, of its string table, and the number of the first symbol that is not local.
+
+    ``symbols`` in order, the empty one and the local ones first (ELF wants them so).
+    """
+    names, strings = _strings(s.name for s in symbols)
+    data = b"".join(_SYM.pack(names[s.name], s.binding << 4 | s.type, s.visibility, s.section, s.value, s.size)
+                    for s in symbols)
+    return data, strings, next((i for i, s in enumerate(symbols) if s.binding != STB_LOCAL), len(symbols))
+
+
+def relocation_table(relocations: Iterable[Rel]) -> bytes:
+    """The bytes of a relocation section (`SHT_REL`: what is added stands in the place itself)."""
+    return b"".join(_REL.pack(r.offset, r.symbol << 32 | r.type) for r in relocations)
 
 
 def _header(view: memoryview) -> tuple[bytes, int, int, int, int, int, int, int, int, int, int, int, int, int]:
