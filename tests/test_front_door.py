@@ -20,7 +20,8 @@ NAMES = [
     "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program", "ProgramSpec",
     "Record", "RelocationError", "Session", "TargetNotFound", "Trace", "TraceEvent", "UnknownName", "UsageError",
     "VerifierError", "build", "compile", "disassemble", "examine", "explain", "format_diagnostic", "format_error",
-    "host", "inventory", "list_probes", "load", "open", "read_pcap", "record", "trace", "use", "verify", "write_pcap",
+    "host", "inventory", "link", "list_probes", "load", "open", "read_pcap", "record", "trace", "use", "verify",
+    "write_pcap",
 ]
 
 

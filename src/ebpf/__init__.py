@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.recordings import record as record
-    from ebpf.session.toolchain import build as build
+    from ebpf.session.toolchain import build as build, link as link
     from ebpf.session.tracing.build import trace as trace
     from ebpf.session.tracing.listing import list_probes as list_probes
     from ebpf.session.tracing.trace import Trace as Trace, TraceEvent as TraceEvent
@@ -103,7 +103,7 @@ _HOMES = {
         "use",
     ),
     "ebpf.session.toolchain": (
-        "build",
+        "build", "link",
     ),
     "ebpf.session.doctor": (
         "Finding", "examine",

@@ -12,6 +12,7 @@ from ebpf.btf import Btf, BtfExt, format_type
 from ebpf.errors import EbpfError, InsnError
 from ebpf.isa import assemble, decode, disassemble, encode, format_insn
 from ebpf.object import Object, link, read_object
+from ebpf.object.static_linker import link_objects
 from ebpf.verifier import Options, verify
 
 from ..btf import sample
@@ -66,6 +67,19 @@ def compiled() -> bytes:
 
 
 @cache
+def other() -> bytes:
+    """Another one, which shares types with it and defines nothing that it defines."""
+    from ebpf.compiler import Options as Compiling, compile_c
+    from tests.compiler.test_cache import Facts
+
+    text = '''struct event { u32 pid; char comm[16]; union { u64 a; struct { u32 b : 5, c : 3; }; }; };
+extern struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 100); __type(key, u32); __type(value, struct event); } seen SEC(".maps");
+SEC("xdp") int look(void *ctx) { u32 key = 1; struct event *e = bpf_map_lookup_elem(&seen, &key); return e ? e->a : 0; }
+char LICENSE_TOO[] SEC("license") = "GPL";'''
+    return compile_c(text, filename="other.c", facts=Facts(), options=Compiling(dialect="libbpf"))  # type: ignore[arg-type]
+
+
+@cache
 def good() -> Object:
     return read_object(compiled(), "fuzz.o")
 
@@ -100,6 +114,15 @@ def test_headers_of_elf() -> None:
         return damaged(data[:64], rng)[:64].ljust(64, b"\0") + data[64:start] + table if rng.random() < 0.3 else data[:start] + table
 
     fuzz("elf headers", inputs, read_all)
+
+
+def test_linking_of_damaged_objects() -> None:
+    """A damaged object beside a good one: one object that can be read, or one clear error."""
+
+    def read(data: bytes) -> None:
+        read_object(link_objects([("good.o", other()), ("fuzz.o", data)]))
+
+    fuzz("static linker", lambda rng: damaged(compiled(), rng), read)
 
 
 def test_verification_of_damaged_objects() -> None:

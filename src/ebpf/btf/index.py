@@ -11,12 +11,16 @@ millisecond. It is one array of 32-bit words in this machine's byte order::
     nexts     for each entry the next one in its chain; entry 1 + i is type i, after the types come the enumerators
 
 Names are compared when a chain is followed, so a wrong index can hide a type but never rename one.
+
+A process that needs a few names only, once, need not wait for all that: a `Scan` beside it gives `Tables`, in which a
+name is found by the offset of its string (half a millisecond).
 """
 
 from __future__ import annotations
 
 from array import array
 from itertools import chain
+from sys import byteorder
 from typing import TYPE_CHECKING, Protocol
 from zlib import adler32, crc32
 
@@ -39,6 +43,16 @@ class IndexStore(Protocol):
     def get(self, key: str, /) -> bytes | None: ...
 
     def put(self, key: str, value: bytes, /) -> None: ...
+
+
+class Scan(Protocol):
+    """A scan of the types that somebody else makes meanwhile: another process, say."""
+
+    def tables(self) -> Tables | None:
+        """What it found, waited for; None if nothing will come."""
+
+    def finish(self) -> None:
+        """Wait until it has put the index into the store, or has given up."""
 
 
 def content_identity(data: bytes) -> str:
@@ -90,6 +104,38 @@ def scan(words: Sequence[int], where: int) -> tuple[array[int], list[int]]:
     return offsets, enums
 
 
+class Tables:
+    """A scan in arrays: ``offsets`` of the types and ``enums``, the offsets of enumerators' records, in words; of each
+    the names as offsets of strings (``names``, ``enum_names``), raw in this machine's byte order.
+    """
+
+    __slots__ = ("enum_names", "enums", "names", "offsets")
+
+    def __init__(self, offsets: Sequence[int], names: bytes, enums: Sequence[int], enum_names: bytes) -> None:
+        self.offsets, self.names = offsets, names
+        self.enums, self.enum_names = enums, enum_names
+
+    @classmethod
+    def make(cls, words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[int]) -> Tables:
+        """From what `scan` found."""
+        enums, name_of = _enumerators(words, enum_offsets), words.__getitem__
+        return cls(offsets, array("I", map(name_of, offsets)).tobytes(),
+                   enums, array("I", map(name_of, enums)).tobytes())
+
+    def entries(self, string: int) -> list[int]:
+        """Offsets of the records (types and enumerators) whose name is the string at that offset, in file order."""
+        key = string.to_bytes(4, byteorder)
+        out = []
+        for places, names in ((self.offsets, self.names), (self.enums, self.enum_names)):
+            at = names.find(key)
+            while at >= 0:
+                if not at % 4:
+                    out.append(places[at // 4])
+                at = names.find(key, at + 1)
+        out.sort()
+        return out
+
+
 class Index:
     """Offsets of the types, and chains of entries by hash of their names."""
 
@@ -127,11 +173,7 @@ def build(words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[i
     ``strings`` is this blob's own string section, whose first byte has offset ``string_base``; a base blob's names are
     fetched with ``raw_name``.
     """
-    enums = array("I")
-    for position in enum_offsets:
-        info = words[position + 1]
-        step = 2 if info >> 24 & 31 == Kind.ENUM else 3
-        enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
+    enums = _enumerators(words, enum_offsets)
     count = len(offsets) + len(enums)
     buckets = 1 << max(4, (count // 2).bit_length())
     mask = buckets - 1
@@ -158,6 +200,16 @@ def build(words: Sequence[int], offsets: Sequence[int], enum_offsets: Sequence[i
     header = array("I", (_MAGIC, _VERSION, first_id, len(offsets), len(enums), buckets, 4 * len(words), len(strings),
                          crc32(body)))
     return Index(offsets, enums, heads, nexts, b"".join((header, body)))
+
+
+def _enumerators(words: Sequence[int], enum_offsets: Sequence[int]) -> array[int]:
+    """The offset of each enumerator's record, in words."""
+    enums = array("I")
+    for position in enum_offsets:
+        info = words[position + 1]
+        step = 2 if info >> 24 & 31 == Kind.ENUM else 3
+        enums.extend(range(position + 3, position + 3 + step * (info & 0xFFFF), step))
+    return enums
 
 
 def load(data: bytes, first_id: int, type_len: int, string_len: int) -> Index | None:

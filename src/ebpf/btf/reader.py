@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from mmap import mmap
 
-    from ebpf.btf.index import Index, IndexStore
+    from ebpf.btf.index import Index, IndexStore, Scan
     from ebpf.btf.types import Type
 
 MAGIC = 0xEB9F
 #: Longest chain of typedefs, qualifiers and arrays that is followed; the kernel's own limit (MAX_RESOLVE_DEPTH).
 MAX_DEPTH = 32
 _MAX_FLAT_MEMBERS = 1 << 17
+# So many names may be searched for without an index, at half a millisecond each; an index takes 50 ms.
+_MAX_SEARCHES = 64
 
 
 class Field(NamedTuple):
@@ -45,9 +47,9 @@ class Btf:
     Ids count from 1; 0 is ``void``; ids below ``first_id`` are the base's.
     """
 
-    __slots__ = ("_data", "_fields", "_identity", "_index", "_names", "_offsets", "_store", "_string_at",
-                 "_string_len", "_type_at", "_types", "_words", "base", "codecs", "core_cache", "first_id",
-                 "first_string", "little_endian")
+    __slots__ = ("_data", "_fields", "_identity", "_index", "_names", "_offsets", "_scan", "_searches", "_store",
+                 "_string_at", "_string_len", "_type_at", "_types", "_words", "base", "codecs", "core_cache",
+                 "first_id", "first_string", "little_endian")
 
     def __init__(self, data: bytes | mmap, words: Sequence[int], type_at: int, string_at: int, string_len: int,
                  base: Btf | None, little_endian: bool, store: IndexStore | None, identity: str | None) -> None:
@@ -60,6 +62,8 @@ class Btf:
         self._identity = identity
         self._offsets: Sequence[int] | None = None
         self._index: Index | None = None
+        self._scan: Scan | None = None
+        self._searches: dict[bytes, list[int]] = {}
         self._names: dict[int, str] = {0: ""}
         self._types: dict[int, Type] = {0: T.Void()}
         self._fields: dict[int, Mapping[str, Field]] = {}
@@ -157,7 +161,10 @@ class Btf:
     def offsets(self) -> Sequence[int]:
         """Where each type starts, in words; number 0 is type ``first_id``."""
         if self._offsets is None:
-            if self._store is not None:
+            tables = self._scan.tables() if self._scan is not None and self._index is None else None
+            if tables is not None:
+                self._offsets = tables.offsets
+            elif self._store is not None:
                 self._offsets = self._load_index().offsets
             else:
                 self._offsets, _ = indexes.scan(self._words, self._type_at)
@@ -167,24 +174,48 @@ class Btf:
         """Where type ``id`` (not one of the base's) starts, in bytes from the start of the blob."""
         return self._type_at + 4 * self.offsets[id - self.first_id]
 
+    @property
+    def has_index(self) -> bool:
+        """Whether names can be looked up at once: the index is at hand, or was kept by an earlier process."""
+        return self._index is not None or self._kept_index() is not None
+
+    def expect(self, scan: Scan) -> None:
+        """Somebody scans the types meanwhile: take that, instead of scanning here.
+
+        Only for types whose strings are shared as wholes, as pahole (and so the kernel) does: the few names that are
+        looked for before there is an index are looked for as whole strings.
+        """
+        self._scan = scan
+
+    @property
+    def _key(self) -> str:
+        identity = self._identity or indexes.content_identity(self._data)  # type: ignore[arg-type]
+        return f"btf-{identity}" if self.base is None else f"btf-{identity}-on-{self.first_id}-{self.first_string}"
+
+    def _kept_index(self) -> Index | None:
+        """The index out of the store."""
+        kept = self._store.get(self._key) if self._store is not None else None
+        if kept is not None:
+            self._index = indexes.load(kept, self.first_id, 4 * len(self._words), self._string_len)
+        return self._index
+
+    def make_index(self, offsets: Sequence[int] | None = None, enums: Sequence[int] = ()) -> Index:
+        """Build the index (from what `index.scan` found, if given) and put it into the store."""
+        if offsets is None:
+            offsets, enums = indexes.scan(self._words, self._type_at)
+        index = self._index = indexes.build(self._words, offsets, enums, self.strings, self.first_string,
+                                            self._raw_name, self.first_id)
+        if self._store is not None:
+            self._store.put(self._key, index.data)
+        index.data = b""
+        return index
+
     def _load_index(self) -> Index:
         if self._index is not None:
             return self._index
-        store, key = self._store, ""
-        if store is not None:
-            identity = self._identity or indexes.content_identity(self._data)  # type: ignore[arg-type]
-            key = f"btf-{identity}" if self.base is None else f"btf-{identity}-on-{self.first_id}-{self.first_string}"
-            kept = store.get(key)
-            if kept is not None:
-                self._index = indexes.load(kept, self.first_id, 4 * len(self._words), self._string_len)
-        if self._index is None:
-            offsets, enums = indexes.scan(self._words, self._type_at)
-            self._index = indexes.build(self._words, offsets, enums, self.strings, self.first_string, self._raw_name,
-                                        self.first_id)
-            if store is not None:
-                store.put(key, self._index.data)
-            self._index.data = b""
-        return self._index
+        if self._scan is not None:
+            self._scan.finish()
+        return self._kept_index() or self.make_index()
 
     # -- names
 
@@ -206,6 +237,9 @@ class Btf:
 
     def _entries(self, name: str) -> Iterator[int]:
         raw = name.encode("utf-8", "surrogateescape")
+        if self._index is None and self._scan is not None and (found := self._search(raw)) is not None:
+            yield from found
+            return
         words = self._words
         for position in self._load_index().entries(raw):
             try:
@@ -213,6 +247,19 @@ class Btf:
                     yield position
             except BtfError:
                 continue
+
+    def _search(self, name: bytes) -> list[int] | None:
+        """The entries called ``name``, found in a scan's tables; None where the index will serve better, or must."""
+        found = self._searches.get(name)
+        if found is None and len(self._searches) < _MAX_SEARCHES:
+            tables = self._scan.tables() if self._scan is not None else None
+            if tables is None:
+                self._scan = None
+                return None
+            at = self._data.find(b"\0%s\0" % name, self._string_at, self._string_at + self._string_len)
+            string = self.first_string + at + 1 - self._string_at
+            found = self._searches[name] = tables.entries(string) if at >= 0 else []
+        return found
 
     def find_all(self, name: str, kind: Kind | None = None, *, own: bool = False) -> list[int]:
         """Ids of the types called ``name`` (of one kind), the base's first, or ``own`` ones only."""

@@ -8,7 +8,10 @@ hundreds of them. Source: Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class Kind(IntEnum):
@@ -329,3 +332,34 @@ Type: TypeAlias = (
 #: Kinds that are another type under another name or with a qualifier; `Btf.resolve` looks through them.
 MODIFIERS = (Typedef, Volatile, Const, Restrict, TypeTag)
 MODIFIER_KINDS = frozenset((Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG))
+_REFERRING = (Ptr, *MODIFIERS, Func, Var, DeclTag)
+
+
+def references(type: Type) -> Sequence[int]:
+    """The ids that a type refers to, in order."""
+    if isinstance(type, (Struct, Union)):
+        return [m.type for m in type.members]
+    if isinstance(type, Array):
+        return [type.type, type.index_type]
+    if isinstance(type, FuncProto):
+        return [type.type, *(p.type for p in type.params)]
+    if isinstance(type, DataSec):
+        return [v.type for v in type.variables]
+    if isinstance(type, _REFERRING):
+        return [type.type]
+    return []
+
+
+def moved(type: Any, of: Callable[[int], int]) -> Any:
+    """The type with every id that it refers to replaced by what ``of`` says."""
+    if isinstance(type, (Struct, Union)):
+        return type._replace(members=tuple([m._replace(type=of(m.type)) for m in type.members]))
+    if isinstance(type, Array):
+        return type._replace(type=of(type.type), index_type=of(type.index_type))
+    if isinstance(type, FuncProto):
+        return type._replace(type=of(type.type), params=tuple([p._replace(type=of(p.type)) for p in type.params]))
+    if isinstance(type, DataSec):
+        return type._replace(variables=tuple([v._replace(type=of(v.type)) for v in type.variables]))
+    if isinstance(type, _REFERRING):
+        return type._replace(type=of(type.type))
+    return type

@@ -184,22 +184,7 @@ class Builder:
         while pending:
             inner = pending.pop()
             t = source.type(inner)
-            new: Type
-            if isinstance(t, T.Ptr):
-                new = t._replace(type=pointee(t.type))
-            elif isinstance(t, (T.Struct, T.Union)):
-                new = t._replace(members=tuple([m._replace(type=of(m.type)) for m in t.members]))
-            elif isinstance(t, T.Array):
-                new = t._replace(type=of(t.type), index_type=of(t.index_type))
-            elif isinstance(t, T.FuncProto):
-                new = t._replace(type=of(t.type), params=tuple([p._replace(type=of(p.type)) for p in t.params]))
-            elif isinstance(t, T.DataSec):
-                new = t._replace(variables=tuple([v._replace(type=of(v.type)) for v in t.variables]))
-            elif isinstance(t, (*T.MODIFIERS, T.Func, T.Var, T.DeclTag)):
-                new = t._replace(type=of(t.type))
-            else:
-                new = t
-            self.define(ids[inner], new)
+            self.define(ids[inner], T.moved(t, pointee if isinstance(t, T.Ptr) else of))
         return result
 
     # -- output

@@ -31,7 +31,7 @@ COMMANDS = {
     "disasm": "show the instructions of an object file or of a loaded program",
     "prog": "programs in the kernel: list, show, dump",
     "map": "maps in the kernel: list, show, dump",
-    "link": "links in the kernel: list, show",
+    "link": "several objects as one; links in the kernel: list, show",
     "doctor": "what this kernel and this user can do, and what to change",
     "explain": "what an error's code means",
 }

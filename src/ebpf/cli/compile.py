@@ -21,6 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="where to write (default: FILE.o; for asm and ir standard output); - is standard output")
     parser.add_argument("--emit", choices=("obj", "asm", "ir"), default="obj",
                         help="an object file (default), its instructions in the kernel's notation, or LLVM IR")
+    parser.add_argument("--partial", action="store_true",
+                        help="one of several objects for `ebpf link`: others may define what this one declares")
     _build.add_options(parser)
 
 
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     options = _build.options(args)
     built = ebpf.build(text, filename=name, emit="ir" if args.emit == "ir" else "obj", dialect=options["dialect"],
                        mcpu=options["mcpu"], defines=options["defines"], include_dirs=options["include_dirs"],
-                       cc=options["cc"])
+                       cc=options["cc"], partial=args.partial)
     for warning in built.warnings:
         progress(ebpf.format_diagnostic(warning, color=colors(sys.stderr)))
     result = built.data
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or ("-" if args.emit != "obj" else os.path.splitext(os.path.basename(name))[0] + ".o")
     if output == "-" and args.emit == "obj" and sys.stdout.isatty():
         raise ebpf.UsageError("an object file is nothing for a terminal", helps=("name a file: -o prog.o",))
-    _write(output, result)
+    write_whole(output, result)
     return 0
 
 
@@ -52,7 +54,7 @@ def _read(source: str) -> tuple[str, str]:
         return file.read(), source
 
 
-def _write(output: str, data: bytes) -> None:
+def write_whole(output: str, data: bytes) -> None:
     """All of it or nothing: what was there before stays when the disk is full."""
     if output == "-":
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``ebpf link``: links (attachments) in the kernel."""
+"""``ebpf link``: links (attachments) in the kernel; with files, the linker of objects."""
 
 from __future__ import annotations
 
@@ -12,11 +12,32 @@ if TYPE_CHECKING:
     import argparse
 
 
+_ACTIONS = ("list", "show")
+
+
+def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """``ebpf link A.o B.o -o C.o``, as everybody expects of something called so, has a command line of its own."""
+    if any(a.startswith("-o") for a in arguments) or arguments and arguments[0].endswith((".o", ".c")):
+        import argparse
+
+        from ebpf.cli import _link_objects
+
+        objects = argparse.ArgumentParser(prog=parser.prog, allow_abbrev=False)
+        _link_objects.configure(objects)
+        return objects.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_actions(parser, "link", ("list", "show"), "an id, or the path where it is pinned")
+    parser.epilog = "`ebpf link A.o B.c -o WHOLE.o` links objects (and C files, compiled on the way) into one."
+    add_actions(parser, "link", _ACTIONS, "an id, or the path where it is pinned")
 
 
 def run(args: argparse.Namespace) -> int:
+    if not hasattr(args, "action"):
+        from ebpf.cli import _link_objects
+
+        return _link_objects.run(args)
     if args.action == "list":
         infos = list(ebpf.inventory.links())
     else:

@@ -20,6 +20,7 @@ class _Options(NamedTuple):
     opt_level: int = 2
     arch: str | None = None
     target: Literal["bpf", "host"] = "bpf"
+    partial: bool = False
 
 
 class Options(_Options):
@@ -32,6 +33,7 @@ class Options(_Options):
     ``opt_level``: 1, 2 or 3; BPF needs an optimiser, so there is no 0.
     ``target``: ``"host"`` is for the package's own C that runs in the process itself (the machine's maps): IR for
     ``arch`` instead of BPF, without BTF, and without what BPF calls and stacks are limited to.
+    ``partial``: the object is one of several to be linked; another may define the functions that this one declares.
     """
 
     __slots__ = ()
@@ -45,6 +47,7 @@ class Options(_Options):
         opt_level: int = 2,
         arch: str | None = None,
         target: Literal["bpf", "host"] = "bpf",
+        partial: bool = False,
     ) -> Options:
         if dialect not in DIALECTS:
             raise UsageError(f"dialect={dialect!r} is not one of {', '.join(DIALECTS)}")
@@ -54,4 +57,4 @@ class Options(_Options):
             raise UsageError(f"opt_level={opt_level!r} is not 1, 2 or 3")
         if target not in TARGETS:
             raise UsageError(f"target={target!r} is not one of {', '.join(TARGETS)}")
-        return super().__new__(cls, dialect, mcpu, defines, include_dirs, opt_level, arch, target)
+        return super().__new__(cls, dialect, mcpu, defines, include_dirs, opt_level, arch, target, partial)

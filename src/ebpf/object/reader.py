@@ -135,7 +135,8 @@ class _Reader:
             if symbol.type == STT_FUNC and 0 < symbol.section < len(image.sections):
                 by_section.setdefault(symbol.section, {}).setdefault(symbol.value, symbol)
         out = []
-        names: dict[str, int] = {}
+        # Static functions of several linked objects may share a name, with a global one too, which keeps it.
+        names = {s.name: 0 for symbols in by_section.values() for s in symbols.values() if s.binding != STB_LOCAL}
         for index, symbols in sorted(by_section.items()):
             section = image.sections[index]
             if not section.executable:
@@ -151,11 +152,10 @@ class _Reader:
                                    f"`{section.name}` ({section.size} bytes), in conflict with the section or with "
                                    f"its neighbours")
                 name = symbol.name
-                while name in names:
-                    # Static functions of several linked objects may share a name.
+                while symbol.binding == STB_LOCAL and name in names:
                     names[symbol.name] += 1
                     name = f"{symbol.name}.{names[symbol.name]}"
-                names[name] = 0
+                names.setdefault(name, 0)
                 self.function_at[index, start] = name
                 out.append(_Function(name, section, start, end, symbol.binding != STB_LOCAL))
         return out

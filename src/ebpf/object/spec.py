@@ -160,7 +160,7 @@ class Object:
     def events(self) -> Mapping[str, int]:
         """Map name → BTF type id of the records that programs send through it, where the compiler knew."""
         if self._events is None:
-            self._events = _read_events(self._notes, self.btf)
+            self._events = read_events(self._notes, self.btf)
         return self._events
 
     def __eq__(self, other: object) -> bool:
@@ -181,7 +181,7 @@ def _names(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _read_events(notes: bytes | None, btf: Btf | None) -> Mapping[str, int]:
+def read_events(notes: bytes | None, btf: Btf | None) -> Mapping[str, int]:
     """The ``.ebpf`` section: ``{"events": {map name: type id}}``."""
     if not notes:
         return {}

@@ -77,12 +77,13 @@ class Checker(StmtChecker):
         for v in self.unit.globals:
             self._complete(v)
         self._drop_helper_pointers()
-        self._undefined_functions()
+        if not self.options.partial:
+            self._undefined_functions()
         if self.bcc is not None:
             self.bcc.finish()
 
     def _undefined_functions(self) -> None:
-        """Report each function that is used, declared and defined nowhere: no linker adds it later."""
+        """Report each function that is used, declared and defined nowhere: no linker will add it."""
         reported: set[int] = set()
         for node, decl in self.references:
             if decl.body is not None or decl.section == ".ksyms" or id(decl) in reported:
@@ -97,7 +98,8 @@ class Checker(StmtChecker):
                 "C0319",
                 node,
                 f"`{decl.name}` is declared, but nothing defines it",
-                helps=helps or ["define it: an object has to contain all that its programs call"],
+                helps=helps or ["define it; if another object does, compile this one as a part (`--partial`) and link "
+                                "the two: `ebpf link`"],
                 related=[(decl.loc, decl.end, "declared here")],
             )
 
