@@ -229,6 +229,8 @@ class _Reader:
         where = f"`{function.name}` at byte {at}"
         if at % 8:
             raise ElfError(f"a relocation of {where} is within an instruction")
+        if symbol.section == SHN_ABS or symbol.section >= len(self.image.sections):
+            raise ElfError(f"relocation of {where} refers to `{symbol.name}`, which lies in no section")
         opcode, imm = code[at], int.from_bytes(code[at + 4:at + 8], "little", signed=True)
         if rel.type == R_BPF_64_32 and opcode == _CALL:
             if symbol.section == SHN_UNDEF:
@@ -244,8 +246,6 @@ class _Reader:
             if extern is None:
                 return Relocation(at, "undefined", symbol.name)
             return Relocation(at, "kconfig" if extern.section == ".kconfig" else "ksym", symbol.name, imm)
-        if symbol.section == SHN_ABS or symbol.section >= len(self.image.sections):
-            raise ElfError(f"relocation of {where} refers to `{symbol.name}`, which lies in no section")
         section = self.image.sections[symbol.section]
         if section.executable:
             return Relocation(at, "func", self._callee(symbol, symbol.value + imm, where))
