@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from ebpf.session.doctor import Finding as Finding, examine as examine
     from ebpf.session.explain import explain as explain
+    from ebpf.session.flamegraph import FlameGraph as FlameGraph
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.recordings import record as record
@@ -110,6 +111,9 @@ _HOMES = {
     ),
     "ebpf.session.explain": (
         "explain",
+    ),
+    "ebpf.session.flamegraph": (
+        "FlameGraph",
     ),
     "ebpf.session.host": (
         "host",
