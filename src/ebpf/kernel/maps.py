@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno as _errno
+import mmap as _mmap
 import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -52,7 +53,10 @@ _BATCH = struct.Struct("@QQQQIiQQ")
 _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _LOOKUP_AND_DELETE = (
     sys.COMMANDS[f"MAP_{n}"].number
     for n in ("LOOKUP_ELEM", "UPDATE_ELEM", "DELETE_ELEM", "GET_NEXT_KEY", "LOOKUP_AND_DELETE_ELEM"))
-_FIRST_CHUNK: Final = 16384  # entries in the first bulk read; doubled each time
+_FIRST_CHUNK: Final = 16384  # entries that the first bulk read has room for, whatever they are; doubled when full
+_SPARE: Final = 256  # a batch stops before a bucket that might not fit
+_ROOM_BYTES: Final = 1 << 28  # room for all entries at once up to here: what is not written to costs no memory
+_MAPPED_BYTES: Final = 1 << 20  # from here on room comes from mmap: `bytearray` writes zeros all over it first
 
 
 class MapInfo(NamedTuple):
@@ -91,6 +95,14 @@ class Bulk:
 
 
 _MAP_INFO = struct.Struct("@IIIIII16sIIQQIIIIQ")
+
+
+def _room(size: int, before: bytearray | _mmap.mmap | None = None) -> bytearray | _mmap.mmap:
+    """So many zero bytes, with what was ``before`` at their beginning."""
+    made: bytearray | _mmap.mmap = bytearray(size) if size < _MAPPED_BYTES else _mmap.mmap(-1, size)
+    if before is not None:
+        made[:len(before)] = before[:]
+    return made
 
 
 class KernelMap(sys.OwnedFd):
@@ -281,8 +293,8 @@ class KernelMap(sys.OwnedFd):
             return None
         number = sys.COMMANDS[name].number
         key_size, stride = self.key_size, self.value_stride
-        room = min(max(self.max_entries, 1), _FIRST_CHUNK)
-        keys, values = bytearray(room * key_size), bytearray(room * stride)
+        room = min(self.max_entries + _SPARE, max(_FIRST_CHUNK, _ROOM_BYTES // (key_size + stride)))
+        keys, values = _room(room * key_size), _room(room * stride)
         token = (ctypes.c_char * max(key_size, 8))()  # the position: a bucket number or a key, as the type likes
         position = ctypes.addressof(token)
         attr = (ctypes.c_char * _BATCH.size)()
@@ -308,10 +320,9 @@ class KernelMap(sys.OwnedFd):
                 break
             if result == 0:
                 first = False
-            if room - count < max(256, room // 8) or result == -_errno.ENOSPC:
+            if room - count < _SPARE or result == -_errno.ENOSPC:
                 room *= 2
-                keys.extend(bytes(room * key_size - len(keys)))
-                values.extend(bytes(room * stride - len(values)))
+                keys, values = _room(room * key_size, keys), _room(room * stride, values)
         return Bulk(memoryview(keys)[:count * key_size], memoryview(values)[:count * stride], count)
 
     def _read_one_by_one(self) -> Bulk:

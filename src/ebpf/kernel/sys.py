@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ebpf.errors import EbpfError, InternalError, KernelError, NotSupported, PrivilegeError
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterable
 
 PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -160,7 +161,7 @@ def member(name: str, attr: Buffer, wanted: str) -> int:
     return value
 
 
-def address_of(data: bytes | bytearray | memoryview | ctypes.Array[Any]) -> int:
+def address_of(data: bytes | bytearray | memoryview | mmap.mmap | ctypes.Array[Any]) -> int:
     """Where the bytes of `data` are. The caller keeps it alive, and does not resize it, while the address is used."""
     if isinstance(data, bytes):
         return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
