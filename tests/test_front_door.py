@@ -15,13 +15,13 @@ SOURCE = Path(ebpf.__file__)
 
 # The public API. A name added or removed here is a decision, and a line in CHANGELOG.md.
 NAMES = [
-    "AttachError", "AttachType", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream", "Finding",
-    "FlameGraph", "FormatError", "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map", "MapError", "MapFull",
-    "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program", "ProgramSpec",
-    "Record", "RelocationError", "Session", "TargetNotFound", "Trace", "TraceEvent", "UnknownName", "UsageError",
-    "VerifierError", "build", "compile", "disassemble", "examine", "explain", "format_diagnostic", "format_error",
-    "host", "inventory", "link", "list_probes", "load", "open", "read_pcap", "record", "trace", "use", "verify",
-    "write_pcap",
+    "AttachError", "AttachType", "Audited", "Btf", "CompileError", "Diagnostic", "EbpfError", "EventStream",
+    "Finding", "FlameGraph", "FormatError", "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Map",
+    "MapError", "MapFull", "MapSpec", "MapType", "NotSupported", "Object", "PrivilegeError", "ProgType", "Program",
+    "ProgramCost", "ProgramSpec", "Record", "RelocationError", "Session", "TargetNotFound", "Trace", "TraceEvent",
+    "UnknownName", "UsageError", "VerifierError", "build", "compile", "disassemble", "examine", "explain",
+    "format_diagnostic", "format_error", "host", "inventory", "link", "list_probes", "load", "open", "read_pcap",
+    "record", "trace", "use", "verify", "write_pcap",
 ]
 
 

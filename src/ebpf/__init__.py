@@ -57,12 +57,14 @@ if TYPE_CHECKING:
         open as open,
         use as use,
     )
+    from ebpf.session.audit import Audited as Audited
     from ebpf.session.doctor import Finding as Finding, examine as examine
     from ebpf.session.explain import explain as explain
     from ebpf.session.flamegraph import FlameGraph as FlameGraph
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.recordings import record as record
+    from ebpf.session.statistics import ProgramCost as ProgramCost
     from ebpf.session.toolchain import build as build, link as link
     from ebpf.session.tracing.build import trace as trace
     from ebpf.session.tracing.listing import list_probes as list_probes
@@ -105,6 +107,12 @@ _HOMES = {
     ),
     "ebpf.session.toolchain": (
         "build", "link",
+    ),
+    "ebpf.session.audit": (
+        "Audited",
+    ),
+    "ebpf.session.statistics": (
+        "ProgramCost",
     ),
     "ebpf.session.doctor": (
         "Finding", "examine",

@@ -32,6 +32,8 @@ COMMANDS = {
     "prog": "programs in the kernel: list, show, dump",
     "map": "maps in the kernel: list, show, dump",
     "link": "several objects as one; links in the kernel: list, show",
+    "top": "what programs in the kernel cost, live",
+    "audit": "what is loaded, whose it is, and what it could do to others",
     "doctor": "what this kernel and this user can do, and what to change",
     "explain": "what an error's code means",
 }

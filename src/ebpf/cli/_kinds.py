@@ -32,21 +32,8 @@ def holders_text(holders: dict[tuple[str, int], list[tuple[int, str]]], kind: st
     return ", ".join(f"{command}({pid})" for pid, command in holders.get((kind, id), ()))
 
 
-_CALL = 0x85
-
-
 def translated_lines(code: bytes) -> Iterator[str]:
-    """The listing of a loaded program, as the kernel has rewritten it.
-
-    A helper's number has become the distance of its function from ``__bpf_call_base`` there; it is named where this
-    user may see addresses.
-    """
-    rows = list(ebpf.disassemble(code, translated=True))
-    calls = any(insn.opcode == _CALL and insn.src == 0 for _, insn, _ in rows)
-    base = (ebpf.host.kernel_address("__bpf_call_base") or 0) if calls else 0
-    for slot, insn, text in rows:
-        if base and insn.opcode == _CALL and insn.src == 0:
-            function = ebpf.host.kernel_symbol(base + insn.imm)
-            if function is not None and function[1] == 0:
-                text = f"call {function[0]}"
-        yield f"{slot:5}: {text}"
+    """The listing of a loaded program, as the kernel has rewritten it; calls by name where this user may see names."""
+    calls = ebpf.inventory.called_functions(code) or {}
+    for slot, _, text in ebpf.disassemble(code, translated=True):
+        yield f"{slot:5}: {f'call {calls[slot]}' if slot in calls else text}"

@@ -246,8 +246,8 @@ class _Linker:
         if old.type == elf.STT_SECTION and old.section in this.places:
             moved += this.places[old.section][1]
         if at + 4 > len(self.contents[whole.name]):
-            raise ElfError(f"a relocation of {this.name} is for byte {rel.offset} of `{whole.name}`, which has no contents "
-                           f"there")
+            raise ElfError(f"a relocation of {this.name} is for byte {rel.offset} of `{whole.name}`, which has no "
+                           f"contents there")
         if moved:
             self._shift(self.contents[whole.name], at, rel.type, moved)
         return elf.Rel(at, rel.type, symbol.index)

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from ebpf.kernel.attach.link import KernelLink, LinkInfo
     from ebpf.kernel.maps import MapInfo
     from ebpf.kernel.programs import KernelProgram, ProgramInfo
+    from ebpf.session.audit import Audited
     from ebpf.session.maps import Map
-
-# What the kernel calls the descriptors (readlink of /proc/self/fd/N), and what we call the things.
-_KINDS = {"anon_inode:bpf-prog": "program", "anon_inode:bpf-map": "map", "anon_inode:bpf_link": "link"}
+    from ebpf.session.statistics import Statistics
 
 _COMMANDS = {"program": "prog", "map": "map", "link": "link"}
 
@@ -85,6 +84,34 @@ class Inventory:
         except EbpfError:  # a map without its types is still a map
             return None
 
+    def audit(self) -> list[Audited]:
+        """Every program with its owner, its pins, and what it could do to others; what to look at first in front.
+
+        Needs CAP_SYS_ADMIN (`PrivilegeError`). What a program calls is known where this user may see kernel
+        addresses.
+        """
+        from ebpf.session.audit import judge, read_facts
+
+        return judge(read_facts())
+
+    def called_functions(self, code: bytes) -> dict[int, str] | None:
+        """Slot → helper or kernel function that is called there, of instructions as `KernelProgram.xlated` gives them.
+
+        None where this user may not see addresses (kernel.kptr_restrict).
+        """
+        from ebpf.session.audit import called_functions
+
+        return called_functions(code)
+
+    def statistics(self) -> Statistics:
+        """Have the kernel count runs and run time of every program, until the result is closed (Linux 5.8).
+
+        Needs CAP_SYS_ADMIN (`PrivilegeError`). Counting costs each run of each program some tens of nanoseconds.
+        """
+        from ebpf.session.statistics import Statistics
+
+        return Statistics()
+
     def link_target(self, info: LinkInfo) -> str:
         """What a link is attached to, in words; "" where the kernel does not tell."""
         if info.type != "tracing":
@@ -118,6 +145,8 @@ class Inventory:
 
         ``but_us`` leaves this process out: to look at something is to hold it.
         """
+        from ebpf.kernel.pins import KINDS
+
         found: dict[tuple[str, int], list[tuple[int, str]]] = {}
         tags = {"prog_id": "program", "map_id": "map", "link_id": "link"}
         own = str(os.getpid()) if but_us else ""
@@ -125,7 +154,7 @@ class Inventory:
             if pid == own:
                 continue
             try:
-                held = [fd for fd in os.listdir(f"/proc/{pid}/fd") if _target(f"/proc/{pid}/fd/{fd}") in _KINDS]
+                held = [fd for fd in os.listdir(f"/proc/{pid}/fd") if _target(f"/proc/{pid}/fd/{fd}") in KINDS]
                 if not held:
                     continue
                 with open(f"/proc/{pid}/comm") as file:
@@ -179,12 +208,15 @@ class Inventory:
                 raise UsageError(f"what is at {path} is no pinned {kind}") from None
             raise
         # The kernel opens whatever is pinned there, and its "info" has no tag that would tell.
-        found = _KINDS.get(os.readlink(f"/proc/self/fd/{opened.fileno()}"), kind)
+        from ebpf.kernel.pins import KINDS
+
+        found = KINDS.get(os.readlink(f"/proc/self/fd/{opened.fileno()}"), kind)
         if found != kind:
             opened.close() if hasattr(opened, "close") else opened.detach()
             raise UsageError(f"what is pinned at {path} is a {found}, not a {kind}",
                              helps=(f"`ebpf {_COMMANDS[found]} show {path}`",))
         return opened
+
 
 def _target(descriptor: str) -> str:
     try:
