@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from ebpf.btf import Btf, BtfSet, Builder, Kind, format_type, types as T
+from ebpf.btf import Btf, BtfSet, Builder, Kind, format_type, index, types as T
 from ebpf.btf.writer import pack
 from ebpf.errors import BtfError
 from tests.btf import sample as samples
@@ -143,6 +143,44 @@ def test_identity_is_the_key() -> None:
     store = Store()
     Btf.parse(BTF.data, store=store, identity="build-id-1").find("x")
     assert list(store) == ["btf-build-id-1"]
+
+
+class Beside:
+    """A scan made by somebody else, who may have failed."""
+
+    def __init__(self, btf: Btf, works: bool = True) -> None:
+        self.btf, self.works, self.asked, self.finished = btf, works, 0, 0
+
+    def tables(self) -> index.Tables | None:
+        self.asked += 1
+        return index.Tables.make(self.btf.words, *index.scan(self.btf.words, 0)) if self.works else None
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_names_are_found_in_a_scan_as_in_the_index() -> None:
+    indexed = Btf.parse(BTF.data, store=Store())
+    names = {name for name, _ in BTF.iter_names()} | {"RED", "GREEN", "nothing", "event\0", "vent", "", "_"}
+    for store in (None, Store()):
+        beside = Btf.parse(BTF.data, store=store)
+        scan = Beside(beside)
+        beside.expect(scan)
+        for name in sorted(names):
+            assert beside.find_all(name) == indexed.find_all(name), name
+            assert beside.find_enumerator(name) == indexed.find_enumerator(name), name
+        assert scan.asked and not scan.finished and not store, "nothing is built for a few names"
+        for number in range(80):
+            assert beside.find(f"no{number}") is None
+        assert scan.finished, "for many names there is an index"
+        assert beside.find("event") == ID["event"] and beside.find_enumerator("GREEN") == (ID["color"], 1)
+
+
+def test_a_scan_that_fails_is_made_up_for() -> None:
+    store = Store()
+    btf = Btf.parse(BTF.data, store=store)
+    btf.expect(Beside(btf, works=False))
+    assert btf.find("event") == ID["event"] and len(btf) == len(BTF) and store
 
 
 def test_similar_names() -> None:

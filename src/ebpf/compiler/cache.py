@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ebpf.btf import Btf
+    from ebpf.btf.index import Scan
     from ebpf.compiler.facts import Facts
 
 MAX_BYTES = 96 << 20
@@ -71,7 +72,7 @@ class Store:
 
     def _directory(self, *, create: bool = False) -> int:
         """A descriptor of the directory, checked; -1 where it cannot be used."""
-        if self._fd >= 0 or not self.path or (self._opened and (not create or self.why_not)):
+        if self._fd >= 0 or not self.path or (self._opened and self.why_not):
             return self._fd
         self._opened = True
         try:
@@ -317,6 +318,9 @@ class RecordingFacts:
     @property
     def page_size(self) -> int:
         return self._ask("page_size")  # type: ignore[no-any-return]
+
+    def prepare(self) -> Scan | None:
+        return self._facts.prepare()  # type: ignore[attr-defined,no-any-return]
 
     def btf(self) -> Btf | None:
         # One kernel build has one BTF: its identity stands for every type in it, and for every name that is not.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ebpf.btf import Btf
+    from ebpf.btf.index import Scan
 
 
 class Facts(Protocol):
@@ -58,6 +59,9 @@ class Facts(Protocol):
 
 class ScriptFacts(Facts, Protocol):
     """What the tracing language asks besides."""
+
+    def prepare(self) -> Scan | None:
+        """Told before types are asked for: they may be looked through meanwhile. None: they need not be."""
 
     def functions(self, pattern: str) -> tuple[str, ...] | None:
         """The kernel's functions whose names match ``pattern`` (``*`` and ``?``); None where they cannot be listed."""

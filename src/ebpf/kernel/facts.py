@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ebpf.btf import Btf, IndexStore
+    from ebpf.btf.index import Scan
 
 _BTF = "/sys/kernel/btf"
 _ARCHES = {"x86_64": "x86", "i686": "x86", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390",
@@ -69,6 +70,18 @@ class SystemFacts:
             self._btf = kernel_btf(self.store, f"vmlinux-{self.kernel_id}")
         return self._btf
 
+    def prepare(self) -> Scan | None:
+        """Have this kernel's types scanned by a child, if that has never been done; `Scan.finish` reaps it."""
+        btf = self.btf() if self._modules is None else None  # with types of another kernel there are no modules
+        if btf is None or btf.has_index:
+            return None
+        from ebpf.kernel.type_scan import TypeScan
+
+        scan = TypeScan.start(btf, keep=self.store is not None)
+        if scan is not None:
+            btf.expect(scan)
+        return scan
+
     def module_btfs(self) -> tuple[Btf, ...]:
         if self._modules is None:
             base = self.btf()
@@ -124,8 +137,11 @@ class SystemFacts:
 
     def functions(self, pattern: str) -> tuple[str, ...] | None:
         if not any(c in pattern for c in "*?["):
+            from ebpf.kernel.symbol_lookup import has_symbol
+
+            there = has_symbol(pattern)
             try:
-                return (pattern,) if pattern in symbols.kernel_symbols() else ()
+                return (pattern,) if (there if there is not None else pattern in symbols.kernel_symbols()) else ()
             except EbpfError:
                 return None
         from fnmatch import translate

@@ -71,6 +71,9 @@ class FakeFacts:
     def tracepoint_format(self, category: str, name: str) -> str | None:
         return FORMATS.get((category, name))
 
+    def prepare(self) -> None:
+        """All is at hand."""
+
     def kconfig(self, name: str) -> str | None:
         return None
 

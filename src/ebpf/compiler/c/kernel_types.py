@@ -35,6 +35,25 @@ _STABLE = frozenset(
 _NOT_THERE = object()
 
 
+class _Member(C.Field):
+    """A member whose type is made when somebody looks at it: of the hundred of ``struct sock`` a program uses three."""
+
+    source: tuple[KernelTypes, Btf, int] = _NOT_THERE  # type: ignore[assignment]
+
+    def __init__(
+        self, name: str, types: KernelTypes, btf: Btf, type_id: int, bit_offset: int, bit_size: int, index: int
+    ) -> None:
+        self.name, self.bit_offset, self.bit_size, self.index, self.loc = name, bit_offset, bit_size, index, 0
+        self.source = types, btf, type_id
+
+    def __getattr__(self, name: str) -> C.CType:
+        if name != "type":
+            raise AttributeError(name)
+        types, btf, type_id = self.source
+        self.type = made = types.from_btf(btf, type_id)
+        return made
+
+
 class KernelTypes:
     """Looks types up by name: kernel BTF first, then modules'. ``own_tag`` gives the program's own records, which
     win.
@@ -277,10 +296,13 @@ class KernelTypes:
         # Anonymous records inside are part of this one: their accesses are relocated like its own.
         fields = record.fields
         for index, m in enumerate(t.members):
+            if m.name:
+                fields.append(_Member(m.name, self, btf, m.type, m.bit_offset, m.bit_size, index))
+                continue
             type = self.from_btf(btf, m.type)
-            if not m.name and isinstance(type, C.Record):
+            if isinstance(type, C.Record):
                 type.preserve_access = record.preserve_access
-            fields.append(C.Field(m.name or None, type, m.bit_offset, m.bit_size, index))
+            fields.append(C.Field(None, type, m.bit_offset, m.bit_size, index))
 
     def _fill_from_abi(self, record: C.Record) -> None:
         from ebpf.abi.contexts import lookup_declaration

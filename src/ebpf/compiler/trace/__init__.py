@@ -8,6 +8,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from ebpf.compiler.cache import Store
     from ebpf.compiler.facts import ScriptFacts
@@ -58,6 +59,20 @@ def compile_trace(
             gc.enable()
 
 
+# Where none of these is, no type of the kernel's will be asked for.
+_SIGNS_OF_TYPES = ("->", "struct", "probe", "tracepoint", "entry", "exit:", "func:", "iter:", "curtask")
+
+
+def _compile_prepared(text: str, *, facts: ScriptFacts, **options: Any) -> bytes:
+    """`compile_trace`, while somebody else looks through the kernel's types, if nobody ever did."""
+    scan = facts.prepare() if any(sign in text for sign in _SIGNS_OF_TYPES) else None
+    try:
+        return compile_trace(text, facts=facts, **options)
+    finally:
+        if scan is not None:
+            scan.finish()
+
+
 def compile_trace_cached(
     text: str,
     *,
@@ -75,7 +90,7 @@ def compile_trace_cached(
     from functools import partial
 
     fresh = partial(
-        compile_trace,
+        _compile_prepared,
         text,
         filename=filename,
         params=params,
