@@ -1,0 +1,98 @@
+"""``python -m tests.bcc.compare [--kernel 6.1] [--all | NAME…]``: run in a guest what has no result yet, and say what came out.
+
+Results are kept on disk (``$EBPF_COMPARE_DIR``, else the user's cache directory), by kernel. ``--table`` writes the table of
+docs/bcc.md from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.bcc.compare.judge import Verdict, judge
+from tests.bcc.compare.plan import CASES
+from tests.guests import store
+
+_ROOT = Path(__file__).resolve().parents[3]
+_BATCH = 12
+
+
+def home() -> Path:
+    """Where results are kept."""
+    base = os.environ.get("EBPF_COMPARE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ebpf-bcc-compare")
+    return Path(base)
+
+
+def results(kernel: str) -> dict[str, tuple[dict[str, Any], Verdict]]:
+    """What there is: by case, what the tools said and whether that is the same."""
+    found = {}
+    for name, case in CASES.items():
+        path = home() / kernel / "results" / f"{name}.json"
+        if path.exists():
+            told = json.loads(path.read_text())
+            found[name] = (told, judge(case, told))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bcc.compare", description=__doc__)
+    parser.add_argument("--kernel", default=store.SAMPLE)
+    parser.add_argument("--all", action="store_true", help="every case anew")
+    parser.add_argument("--bad", action="store_true", help="those anew that were not found equal")
+    parser.add_argument("--show", action="store_true", help="run nothing: what the last results were")
+    parser.add_argument("--table", action="store_true", help="run nothing: write the table of docs/bcc.md")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    args = parser.parse_args()
+    if args.table:
+        from tests.bcc.compare.table import write
+
+        write()
+        return 0
+    known = results(args.kernel)
+    if args.names:
+        names = args.names
+    elif args.all:
+        names = list(CASES)
+    else:
+        names = [n for n in CASES if n not in known or (args.bad and known[n][1].result not in ("equal", "started"))]
+    if not args.show:
+        for at in range(0, len(names), _BATCH):
+            _run(args.kernel, names[at:at + _BATCH])
+    counts: dict[str, int] = {}
+    for name, (told, verdict) in results(args.kernel).items():
+        if args.names and name not in args.names:
+            continue
+        counts[verdict.result] = counts.get(verdict.result, 0) + 1
+        ready = "/".join(str(told[who]["ready_s"]) for who in ("theirs", "ours") if who in told)
+        print(f"{name:16} {verdict.result:10} {ready:12} {verdict.reason}"[:400])
+    print(counts)
+    return 1 if counts.get("failed") or counts.get("different") else 0
+
+
+def _run(kernel: str, names: list[str]) -> None:
+    from tests.bcc.compare.outside import Compiler
+    from tests.guests.guest import Guest
+
+    share = home() / kernel
+    share.mkdir(parents=True, exist_ok=True)
+    (share / "cache").mkdir(mode=0o700, exist_ok=True)
+    compiler = Compiler(share)
+    compiler.start()
+    theirs = ["--theirs"] if kernel == store.SAMPLE else []
+    try:
+        result = Guest(kernel, memory="3G", shares=[str(share)]).run(
+            [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *theirs, *names], cwd=str(_ROOT),
+            timeout_s=120 + 150 * len(names), on_stdout=lambda data: sys.stdout.write(data.decode(errors="replace")))
+        if result.returncode:
+            print(result.stderr.decode(errors="replace")[-3000:], file=sys.stderr)
+    finally:
+        compiler.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

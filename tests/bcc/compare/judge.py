@@ -1,0 +1,151 @@
+"""Whether two outputs say the same."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, NamedTuple
+
+from tests.bcc.compare.plan import Case
+
+_TIMES = re.compile(r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b|\b\d+\.\d+\b|0x[0-9a-f]{6,}\b|\b[0-9a-f]{16}\b")
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?")
+_ROW = re.compile(r"^\s*(?:(\d+) -> (\d+)|(\d+))\s+: (\d+)\s+\|([*+ ]*)\|$")
+
+
+class Verdict(NamedTuple):
+    """``result``: equal, different, started, ended (with its own reason), failed."""
+
+    result: str
+    reason: str = ""
+
+
+def judge(case: Case, told: dict[str, Any]) -> Verdict:
+    """Of one case's results."""
+    ours = told["ours"]
+    if "Traceback" in ours["err"]:
+        return Verdict("failed", _last(ours["err"]))
+    if ours["status"] == "killed":
+        return Verdict("failed", "did not end on Ctrl-C")
+    theirs = told.get("theirs")
+    if theirs is None or case.how == "starts":
+        return _alone(case, told)
+    if theirs["ready_s"] < 0 and not case.ends and not theirs["out"].strip():
+        verdict = _alone(case, told)
+        return Verdict(verdict.result, f"BCC: {_last(theirs['err'])}" + (f"; ours: {verdict.reason}" if verdict.reason else ""))
+    if ours["ready_s"] < 0 and not case.ends:
+        return Verdict("failed", _last(ours["err"]) or "ended by itself")
+    return _COMPARE[case.how](case, theirs["out"], ours["out"])
+
+
+def _alone(case: Case, told: dict[str, Any]) -> Verdict:
+    ours = told["ours"]
+    if ours["status"] not in (0, 1, -2, 130):
+        return Verdict("failed", f"status {ours['status']}: {_last(ours['err'])}")
+    if ours["ready_s"] < 0 and not case.ends:
+        return Verdict("ended", _last(ours["err"]) or _last(ours["out"]))
+    if case.how in ("lines", "loose", "keys", "counts") and not _marked(case, ours["out"], _loose):
+        return Verdict("started", "says nothing about the work")
+    return Verdict("started", "its output was read")
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    error = next((line for line in lines if line.startswith("error")), "")
+    return error or (lines[-1] if lines else "")
+
+
+def _strict(line: str) -> str:
+    return " ".join(_TIMES.sub("#", line).split())
+
+
+def _loose(line: str) -> str:
+    return " ".join(_NUMBERS.sub("#", line).split())
+
+
+def _marked(case: Case, text: str, form: Any) -> Counter[str]:
+    wanted = re.compile(case.marks)
+    return Counter(form(line) for line in text.splitlines() if wanted.search(line))
+
+
+def _difference(theirs: Counter[str], ours: Counter[str]) -> Verdict:
+    if not theirs and not ours:
+        return Verdict("different", "neither says anything about the work")
+    missing, more = theirs - ours, ours - theirs
+    if not missing and not more:
+        return Verdict("equal", f"{sum(ours.values())} lines")
+    parts = [f"{what} {list(which)[:3]}" for what, which in (("BCC alone:", missing), ("ours alone:", more)) if which]
+    return Verdict("different", "; ".join(parts))
+
+
+def _lines(case: Case, theirs: str, ours: str) -> Verdict:
+    if _heads(theirs) != _heads(ours):
+        return Verdict("different", f"first lines {_heads(theirs)!r} and {_heads(ours)!r}")
+    return _difference(_marked(case, theirs, _strict), _marked(case, ours, _strict))
+
+
+def _heads(text: str) -> str:
+    return _loose(next(iter(text.splitlines()), ""))
+
+
+def _loose_lines(case: Case, theirs: str, ours: str) -> Verdict:
+    return _difference(_marked(case, theirs, _loose), _marked(case, ours, _loose))
+
+
+def _keys(case: Case, theirs: str, ours: str) -> Verdict:
+    a, b = (Counter(set(_marked(case, text, _loose))) for text in (theirs, ours))
+    return _difference(a, b)
+
+
+def _counts(case: Case, theirs: str, ours: str) -> Verdict:
+    found = []
+    for text in (theirs, ours):
+        sums: Counter[str] = Counter()
+        for line, times in _marked(case, text, _strict).items():
+            if (count := re.search(r"(?<!\S)\d+(?!\S)", line)) is not None:
+                sums[" ".join((line[:count.start()] + line[count.end():]).split())] += times * int(count[0])
+        found.append(Counter({f"{n} {key}": 1 for key, n in sums.items()}))
+    return _difference(*found)
+
+
+def _text(case: Case, theirs: str, ours: str) -> Verdict:
+    a, b = (Counter(_strict(line) for line in text.splitlines() if line.strip()) for text in (theirs, ours))
+    return _difference(a, b)
+
+
+def _histograms(text: str) -> dict[str, dict[str, int]]:
+    """Buckets' counts, by section; sections of the same name added up."""
+    found: dict[str, dict[str, int]] = {}
+    section = ""
+    for line in text.splitlines():
+        row = _ROW.match(line)
+        if row is None:
+            if line.strip() and "distribution" not in line:
+                section = _strict(line)
+            elif line.strip():
+                found.setdefault(f"{section} | {_strict(line)}", {})
+                unit = _strict(line)
+        else:
+            bucket = row[3] if row[3] is not None else f"{row[1]} -> {row[2]}"
+            counts = found.setdefault(f"{section} | {unit}", {})
+            counts[bucket] = counts.get(bucket, 0) + int(row[4])
+    return found
+
+
+def _hist(case: Case, theirs: str, ours: str) -> Verdict:
+    wanted = re.compile(case.marks if case.marks != "wl-" else "")
+    a, b = ({k: v for k, v in _histograms(text).items() if wanted.search(k)} for text in (theirs, ours))
+    if not a and not b:
+        return Verdict("different", "neither has a histogram")
+    if set(a) != set(b):
+        return Verdict("different", f"BCC alone: {sorted(set(a) - set(b))[:3]}; ours alone: {sorted(set(b) - set(a))[:3]}")
+    worst = 1.0
+    for section in a:
+        one, other = sum(a[section].values()), sum(b[section].values())
+        worst = min(worst, (min(one, other) + 3) / (max(one, other) + 3))
+    if worst < 0.6:
+        return Verdict("different", f"counts differ: {min(1.0, worst):.2f} of the other's")
+    return Verdict("equal", f"{len(a)} histograms, counts within {100 * (1 - worst):.0f} %")
+
+
+_COMPARE = {"lines": _lines, "loose": _loose_lines, "keys": _keys, "counts": _counts, "hist": _hist, "text": _text}

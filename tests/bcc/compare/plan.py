@@ -1,0 +1,171 @@
+"""What is run: a row for each case, one at least for each script of Debian's package."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+FOLDER = "/usr/sbin"
+
+
+class Case(NamedTuple):
+    """``args`` may hold ``{words}`` of `work.prepare`; ``work`` names the pieces of work.
+
+    ``how`` the outputs are compared: ``lines`` (those with a mark, but for times), ``loose`` (the same, but for all numbers),
+    ``hist`` (histograms: the same headers; counts nearly equal), ``counts`` (a count and what was counted, added up over
+    intervals), ``keys`` (which lines with a mark there are, but for numbers),
+    ``text`` (all lines), ``starts`` (not compared: started and read).
+    ``marks``: regular expressions that tell the lines about the work. ``ends``: it ends by itself.
+    ``absent``: why there is nothing to compare here, ever.
+    """
+
+    args: tuple[str, ...] = ()
+    work: str = ""
+    marks: str = "wl-"
+    how: str = "lines"
+    ends: bool = False
+    always: bool = False
+    linger_s: float = 0.7
+    setup: str = ""
+    absent: str = ""
+    script: str = ""
+
+    @property
+    def path(self) -> str:
+        """The script's file."""
+        return self.script
+
+    @property
+    def compare(self) -> bool:
+        """Whether BCC runs it too."""
+        return not self.absent
+
+
+def _cases(rows: dict[str, Case]) -> dict[str, Case]:
+    found = {}
+    for name, case in rows.items():
+        tool = name.partition(" ")[0]
+        path = f"{FOLDER}/{tool}" if os.path.exists(f"{FOLDER}/{tool}") else f"{FOLDER}/{tool}-bpfcc"
+        found[name.replace(" ", "-")] = case._replace(script=path)
+    return found
+
+
+_LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
+
+CASES: dict[str, Case] = _cases({
+    "argdist": Case(("-i", "2", "-C", "p:c:getpgid(int pid):int:pid"), "getpgids", "pid = ", "counts", linger_s=2.5),
+    "argdist hist": Case(("-i", "2", "-H", "r::vfs_write():u64:$retval"), "files", "", "hist", linger_s=2.5),
+    "bashreadline": Case(work="shell", marks="wl-typed"),
+    "bindsnoop": Case(work="tcp tcp6"),
+    "biolatency": Case(work="disk:ext4", how="hist"),
+    "biolatency queued": Case(("-Q", "-D"), "disk:ext4", "loop", "hist"),
+    "biolatpcts": Case(("-i", "2", "/dev/{device}"), "disk:ext4", "^(read|write|flush)", "keys", linger_s=2.5),
+    "biopattern": Case(("2",), "disk:ext4", "loop", "keys", linger_s=2.5),
+    "biosnoop": Case(work="disk:ext4", marks="loop", how="loose"),
+    "biotop": Case(("-C", "2"), "disk:ext4", "wl-work.*loop", "keys", linger_s=2.5),
+    "bitesize": Case(work="disk:ext4", marks="wl-", how="hist"),
+    "bpflist": Case(ends=True, how="starts"),
+    "btrfsdist": Case(work="disk:btrfs files:btrfs", how="hist"),
+    "btrfsslower": Case(("0",), "disk:btrfs files:btrfs"),
+    "cachestat": Case(("1",), "disk:ext4", "^ +[0-9]", "keys", linger_s=1.5),
+    "cachetop": Case(("1",), "disk:ext4", "wl-work", "starts", linger_s=2.5),
+    "capable": Case(work="mounts"),
+    "capable stacks": Case(("-K", "-U", "-x"), "mounts", "sys_mount|cap_capable|ns_capable", "keys"),
+    "compactsnoop": Case(work="compact"),
+    "cpudist": Case(work="cpu", how="hist"),
+    "cpuunclaimed": Case(("1", "2"), ends=True, how="starts"),
+    "criticalstat": Case(how="starts"),
+    "dbslower": Case(("mysql",), how="starts"),
+    "dbstat": Case(("mysql",), how="starts"),
+    "dcsnoop": Case(work="files", marks="wl-missing"),
+    "dcstat": Case(("1",), "files", "^[0-9:]+ +[0-9]+: +[0-9]", "keys", linger_s=1.5),
+    "deadlock": Case(("{waiter}", "--binary", _LIBC), "waiter", how="starts"),
+    "dirtop": Case(("-C", "-d", "/tmp/wl", "2"), "files", "/tmp/wl", "keys", linger_s=2.5),
+    "drsnoop": Case(work="swap", how="starts"),
+    "execsnoop": Case(work="execs", marks="wl-|exit 3"),
+    "exitsnoop": Case(work="execs", marks="echo|sh |wl-"),
+    "ext4dist": Case(work="disk:ext4 files:ext4", how="hist"),
+    "ext4slower": Case(("0",), "disk:ext4 files:ext4"),
+    "filegone": Case(work="files"),
+    "filelife": Case(work="files"),
+    "fileslower": Case(("-a", "0"), "files"),
+    "filetop": Case(("-C", "2"), "files", linger_s=2.5),
+    "funccount": Case(("c:getpg*",), "getpgids", "getpg"),
+    "funccount kernel": Case(("tcp_v4_co*",), "tcp", "tcp_v4"),
+    "funcinterval": Case(("c:getpgid",), "getpgids", how="hist"),
+    "funclatency": Case(("c:getpgid",), "getpgids", how="hist"),
+    "funclatency kernel": Case(("-u", "do_mount*|path_mount"), "mounts", how="hist"),
+    "funcslower": Case(("-u", "1", "c:getpgid"), "getpgids"),
+    "gethostlatency": Case(work="dns", marks="localhost|wl-host"),
+    "hardirqs": Case(("-C",), "disk:ext4", "virtio", "keys"),
+    "inject": Case(("kmalloc", "-I", "linux/mm.h", "__x64_sys_getpgid()"), how="starts"),
+    "killsnoop": Case(work="signals"),
+    "klockstat": Case(("-d", "4"), "files", how="starts", ends=True),
+    "kvmexit": Case(("2",), how="starts", ends=True),
+    "llcstat": Case(("2",), how="starts", ends=True),
+    "mdflush": Case(work="syncs", how="starts"),
+    "memleak": Case(("-p", "{waiter}", "-o", "10", "-z", "12345", "-Z", "12360", "2"), "waiter", "bytes in|libc|ffi|python",
+                    "keys", linger_s=4),
+    "mountsnoop": Case(work="mounts"),
+    "mysqld_qslower": Case(("{waiter}",), "waiter", how="starts"),
+    "netqtop": Case(("-n", "lo", "-i", "2"), "udp", "[0-9]", "keys", linger_s=2.5),
+    "nfsdist": Case(how="starts"),
+    "nfsslower": Case(how="starts"),
+    "offcputime": Case(("-f",), "sleeps", "^wl-work;.*nanosleep", "keys"),
+    "offwaketime": Case(("-f",), "threads", "wl-work", "keys"),
+    "oomkill": Case(work="oom"),
+    "opensnoop": Case(work="files", marks="wl-file|wl-missing"),
+    "opensnoop failed": Case(("-x", "-T", "-U"), "files", "wl-missing"),
+    "pidpersec": Case(work="execs", marks="PIDs/sec", how="keys", linger_s=1.5),
+    "ppchcalls": Case(how="starts"),
+    "profile": Case(("-f", "-F", "99"), "cpu", "wl-work", how="starts"),
+    "readahead": Case(("-d", "6"), "disk:ext4", "pages:|used", "keys", ends=True),
+    "runqlat": Case(work="cpu", how="hist"),
+    "runqlen": Case(work="cpu", how="hist"),
+    "runqslower": Case(("20000",), "cpu", how="starts"),
+    "shmsnoop": Case(work="shm"),
+    "slabratetop": Case(("-C", "2"), "files", "^(filp|dentry|names_cache)", "keys", linger_s=2.5),
+    "sofdsnoop": Case(work="scm"),
+    "softirqs": Case(("-C",), "udp", "net_rx|timer", "keys"),
+    "solisten": Case(work="tcp tcp6"),
+    "sslsniff": Case(work="tls", marks="wl-secret|bye"),
+    "stackcount": Case(("tcp_v4_connect",), "tcp", ".", "keys"),
+    "stackcount user": Case(("c:getpgid",), "getpgids", ".", "keys"),
+    "statsnoop": Case(work="files", marks="wl-missing|wl-file"),
+    "syncsnoop": Case(work="syncs", marks="sync"),
+    "syscount": Case(("-p", "{waiter}"), "waiter", "getpgid|openat|clone"),
+    "tcpaccept": Case(work="tcp tcp6"),
+    "tcpcong": Case(("-R", "5551-5552", "2"), "tcp", "127", "keys", linger_s=2.5),
+    "tcpconnect": Case(work="tcp tcp6"),
+    "tcpconnlat": Case(work="tcp tcp6"),
+    "tcpdrop": Case(work="tcp", marks="127"),
+    "tcplife": Case(work="tcp tcp6", marks="555[12]"),
+    "tcpretrans": Case(work="lossy", marks="5553"),
+    "tcprtt": Case(work="tcp", how="hist"),
+    "tcpstates": Case(work="tcp", marks="555[12]"),
+    "tcpsubnet": Case(("127.0.0.0/8",), "tcp", "127", "counts", linger_s=1.5),
+    "tcpsynbl": Case(work="tcp", how="hist"),
+    "tcptop": Case(("-C", "2"), "tcp", "555[12]", linger_s=2.5),
+    "tcptracer": Case(work="tcp tcp6"),
+    "threadsnoop": Case(work="threads"),
+    "tplist": Case(("syscalls:sys_enter_get*",), how="text", ends=True),
+    "trace": Case(("c:getpgid \"asked %d\", arg1",), "getpgids"),
+    "trace tracepoint": Case(("t:syscalls:sys_enter_getpgid \"asked %d\", args->pid",), "getpgids"),
+    "trace string": Case(("do_sys_openat2 \"%s\", arg2@user",), "files", "wl-file|wl-missing"),
+    "trace stacks": Case(("-K", "-U", "p::vfs_fsync_range"), "files", ".", "keys"),
+    "ttysnoop": Case(("-C", "{tty}"), "tty", "wl-typed"),
+    "ucalls": Case(("-l", "none", "-S", "{waiter}", "2"), "waiter", "openat|getpgid", "counts", linger_s=2.5),
+    "uflow": Case(("-l", "python", "{waiter}"), "waiter", how="starts"),
+    "ugc": Case(("-l", "python", "{waiter}"), "waiter", how="starts"),
+    "uobjnew": Case(("-l", "c", "{waiter}", "2"), "waiter", "1234", "counts", linger_s=2.5),
+    "ustat": Case(("-C", "2"), how="starts", linger_s=2.5),
+    "uthreads": Case(("-l", "none", "{waiter}"), "waiter", how="starts"),
+    "vfscount": Case(work="files", marks="vfs_(open|read|write|fsync|unlink|rename)", how="keys"),
+    "vfsstat": Case(("1",), "files", "^[0-9:]+ +[0-9]", "keys"),
+    "virtiostat": Case(("-i", "2"), "files", "virtio", "keys", linger_s=2.5),
+    "wakeuptime": Case(("-f",), "sleeps", "wl-work", "keys"),
+    "xfsdist": Case(work="disk:xfs files:xfs", how="hist"),
+    "xfsslower": Case(("0",), "disk:xfs files:xfs"),
+    "zfsdist": Case(how="starts"),
+    "zfsslower": Case(how="starts"),
+})
