@@ -11,7 +11,7 @@ import sys
 from bench.harness import HEADER, Report
 
 NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "machine_maps", "verifier", "jit", "trace",
-         "tracing")
+         "tracing", "data")
 
 _SUMMARY = re.compile(r"(\d+) figures, (\d+) missed, (\d+) skipped")
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
+    import pandas
+    import polars
+    import pyarrow
 
     from ebpf.btf import Btf
     from ebpf.object import MapSpec
@@ -248,6 +251,29 @@ class Map:
         bulk = self._all(take=take)
         return (arrays.keys_of(self.raw, bulk, self._dtype("key")),
                 arrays.values_of(self.raw, bulk, self._dtype("value"), self.per_cpu))
+
+    def to_arrow(self, *, take: bool = False) -> pyarrow.Table:
+        """Every entry as an Arrow table: columns ``key`` and ``value``, or the members where these are structs.
+
+        A per-CPU map has a row for each CPU of each entry, and a column ``cpu``. ``char[]`` becomes text. Needs
+        pyarrow (``pip install 'ebpf[arrow]'``), which other libraries and databases read without a copy.
+        """
+        from ebpf.session import frames
+
+        return frames.to_table(frames.map_columns(*self.to_numpy(take=take), self.per_cpu))
+
+    def to_pandas(self, *, take: bool = False) -> pandas.DataFrame:
+        """The same as a pandas data frame (``pip install 'ebpf[data]'``)."""
+        from ebpf.session.extras import need
+
+        need("pandas", "data frames")
+        return self.to_arrow(take=take).to_pandas()
+
+    def to_polars(self, *, take: bool = False) -> polars.DataFrame:
+        """The same as a polars data frame (``pip install 'ebpf[data]'``)."""
+        from ebpf.session.extras import need
+
+        return need("polars", "polars data frames").from_arrow(self.to_arrow(take=take))
 
     def from_numpy(self, keys: Any, values: Any, flags: int = ANY) -> int:
         """Write many entries from two arrays shaped as `to_numpy` gives them (see there); how many.
