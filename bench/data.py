@@ -32,7 +32,7 @@ def run(report: Report) -> None:
         bare = _bare_batch(table.fileno())
         table.to_arrow(), bare()  # warm: what is imported
         for name, ours, target in (("Arrow table", table.to_arrow, 1.2), ("NumPy arrays", table.to_numpy, 1.2)):
-            # CPU time of the quickest: both are one system call, beside which the machine's other work is all that varies
+            # CPU time of the quickest: both are mostly one system call; what else the machine does is all that varies
             theirs, mine = [], []
             for _ in range(report.rounds):
                 theirs.append(_seconds(bare))
