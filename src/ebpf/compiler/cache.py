@@ -34,7 +34,8 @@ _MAX_FILE_BYTES = 32 << 20
 _MAGIC = b"ebpf-cache 1 "
 _O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _COMPILER_PACKAGES = (
-    "compiler", "compiler/c", "compiler/c/dialect", "compiler/llvm", "compiler/trace", "abi", "btf", "object",
+    "compiler", "compiler/c", "compiler/c/dialect", "compiler/llvm", "compiler/trace", "compiler/py", "abi", "btf",
+    "object",
 )
 
 
