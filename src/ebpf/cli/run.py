@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 import ebpf
-from ebpf.cli import _build
+from ebpf.cli import _build, _privileges
 from ebpf.cli.output import json_line, print_line, progress, show
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cgroup", metavar="PATH", help="attach cgroup programs to this control group")
     parser.add_argument("--maps", action="store_true", help="show the maps at the end in any case")
     parser.add_argument("--json", action="store_true", help="events and maps as JSON, one object a line")
+    _privileges.add_option(parser)
     parser.add_argument("--log", action="store_true", help="the verifier's log whole, where it refuses a program")
     _build.add_options(parser)
     parser.add_argument("file", metavar="FILE", help="prog.c, prog.o or script.py")
@@ -121,6 +122,7 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
             progress(f"attached: {link.program} ({link.kind}) to {link.target}")
         if not session.links:
             progress("loaded; nothing is attached")
+        _privileges.drop(session, args.drop_privileges)
         end = None if args.duration is None else time.monotonic() + args.duration
         try:
             _pump(session, sources, end)

@@ -11,9 +11,11 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ebpf
+from ebpf.cli import _privileges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                      help="#include it first")
     run.add_argument("-k", dest="helper_errors", action="count", default=0,
                      help="tell when a kernel helper fails (-kk: also reads)")
+    _privileges.add_option(run)
     run.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing")
     out = parser.add_argument_group("output")
     out.add_argument("-f", dest="format", default="text", choices=("text", "json"), help="text (default) or JSON lines")
@@ -199,10 +202,16 @@ def _run(trace: ebpf.Trace, args: argparse.Namespace) -> int:
             print(f"ebpf: {probe.name}: program {probe.program}, {insns} instructions", file=sys.stderr)
     _handle_signals(trace)
     try:
-        return trace.run(write, format=args.format, quiet=args.quiet, flush=flush, reader_gone=_number(stream))
+        return trace.run(write, format=args.format, quiet=args.quiet, flush=flush, reader_gone=_number(stream),
+                         attached=partial(_attached, args.drop_privileges))
     finally:
         if stream is not sys.stdout:
             stream.close()
+
+
+def _attached(user: str | None, session: ebpf.Session) -> None:
+    """END and signals' probes run by a test run, which takes CAP_BPF."""
+    _privileges.drop(session, user, keep=("CAP_BPF", "CAP_PERFMON"))
 
 
 def _number(stream: Any) -> int:

@@ -207,6 +207,18 @@ def ioctl(fd: int, request: int, argument: int = 0) -> int:
     return result if result >= 0 else -ctypes.get_errno()
 
 
+def system_call(number: int, *arguments: int) -> int:
+    """``syscall(2)`` by its number: its result, or ``-errno``."""
+    result: int = _syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+    return result if result >= 0 else -ctypes.get_errno()
+
+
+def prctl(option: int, argument: int) -> int:
+    """``prctl(2)`` with one argument: its result, or ``-errno``."""
+    result: int = _libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, (argument, 0, 0, 0)))
+    return result if result >= 0 else -ctypes.get_errno()
+
+
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)

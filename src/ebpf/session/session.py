@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from ebpf.kernel.dropping import Dropped
     from ebpf.machine.recording import Recording
     from ebpf.object import Object, ProgramSpec
     from ebpf.session.backend import Backend, LinePipe, Link
@@ -259,6 +260,19 @@ class Session:
             map.close()
         self._backend.close()
         if problem is not None:
+    def drop_privileges(self, user: str | int | None = None, *, keep: Iterable[str] = ()) -> Dropped:
+        """Give up, for good, what is no longer needed once everything is attached: all capabilities but ``keep``, root.
+
+        The process becomes ``user`` (a name or uid; without one whoever called sudo; else the user stays), and programs
+        that it starts gain nothing. What is attached stays; maps and events are read as before (before Linux 5.19
+        CAP_BPF is kept where that takes it). Loading, attaching and `Program.test_run` are over. Raises `UsageError`
+        if this process has several threads or there is no such user.
+        """
+        from ebpf.kernel.dropping import drop
+
+        maps = [m.raw.fileno() for m in self.maps.values()] if self.backend == "kernel" else []
+        return drop(user=user, keep=keep, maps=maps)
+
             raise problem
 
     def __enter__(self) -> Session:
