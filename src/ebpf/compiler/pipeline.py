@@ -61,7 +61,7 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
 
 def _generate(generator: CodeGenerator, ir: str, options: Options) -> bytes:
     try:
-        return generator.run(ir)
+        return generator.run(ir, _import_what_finishes)
     except CodeGenerationError as error:
         # From -O2 on LLVM recognises a 64 × 64 → 128 bit product that is spelled in parts, and cannot generate what
         # it then makes of it.
@@ -69,6 +69,11 @@ def _generate(generator: CodeGenerator, ir: str, options: Options) -> bytes:
             raise
     with CodeGenerator(mcpu=options.mcpu, opt=1) as gentler:
         return gentler.run(ir)
+
+
+def _import_what_finishes() -> None:
+    import ebpf.compiler.llvm.output
+    import ebpf.object.reader  # noqa: F401
 
 
 def compile_host_ir(text: str, *, filename: str, facts: Facts, options: Options) -> str:

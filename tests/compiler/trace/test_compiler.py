@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ebpf.compiler.cache import Store
-from ebpf.compiler.trace import compile_trace, compile_trace_cached
+from ebpf.compiler.trace import ScriptOptions, compile_trace, compile_trace_cached
 from ebpf.compiler.trace.compiler import check_script, compile_script
 from ebpf.compiler.trace.plan import SECTION, Plan
 from ebpf.errors import CompileError, FormatError
@@ -26,7 +26,7 @@ TOOLS = sorted(glob.glob("/usr/sbin/*.bt"))
 
 @pytest.mark.parametrize("script", [c[1] for c in CASES], ids=[c[0] for c in CASES])
 def test_plan_survives_the_object(script):
-    compiled = compile_script(script, facts=FakeFacts(), params=PARAMS)
+    compiled = compile_script(script, facts=FakeFacts(), options=ScriptOptions(PARAMS))
     assert Plan.parse(bytes(ElfImage.parse(compiled.elf).section(SECTION).data)) == _lists_as_tuples(compiled.plan)
 
 
@@ -45,7 +45,7 @@ def test_typed_trees_keep_their_rules():
     from ebpf.compiler.c import checktree
 
     for _, script, _ in CASES:
-        unit = check_script(script, facts=FakeFacts(), params=PARAMS).unit
+        unit = check_script(script, facts=FakeFacts(), options=ScriptOptions(PARAMS)).unit
         assert checktree.check(unit) == []
 
 
@@ -75,7 +75,7 @@ def test_a_hit_imports_no_compiler(tmp_path):
         "                'cpus_possible': 2, 'page_size': 4096}[name]\n"
         f"elf = compile_trace_cached({text!r}, facts=Facts(), store=Store({str(tmp_path)!r}))\n"
         "bad = [m for m in sys.modules if m.startswith('ebpf.compiler.') and m not in\n"
-        "       ('ebpf.compiler.cache', 'ebpf.compiler.trace')]\n"
+        "       ('ebpf.compiler.cache', 'ebpf.compiler.trace', 'ebpf.compiler.trace.options')]\n"
         "print(len(elf), bad)\n"
     )
     done = subprocess.run(
@@ -111,7 +111,7 @@ def test_parameters_and_settings_belong_to_the_key(tmp_path):
     store = Store(str(tmp_path))
     objects = {
         compile_trace_cached(
-            "BEGIN { @ = $1; @s = str(0); }", facts=FakeFacts(), store=store, params=params, config=config
+            "BEGIN { @ = $1; @s = str(0); }", facts=FakeFacts(), store=store, options=ScriptOptions(params, tuple(config.items()))
         )
         for params in (("1",), ("2",))
         for config in ({}, {"BPFTRACE_MAX_STRLEN": "100"}, {"max_strlen": "200"})
@@ -137,7 +137,7 @@ def test_kernels_without_ring_buffers_get_perf_buffers():
 def test_helpers_that_fail_are_told_when_asked():
     script = "let @m = hash(1); BEGIN { @m[1] = 1; @m[2] = 2; @s = str(9); }"
     for level, wanted in ((0, []), (1, ["bpf_map_update_elem"]), (2, ["bpf_map_update_elem", "bpf_probe_read_str"])):
-        compiled = compile_script(script, facts=FakeFacts(), helper_errors=level)
+        compiled = compile_script(script, facts=FakeFacts(), options=ScriptOptions(helper_errors=level))
         machine = Machine(read_object(compiled.elf))
         machine.run("BEGIN")
         assert [e[1] for e in read_events(compiled.plan, machine)] == wanted
@@ -147,7 +147,7 @@ def test_helpers_that_fail_are_told_when_asked():
 
 def test_a_parameter_that_is_no_number():
     with pytest.raises(CompileError, match=r"\$1 is `abc`, which is no number"):
-        check_script("BEGIN { @ = $1 }", facts=FakeFacts(), params=("abc",))
+        check_script("BEGIN { @ = $1 }", facts=FakeFacts(), options=ScriptOptions(("abc",)))
     with pytest.raises(CompileError, match="was given 0 parameters"):
         check_script("kprobe:$1 { }", facts=FakeFacts())
     assert run("kprobe:$1 { @ = 1 }", params=("vfs_read",)).plan.probes[0].target == "vfs_read"
@@ -193,7 +193,8 @@ def test_imports_and_headers():
 
 
 def test_headers_named_on_the_command_line():
-    plan = compile_script("BEGIN { @a = ANSWER; }", facts=Files(), includes=("lib/mine.h",), include_dirs=(".",)).plan
+    options = ScriptOptions(includes=("lib/mine.h",), include_dirs=(".",))
+    plan = compile_script("BEGIN { @a = ANSWER; }", facts=Files(), options=options).plan
     assert plan.maps[0].name == "@a"
 
 

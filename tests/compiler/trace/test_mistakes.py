@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.compiler.trace import ScriptOptions
 from ebpf.compiler.trace.codes import CODES
 from ebpf.compiler.trace.compiler import check_script
 from ebpf.errors import CompileError
@@ -68,6 +69,6 @@ def test_damaged_scripts_are_refused_or_compiled(seed):
             )
         )
         try:
-            check_script(damaged, facts=FakeFacts(), params=("1",))
+            check_script(damaged, facts=FakeFacts(), options=ScriptOptions(("1",)))
         except CompileError as error:
             assert error.diagnostics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
+from ebpf.compiler.trace import ScriptOptions
 from ebpf.compiler.trace.compiler import compile_script
 from ebpf.compiler.trace.plan import EVENTS, Plan, Type
 from ebpf.machine import Machine
@@ -160,7 +161,8 @@ def run(
     config: dict[str, str] | None = None,
 ) -> Outcome:
     """Compile ``script`` and run each of its probes once, in order."""
-    compiled = compile_script(script, filename="test.bt", facts=facts or FakeFacts(), params=params, config=config)
+    compiled = compile_script(script, filename="test.bt", facts=facts or FakeFacts(),
+                              options=ScriptOptions(params, tuple((config or {}).items())))
     obj = read_object(compiled.elf)
     machine = Machine(obj, task=task, clock=StoppedClock(), cpus=2, memory=Memory(), ksyms={"symbol": 0x1000})
     sock, address = kernel_memory(machine)

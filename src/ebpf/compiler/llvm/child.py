@@ -24,9 +24,12 @@ import select
 import signal
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ebpf.errors import EbpfError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMEOUT_SECONDS = 120
 _ERROR_EXIT = 3  # the child's own: LLVM refused the IR (our bug); the words are on stderr
@@ -79,8 +82,11 @@ class CodeGenerator:
             self._fds.remove(fd)
         self._job, self._result, self._error = job_write, result_read, error_read
 
-    def run(self, ir: str) -> bytes:
-        """Compile one module. Raises `CodeGenerationError`; never waits longer than the timeout."""
+    def run(self, ir: str, meanwhile: Callable[[], object] = lambda: None) -> bytes:
+        """Compile one module. Raises `CodeGenerationError`; never waits longer than the timeout.
+
+        ``meanwhile`` is called once the child has all of it: to import what will be needed next, say.
+        """
         job = memoryview(ir.encode())
         result: list[bytes] = []
         errors: list[bytes] = []
@@ -108,6 +114,7 @@ class CodeGenerator:
                             poller.unregister(fd)
                             waiting.discard(fd)
                             self._close_fd(fd)
+                            meanwhile()
                         continue
                     chunk = os.read(fd, 1 << 18)
                     if not chunk:

@@ -11,6 +11,7 @@ from ebpf.compiler.options import Options
 from ebpf.compiler.pipeline import _failed, _generate, _has_errors, lower_unit
 from ebpf.compiler.trace import ast
 from ebpf.compiler.trace.config import CHOICES, DEFAULTS, Config, parse_setting
+from ebpf.compiler.trace.options import NO_OPTIONS, ScriptOptions
 from ebpf.compiler.trace.parser import parse_script
 from ebpf.compiler.trace.plan import SECTION, Plan
 from ebpf.compiler.trace.preamble import Defines, blanked, find_c
@@ -19,9 +20,10 @@ from ebpf.compiler.trace.state import ScriptState
 from ebpf.diagnostics import did_you_mean, format_diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ebpf.compiler.facts import ScriptFacts
+    from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
     from ebpf.diagnostics import Diagnostic
 
 _MAX_PASSES = 12
@@ -49,51 +51,43 @@ def compile_script(
     *,
     filename: str = "<text>",
     facts: ScriptFacts,
-    params: Sequence[str] = (),
-    config: Mapping[str, str] | None = None,
-    include_dirs: Sequence[str] = (),
-    includes: Sequence[str] = (),
-    helper_errors: int = 0,
-    mcpu: str = "v3",
+    options: ScriptOptions = NO_OPTIONS,
+    generator: CodeGenerator | None = None,
 ) -> CompiledScript:
     """The object for a script, with its plan and warnings. Raises `CompileError` with one diagnostic for each
-    mistake.
+    mistake. ``generator``: one that has been started; else one is started here.
     """
     from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
-    from ebpf.compiler.llvm.explain import explain
-    from ebpf.errors import InternalError
 
-    failure: CodeGenerationError | None = None
+    script = failure = None
     for frugal in (False, True):
         # LLVM loads in its own process while the front end runs in this one.
-        with CodeGenerator(mcpu=mcpu, opt=2) as generator:
-            script = check_script(
-                text,
-                filename=filename,
-                facts=facts,
-                params=params,
-                config=config,
-                include_dirs=include_dirs,
-                includes=includes,
-                helper_errors=helper_errors,
-                frugal=frugal,
-            )
-            options = Options("libbpf", mcpu)
-            ir = lower_unit(script.unit, script.sources, script.diagnostics, options)
+        with generator or CodeGenerator(mcpu=options.mcpu, opt=2) as started:
+            generator = None
+            script = check_script(text, filename=filename, facts=facts, options=options, frugal=frugal)
+            c_options = Options("libbpf", options.mcpu)
+            ir = lower_unit(script.unit, script.sources, script.diagnostics, c_options)
             try:
-                return _finished(_generate(generator, ir, options), script)
+                return _finished(_generate(started, ir, c_options), script)
             except CodeGenerationError as error:
                 failure = error
         if "stack limit" not in failure.stderr:
             break
-    assert failure is not None
+    assert script is not None and failure is not None
+    raise _refused(failure, script, filename, options.mcpu)
+
+
+def _refused(failure: CodeGenerationError, script: Script, filename: str, mcpu: str) -> Exception:
+    from ebpf.compiler.llvm.explain import explain
+    from ebpf.errors import InternalError
+
     if failure.how == "refused":
-        raise InternalError(
+        return InternalError(
             "LLVM refused the code that this compiler made: please report it with the script",
             notes=[failure.stderr.strip()[:2000]],
         )
     functions = {f.name: script.sources.span(f.loc, f.end) for f in script.unit.functions if f.body is not None}
-    raise _failed([*script.diagnostics, *explain(failure, script.sources, filename, mcpu, functions)], filename)
+    return _failed([*script.diagnostics, *explain(failure, script.sources, filename, mcpu, functions)], filename)
 
 
 def _finished(raw: bytes, script: Script) -> CompiledScript:
@@ -110,11 +104,7 @@ def check_script(
     *,
     filename: str = "<text>",
     facts: ScriptFacts,
-    params: Sequence[str] = (),
-    config: Mapping[str, str] | None = None,
-    include_dirs: Sequence[str] = (),
-    includes: Sequence[str] = (),
-    helper_errors: int = 0,
+    options: ScriptOptions = NO_OPTIONS,
     frugal: bool = False,
 ) -> Script:
     """The typed tree and the plan. Raises `CompileError` if anything in the script is wrong.
@@ -125,7 +115,7 @@ def check_script(
     diagnostics = Diagnostics(sources)
     base = sources.add_file(filename, text)
     checker, defines, stretches, found = _definitions(
-        text, filename, sources, diagnostics, facts, include_dirs, includes
+        text, filename, sources, diagnostics, facts, options.include_dirs, options.includes
     )
     if _has_errors(found):
         raise _failed(found, filename)
@@ -136,9 +126,9 @@ def check_script(
         return isinstance(scope.get(name), C.Typedef) or names.typedef(name) is not None
 
     script = parse_script(text, base, diagnostics, defines, is_type, stretches)
-    settings = Config({f"BPFTRACE_{k.upper()}" if k.islower() else k: v for k, v in (config or {}).items()})
-    state = ScriptState(diagnostics, checker, facts, settings, params)
-    state.helper_errors = helper_errors
+    settings = Config({f"BPFTRACE_{k.upper()}" if k.islower() else k: v for k, v in options.config})
+    state = ScriptState(diagnostics, checker, facts, settings, options.params)
+    state.helper_errors = options.helper_errors
     state.frugal = frugal
     unit = tree.Unit(filename, [], [])
     plan = Plan((), (), (), {}, filename, (), (), ())

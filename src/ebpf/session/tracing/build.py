@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from ebpf.compiler.trace import ScriptOptions
     from ebpf.compiler.trace.plan import Plan
     from ebpf.object import Object
     from ebpf.session.tracing.trace import Trace
@@ -33,7 +34,6 @@ def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), p
     from ebpf.compiler.cache import Store
     from ebpf.compiler.trace import compile_trace_cached
     from ebpf.kernel.facts import SystemFacts
-    from ebpf.session.tracing.trace import Trace
 
     text, name = _read_script(script)
     store = Store() if cache else None
@@ -45,9 +45,25 @@ def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), p
         facts = OtherKernel(btf, formats)
     # The cache keeps what was compiled for this kernel.
     elf = compile_trace_cached(text, filename=filename or name, facts=facts, store=store if here else None,
-                               params=tuple(map(str, params)), **(options or {}))
+                               options=_script_options(params, options or {}))
+    from ebpf.session.tracing.trace import Trace
+
     return Trace(elf, name=os.path.basename(filename or name), command=command, pid=pid, backend=backend, unsafe=unsafe,
                  warn=warn, facts=facts)
+
+
+def _script_options(params: Sequence[str | int], options: Mapping[str, Any]) -> ScriptOptions:
+    from ebpf.compiler.trace import ScriptOptions
+
+    given = dict(options)
+    config = given.pop("config", {})
+    if unknown := given.keys() - set(ScriptOptions._fields) | given.keys() & {"params"}:
+        known = ", ".join(name for name in ScriptOptions._fields if name != "params")
+        raise UsageError(f"there is no option {min(unknown)!r}", helps=(f"there are {known}",))
+    for name in ("include_dirs", "includes"):
+        given[name] = tuple(map(os.fspath, given.get(name, ())))
+    return ScriptOptions(params=tuple(map(str, params)),
+                         config=tuple(sorted((str(name), str(value)) for name, value in config.items())), **given)
 
 
 def open_script(data: bytes, name: str) -> tuple[Object, Plan]:
