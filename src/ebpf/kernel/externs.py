@@ -65,6 +65,10 @@ class KernelTypes:
             self._modules = facts.module_btfs(self.vmlinux)
         return self._modules
 
+    def of(self, module: str) -> Btf:
+        """The types of `module` ("" for vmlinux)."""
+        return next((btf for name, btf in self.modules if name == module), self.vmlinux) if module else self.vmlinux
+
     def targets(self) -> Sequence[Btf]:
         """vmlinux, then the modules, which are read only when somebody gets that far."""
         return _targets(self)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
+    from ebpf.kernel.attach import KernelLink
     from ebpf.kernel.externs import KernelTypes
     from ebpf.kernel.facts import SystemFacts
     from ebpf.kernel.maps import KernelMap
     from ebpf.kernel.programs import KernelProgram
+    from ebpf.kernel.struct_ops import Slot, Table
     from ebpf.object import Linked, MapSpec, Object, ProgramSpec
 
 # What the source register of a wide load, or of a call, says about its immediate (BPF_PSEUDO_*).
@@ -57,7 +59,8 @@ def load(obj: Object, *, load_programs: bool | Iterable[str] = True, types: Mapp
         loaded._create_maps(max_entries or {}, data or {}, reuse or {}, pin_root)
         if isinstance(load_programs, bool):
             wanted = [name for name, spec in obj.programs.items() if load_programs and spec.autoload
-                      and (spec.type is not None or name in loaded.types)]
+                      and (spec.type is not None or name in loaded.types)
+                      and (spec.type != ProgType.STRUCT_OPS or loaded._slot(name) is not None)]
         else:
             wanted = list(load_programs)
         for name in wanted:
@@ -81,6 +84,8 @@ class KernelObject:
         self.btf_problem = ""
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
+        #: struct_ops maps as this kernel wants them
+        self.tables: dict[str, Table] = {}
         self._borrowed: set[str] = set()
         self._target_btf = target_btf
         self._facts = facts
@@ -158,7 +163,8 @@ class KernelObject:
                     raise unknown_name("map", name, self.obj.maps, where=f" ({what})")
         for spec in self.obj.maps.values():
             if spec.type == MapType.STRUCT_OPS:
-                raise NotSupported(f"struct_ops (map {spec.name!r})", instead="libbpf can load this object")
+                self._create_table(spec)
+                continue
             if spec.name in reuse:
                 self.maps[spec.name] = reuse[spec.name]
                 self._borrowed.add(spec.name)
@@ -178,6 +184,24 @@ class KernelObject:
             if spec.type in (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS):
                 for index, inner in spec.values:
                     self.maps[spec.name].update(struct.pack("@I", index), struct.pack("@i", self.maps[inner].fileno()))
+
+    def _create_table(self, spec: MapSpec) -> None:
+        """A struct_ops map: its contents go in when it is attached."""
+        from ebpf.kernel import struct_ops
+
+        table = self.tables[spec.name] = struct_ops.lay_out(spec, self.obj, self.kernel_types)
+        self.maps[spec.name] = struct_ops.create(spec, table, self.kernel_types, self.btf_fd())
+
+    def attach_table(self, name: str) -> KernelLink:
+        """Register the struct_ops map `name`: the kernel calls its programs from now on."""
+        from ebpf.kernel import struct_ops
+        from ebpf.kernel.attach import struct_ops as hook
+
+        table = self.tables.get(name)
+        if table is None:
+            raise unknown_name("struct_ops map", name, self.tables)
+        value = struct_ops.filled(table, lambda program: self.load_program(program).fileno())
+        return hook.attach(self.maps[name], value, table.type_name)
 
     def _create(self, spec: MapSpec) -> KernelMap:
         row = MAP_TYPES.get(spec.type)
@@ -279,7 +303,14 @@ class KernelObject:
 
         attach_btf_id = attach_btf_fd = 0
         row = PROGRAM_TYPES.get(kind)
-        if row is not None and row.btf_target_required and kind != ProgType.EXT:
+        if kind == ProgType.STRUCT_OPS:
+            slot = self._slot(spec.name)
+            if slot is None:
+                raise LoadError(f"{spec.name!r} stands in no struct_ops map of this object that this kernel has a "
+                                "member for", helps=("name it in a variable in SEC(\".struct_ops.link\")",))
+            attach_btf_id, attach_type = slot.struct_id, slot.member
+            attach_btf_fd = self.kernel_types.module_fd(slot.module)
+        elif row is not None and row.btf_target_required and kind != ProgType.EXT:
             place = self.kernel_types.attach_target(kind, attach_type, target)
             attach_btf_id, attach_btf_fd = place.id, self.kernel_types.module_fd(place.module)
 
@@ -301,6 +332,10 @@ class KernelObject:
                 return programs.load_program(code, expected_attach_type=0, log_level=log_level, **arguments)
         except programs.LoadRefused as refused:
             raise self._explain(spec, linked, refused, ProgType(kind)) from None
+
+    def _slot(self, program: str) -> Slot | None:
+        """Where a struct_ops program belongs."""
+        return next((t.slots[program] for t in self.tables.values() if program in t.slots), None)
 
     def _relocate_core(self, spec: ProgramSpec, linked: Linked) -> bytes:
         if not linked.core_relos:

@@ -520,7 +520,8 @@ class _Walk:
 
 def create_map(*, name: str, type: int, key_size: int, value_size: int, max_entries: int, flags: int = 0,
                btf_fd: int = 0, key_type_id: int = 0, value_type_id: int = 0, inner_fd: int = 0,
-               numa_node: int | None = None, map_extra: int = 0, value_type_vmlinux_id: int = 0) -> KernelMap:
+               numa_node: int | None = None, map_extra: int = 0, value_type_vmlinux_id: int = 0,
+               value_type_btf_fd: int = 0) -> KernelMap:
     """Create a map. What the kernel may refuse for its age or taste (name, BTF) is left out on a second try."""
     short = _kernel_name(name)
     if numa_node is not None and numa_node >= 0:
@@ -529,13 +530,16 @@ def create_map(*, name: str, type: int, key_size: int, value_size: int, max_entr
         "map_type": type, "key_size": key_size, "value_size": value_size, "max_entries": max_entries,
         "map_flags": flags, "inner_map_fd": inner_fd, "numa_node": max(numa_node or 0, 0), "map_extra": map_extra,
         "btf_vmlinux_value_type_id": value_type_vmlinux_id, "map_name": short}
-    if btf_fd and _takes_btf(type) and (key_type_id or value_type_id):
+    if btf_fd and value_type_vmlinux_id:  # the kernel's type; that the object has types of its own is a formality
+        wanted.update(btf_fd=btf_fd, value_type_btf_obj_fd=value_type_btf_fd)
+    elif btf_fd and _takes_btf(type) and (key_type_id or value_type_id):
         wanted.update(btf_fd=btf_fd, btf_key_type_id=key_type_id, btf_value_type_id=value_type_id)
     result, _ = sys.attempt("MAP_CREATE", **wanted)
     # "Could not tell" counts: with the limit used up, the probe itself may fail by it.
     if result == -_errno.EPERM and features.have("memcg_accounting") is not True and _raise_memlock():
         result, _ = sys.attempt("MAP_CREATE", **wanted)
-    if result < 0 and wanted.get("btf_fd") and result not in (-_errno.EPERM, -_errno.ENOMEM):
+    own_types = wanted.get("btf_fd") and not value_type_vmlinux_id
+    if result < 0 and own_types and result not in (-_errno.EPERM, -_errno.ENOMEM):
         wanted.update(btf_fd=0, btf_key_type_id=0, btf_value_type_id=0)
         result, _ = sys.attempt("MAP_CREATE", **wanted)
     if result in (-_errno.EINVAL, -_errno.E2BIG) and short and features.have("map_name") is False:

@@ -338,6 +338,9 @@ class Backend(Protocol):
     def attach(self, kind: str, program: Any, target: Any, **details: Any) -> Link:
         """Attach a `RawProgram`. ``kind`` and ``details`` are those of `Program`'s ``attach_`` methods."""
 
+    def attach_table(self, name: str) -> Link:
+        """Register the struct_ops map ``name``."""
+
     def attach_socket(self, program: Any, sock: Any) -> None: ...
 
     def read_iterator(self, program: Any) -> bytes: ...

@@ -91,6 +91,10 @@ class OnKernel:
         except EbpfError:  # uses what only single kprobes may (bpf_override_return)
             return None
 
+    def attach_table(self, name: str) -> KernelLink:
+        """Register a struct_ops map."""
+        return self._loaded.attach_table(name)
+
     def attach_socket(self, program: KernelProgram, sock: Any) -> None:
         """Filter what the socket receives."""
         from ebpf.kernel.attach import socket_filter

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.abi.maps import MAP_TYPES, MapType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ebpf.btf import Btf
+    from ebpf.machine.machine import Context, Run
     from ebpf.machine.maps import MachineMap
     from ebpf.machine.maps.base import Bulk
     from ebpf.object import Object
@@ -50,7 +52,7 @@ _KERNEL_ONLY = {
 
 def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str, int],
          max_entries: Mapping[str, int] | None, data: Mapping[str, bytes] | None, reuse: Mapping[str, Any] | None,
-         log_level: int, interrupts: bool = True) -> OnMachine:
+         log_level: int, interrupts: bool = True, cpus: int | None = None) -> OnMachine:
     """Maps and programs of ``obj`` in a machine of their own. Programs are verified now, by our own verifier.
 
     ``interrupts``: when what is traced has ended, the script gets what Ctrl-C would give it.
@@ -58,7 +60,8 @@ def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str
     if reuse:
         raise NotSupported("maps that several sessions share", who=_WHO,
                            instead="put the programs that share a map into one object")
-    backend = OnMachine(obj, types=types, max_entries=max_entries, data=data, interrupts=interrupts)
+    backend = OnMachine(obj, types=types, max_entries=max_entries, data=data, interrupts=interrupts,
+                        cpus=cpus)
     if isinstance(load_programs, bool):
         wanted = [name for name, spec in obj.programs.items() if load_programs and spec.autoload
                   and (spec.type is not None or name in types)]
@@ -79,22 +82,41 @@ def _kernel_btf(obj: Object) -> Btf | None:
     return kernel_btf()
 
 
+def _cpus_of_host() -> int:
+    from ebpf.kernel.cpus import per_cpu_slots
+
+    try:
+        return per_cpu_slots()
+    except OSError:  # another system
+        return os.cpu_count() or 1
+
+
+@cache
+def _any_kernel_btf() -> Btf | None:
+    """The running kernel's types, for who names the arguments of its functions; ``None`` where there are none."""
+    try:
+        from ebpf.session.host import host
+
+        return host.btf()
+    except (ImportError, OSError):  # another system
+        return None
+
+
 class OnMachine:
     """See `ebpf.session.backend.Backend`."""
 
     name = "machine"
 
     def __init__(self, obj: Object, *, types: Mapping[str, int], max_entries: Mapping[str, int] | None,
-                 data: Mapping[str, bytes] | None, interrupts: bool) -> None:
-        from ebpf.kernel.cpus import per_cpu_slots
-
+                 data: Mapping[str, bytes] | None, interrupts: bool, cpus: int | None = None) -> None:
         self.obj = obj
         self.interrupts = interrupts
         self._types = dict(types)
         self.machine = Machine(obj, btf=_kernel_btf(obj), types=self._types, max_entries=max_entries, data=data,
-                               cpus=per_cpu_slots(), engine=wish.engine)
+                               cpus=_cpus_of_host() if cpus is None else cpus, engine=wish.engine)
         self._world: World | None = None
         self.machine.environment.on_print = self._print
+        self.machine.kernel_types = _any_kernel_btf
         self.descriptors: dict[int, int] = {}  # what stands for a map or program → its id in the machine
         self.maps = {name: MapOnMachine(self, map) for name, map in self.machine.maps.items()}
         self.programs: dict[str, ProgramOnMachine] = {}
@@ -148,6 +170,10 @@ class OnMachine:
         if instead is not None:
             raise NotSupported(f"attaching {program.name!r} ({kind})", who=_WHO, instead=instead)
         return self.world.attach(self, kind, program.name, target, details)
+
+    def attach_table(self, name: str) -> Link:
+        """Nothing here calls such programs."""
+        raise NotSupported(f"struct_ops (map {name!r})", who="the machine", instead="use the kernel")
 
     def attach_socket(self, program: ProgramOnMachine, sock: Any) -> None:
         """Sockets of this process are the kernel's."""
@@ -452,21 +478,29 @@ class ProgramOnMachine(_Numbered):
                                  f"{_ETHERNET_BYTES}, an Ethernet header")
         elif data:
             raise UsageError(f"{self.name!r}: a {self.type.name.lower()} program takes a context and no data")
-        if self.closed:
-            raise KernelError(f"program {self.name!r}", _errno.EBADF, message=f"program {self.name!r} is closed")
-        run = self._session.machine.run
         given = bytes(context) or None
         rounds = max(1, repeat)
+        before = self.run_time_ns
+        result = self.run(packet, given, rounds=rounds, cpu=cpu)
+        return TestRun(result.result, result.data, result.context if given else b"",
+                       (self.run_time_ns - before) // rounds)
+
+    def run(self, packet: bytes | None, context: Context | None, *, rounds: int = 1, cpu: int = 0,
+            **details: Any) -> Run:
+        """One event (the last of ``rounds``), with all that the machine tells. The rest is that of `Machine.run`."""
+        tell_where(False)
+        if self.closed:
+            raise KernelError(f"program {self.name!r}", _errno.EBADF, message=f"program {self.name!r} is closed")
         with world.lock:
             begun = time.perf_counter_ns()
             try:
+                run = self._session.machine.run
                 for _ in range(rounds):
-                    result = run(self.name, packet, ctx=given, cpu=cpu)
+                    result = run(self.name, packet, ctx=context, cpu=cpu, **details)
+                return result
             except MachineFault as fault:
                 raise fault.with_traceback(None) from None
             finally:
                 world.ran()
-            took = time.perf_counter_ns() - begun
-        self.run_count += rounds
-        self.run_time_ns += took
-        return TestRun(result.result, result.data, result.context if given else b"", took // rounds)
+                self.run_count += rounds
+                self.run_time_ns += time.perf_counter_ns() - begun

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.abi.maps import MapType
 from ebpf.abi.programs import ProgType
 from ebpf.diagnostics import Names, unknown_name
-from ebpf.errors import AttachError, EbpfError, UsageError
+from ebpf.errors import AttachError, EbpfError, NotSupported, UsageError
 from ebpf.session.maps import Map
 from ebpf.session.programs import Program
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ebpf.kernel.dropping import Dropped
+    from ebpf.machine.machine import Machine
     from ebpf.machine.recording import Recording
     from ebpf.object import Object, ProgramSpec
     from ebpf.session.backend import Backend, LinePipe, Link
@@ -102,6 +103,18 @@ class Session:
         """Where it runs: ``"kernel"``, or ``"machine"``, the userspace one."""
         return self._backend.name
 
+    @property
+    def machine(self) -> Machine:
+        """The userspace machine beneath: its clock, task and memory (`environment`), `run` with all that it tells.
+
+        `NotSupported` for a session in the kernel.
+        """
+        found: Machine | None = getattr(self._backend, "machine", None)
+        if found is None:
+            raise NotSupported("what only the userspace machine has", who="a session in the kernel",
+                               instead='load(…, backend="machine")')
+        return found
+
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> Program:
         """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or
@@ -131,29 +144,45 @@ class Session:
     # ---- attaching ----
 
     def attach(self, *names: str) -> list[Link]:
-        """Attach programs where their sections say: those named, or all whose section names a target.
+        """Attach programs where their sections say, and struct_ops maps: those named, or all whose section names a
+        target.
 
         All or none: if one cannot be attached, those before it are detached again. `AttachError` if there is none to
         attach.
         """
         if self._closed:
             raise UsageError("the session is closed")
-        wanted = [self.programs[n] for n in names] if names else [
+        wanted = [self.programs[n] for n in names if n in self.programs or n not in self._tables] if names else [
             p for p in self.programs.values() if (info := p.spec.info if p.spec is not None else None) and
             info.auto_attach]
-        if not wanted:
+        tables = [n for n in self._tables if not names or n in names]
+        if not wanted and not tables:
             raise AttachError("no program's section says where to attach it",
                               helps=tuple(_about_section(spec) for spec in self.obj.programs.values()))
         made: list[Link] = []
         try:
             for program in wanted:
                 made.append(program.attach())
+            for name in tables:
+                made.append(self.attach_struct_ops(name))
         except BaseException:
             for link in reversed(made):
                 self.disown(link)
                 link.detach()
             raise
         return made
+
+    @property
+    def _tables(self) -> list[str]:
+        return [name for name, spec in self.obj.maps.items() if spec.type == MapType.STRUCT_OPS]
+
+    def attach_struct_ops(self, name: str) -> Link:
+        """Register the struct_ops map ``name`` (a variable in ``SEC(".struct_ops.link")``): the kernel calls its
+        programs in place of functions of its own from now on. Linux 5.6.
+
+        `NotSupported` where the kernel has no such struct; `AttachError` if the name inside is taken.
+        """
+        return self.adopt(self._backend.attach_table(name))
 
     def replay(self, path: str | os.PathLike[str], each: Callable[[Any], Any] | None = None) -> Recording:
         """Feed the events of a recording (`ebpf.record`) to the programs of this session, which is in the machine::
@@ -244,6 +273,19 @@ class Session:
 
     # ---- the end ----
 
+    def drop_privileges(self, user: str | int | None = None, *, keep: Iterable[str] = ()) -> Dropped:
+        """Give up, for good, what is no longer needed once everything is attached: all capabilities but ``keep``, root.
+
+        The process becomes ``user`` (a name or uid; without one whoever called sudo; else the user stays), and programs
+        that it starts gain nothing. What is attached stays; maps and events are read as before (before Linux 5.19
+        CAP_BPF is kept where that takes it). Loading, attaching and `Program.test_run` are over. Raises `UsageError`
+        if this process has several threads or there is no such user.
+        """
+        from ebpf.kernel.dropping import drop
+
+        maps = [m.raw.fileno() for m in self.maps.values()] if self.backend == "kernel" else []
+        return drop(user=user, keep=keep, maps=maps)
+
     def close(self) -> None:
         """Detach, close and forget everything; doing so again is harmless."""
         if self._closed:
@@ -260,19 +302,6 @@ class Session:
             map.close()
         self._backend.close()
         if problem is not None:
-    def drop_privileges(self, user: str | int | None = None, *, keep: Iterable[str] = ()) -> Dropped:
-        """Give up, for good, what is no longer needed once everything is attached: all capabilities but ``keep``, root.
-
-        The process becomes ``user`` (a name or uid; without one whoever called sudo; else the user stays), and programs
-        that it starts gain nothing. What is attached stays; maps and events are read as before (before Linux 5.19
-        CAP_BPF is kept where that takes it). Loading, attaching and `Program.test_run` are over. Raises `UsageError`
-        if this process has several threads or there is no such user.
-        """
-        from ebpf.kernel.dropping import drop
-
-        maps = [m.raw.fileno() for m in self.maps.values()] if self.backend == "kernel" else []
-        return drop(user=user, keep=keep, maps=maps)
-
             raise problem
 
     def __enter__(self) -> Session:
@@ -288,7 +317,7 @@ class Session:
 def load(obj: Object | bytes | str | Path, *, backend: str | None = None, load_programs: bool | Iterable[str] = True,
          types: Mapping[str, int | str] | None = None, max_entries: Mapping[str, int] | None = None,
          variables: Mapping[str, Any] | None = None, data: Mapping[str, bytes] | None = None,
-         reuse: Mapping[str, Map] | None = None, log_level: int = 0) -> Session:
+         reuse: Mapping[str, Map] | None = None, log_level: int = 0, cpus: int | None = None) -> Session:
     """Create the maps of ``obj`` and load its programs, in the kernel or the machine. Nothing is attached yet.
 
     ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``backend``: ``"kernel"``,
@@ -298,7 +327,8 @@ def load(obj: Object | bytes | str | Path, *, backend: str | None = None, load_p
     ``load_programs``: all, none, or those names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where
     sections do not. ``variables`` sets global variables, constants too. ``max_entries`` and ``data`` (contents of
     ``.data``, ``.rodata``, … as bytes) replace what the object says; ``reuse`` shares maps of another session.
-    ``log_level`` 1 or 2 keeps the verifier's log of programs that it accepts, too (``program.raw.log``). Raises
+    ``log_level`` 1 or 2 keeps the verifier's log of programs that it accepts, too (``program.raw.log``). ``cpus``: how
+    many the machine has (by default as many as this host). Raises
     `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays behind then.
     """
     from ebpf.object.spec import Object
@@ -316,7 +346,7 @@ def load(obj: Object | bytes | str | Path, *, backend: str | None = None, load_p
         data = initial_data(obj, variables, data or {})
     loaded = load_in(backend, obj, load_programs=load_programs, types=_types(obj, types), max_entries=max_entries,
                      data=data, reuse={name: m.raw for name, m in reuse.items()} if reuse else None,
-                     log_level=log_level)
+                     log_level=log_level, **({} if cpus is None else {"cpus": cpus}))
     try:
         return Session(loaded)
     except BaseException:

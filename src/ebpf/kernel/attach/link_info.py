@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.abi.programs import AttachType
-from ebpf.errors import KernelError
+from ebpf.errors import EbpfError, KernelError
 from ebpf.kernel import maps
 
 if TYPE_CHECKING:
@@ -143,10 +143,34 @@ def _uprobe_multi(fd: int, data: bytes) -> tuple[dict[str, int], str]:
     return {"count": count, "flags": flags, "pid": pid}, f"uprobe {name.text}, {count} places"
 
 
+def _struct_ops(fd: int, data: bytes) -> tuple[dict[str, int], str]:
+    map = struct.unpack_from("@I", data, _TAIL)[0]
+    try:
+        return {"map_id": map}, maps.map_info_of(map).name
+    except EbpfError:  # not ours to open
+        return {"map_id": map}, f"map {map}"
+
+
+_NETFILTER_FAMILIES = {2: "ipv4", 10: "ipv6"}
+_NETFILTER_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+
+
+def _netfilter(fd: int, data: bytes) -> tuple[dict[str, int], str]:
+    family, hook, priority, flags = struct.unpack_from("@IIiI", data, _TAIL)
+    name = _NETFILTER_HOOKS[hook] if hook < len(_NETFILTER_HOOKS) else f"hook {hook}"
+    return ({"family": family, "hook": hook, "priority": priority, "flags": flags},
+            f"{_NETFILTER_FAMILIES.get(family, family)} {name} {priority}")
+
+
+def _sockmap(fd: int, data: bytes) -> tuple[dict[str, int], str]:
+    map, attach_type = struct.unpack_from("@II", data, _TAIL)
+    return {"map_id": map, "attach_type": attach_type}, f"map {map} {_attach_type(attach_type)}"
+
+
 _READERS: dict[str, Callable[[int, bytes], tuple[dict[str, int], str]]] = {
     "raw_tracepoint": _raw_tracepoint, "tracing": _tracing, "cgroup": _cgroup, "iter": _iter, "netns": _netns,
     "xdp": _xdp, "tcx": _device, "netkit": _device, "perf_event": _perf_event, "kprobe_multi": _kprobe_multi,
-    "uprobe_multi": _uprobe_multi,
+    "uprobe_multi": _uprobe_multi, "struct_ops": _struct_ops, "netfilter": _netfilter, "sockmap": _sockmap,
 }
 
 
