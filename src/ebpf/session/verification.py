@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ebpf.btf import Btf
     from ebpf.object import Object
     from ebpf.verifier import Verified
 
 
-def verify(obj: Object, program: str) -> Verified:
+def verify(obj: Object, program: str, *, btf: Btf | None = None) -> Verified:
     """Prove that the program (or function) ``program`` of ``obj`` is safe, without any kernel; nothing is loaded.
 
     What comes back counts paths, states, instructions, stack bytes and seconds, and says whether a kernel would run out
     of its million instructions. Raises `VerifierError` whose diagnostic has the source line, the reason, the
-    way there and the remedy.
+    way there and the remedy. ``btf``: types of another kernel than the running one.
     """
     from ebpf.abi.programs import ProgType
     from ebpf.kernel.facts import kernel_btf
@@ -26,4 +27,4 @@ def verify(obj: Object, program: str) -> Verified:
         or obj.externs
         or spec.type in (ProgType.TRACING, ProgType.LSM, ProgType.STRUCT_OPS, ProgType.NETFILTER)
     )
-    return run(obj, program, options=Options(kernel_btf=kernel_btf() if typed else None))
+    return run(obj, program, options=Options(kernel_btf=(btf or kernel_btf()) if typed else None))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.source import Diagnostics
     from ebpf.compiler.facts import ScriptFacts
     from ebpf.compiler.trace import ast
+    from ebpf.errors import EbpfError
 
 SCRATCH, STARTED = "scratch", "started"
 _STACK_MAP_ENTRIES = 8192
@@ -102,6 +103,7 @@ class ScriptState:
         self.records: dict[str, C.Record] = {}  # of tracepoints, by category:name
         self.functions_known: dict[str, bool] = {}
         self._formats: dict[tuple[str, str], str | None] = {}
+        self.formats_unknown: dict[tuple[str, str], EbpfError] = {}  # why one could not be read
         self._helpers: dict[str, tuple[int, C.CType]] = {}
         self._known: dict[str, int | str | None] = {}
         self.begin()
@@ -165,8 +167,9 @@ class ScriptState:
         if key not in self._formats:
             try:
                 self._formats[key] = self.facts.tracepoint_format(category, event)
-            except EbpfError:  # tracefs is closed to us, and the tracepoint not one of those that we know
+            except EbpfError as error:  # tracefs is closed to us, and the tracepoint not one of those that we know
                 self._formats[key] = None
+                self.formats_unknown[key] = error
         return self._formats[key]
 
     # ------------------------------------------------------------------------------------------------------- maps

@@ -242,6 +242,10 @@ class Targets:
         if any(c in category + event for c in "*?["):
             return [Target(provider, point, {**details, "wildcard": True}, True)]
         if self.state.tracepoint_format(category, event) is None:
+            unknown = self.state.formats_unknown.get((category, event))
+            if unknown is not None and category not in ("syscalls", "raw_syscalls"):  # those are all known
+                message = f"tracepoint {category}:{event}: {unknown.message}"
+                return self.missing(point, among, message, unknown.helps, unknown.notes)
             helps = self.instead(f"tracepoint:{category}:{event}")
             if not helps:
                 near = self.state.facts.tracepoints(f"{category}:*") or ()

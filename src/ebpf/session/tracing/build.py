@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ebpf.errors import FormatError, KernelError, UsageError
+from ebpf.errors import CompileError, FormatError, KernelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from ebpf.compiler.trace import ScriptOptions
     from ebpf.compiler.trace.plan import Plan
     from ebpf.object import Object
+    from ebpf.session.tracing.replaying import Replay
     from ebpf.session.tracing.trace import Trace
 
 
-def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), pid: int | None = None,
+def trace(script: str | Path = "", *params: str | int, command: Sequence[str] = (), pid: int | None = None,
           backend: str | None = None, unsafe: bool = False, filename: str | None = None,
           options: Mapping[str, Any] | None = None, btf: str | Path | None = None, formats: str | Path | None = None,
-          cache: bool = True, warn: Callable[[str], Any] | None = None) -> Trace:
+          replay: str | Path | None = None, cache: bool = True,
+          warn: Callable[[str], Any] | None = None) -> Trace:
     """A script of the tracing language (bpftrace's), ready to run: iterate over it for what it says.
 
     ``script`` is its text, or the path of a file with it (a ``Path``, or a ``str`` in one line that ends in ``.bt``);
@@ -29,27 +31,48 @@ def trace(script: str | Path, *params: str | int, command: Sequence[str] = (), p
     override(). ``options``: ``config`` (what a config block could say: ``{"max_strlen": 200}``), ``include_dirs``,
     ``includes``.
     ``btf`` (a vmlinux, or its types) and ``formats`` (a copy of tracefs' events) stand in for the running kernel's, for
-    `Trace.check`. Raises `CompileError` with one diagnostic for each mistake; more may go wrong when it starts.
+    `Trace.check`. ``replay``, a recording (`record`), takes the place of a running system; the script may be left out
+    if one was recorded. Raises `CompileError` with one diagnostic for each mistake; more may go wrong when it starts.
     """
     from ebpf.compiler.cache import Store
     from ebpf.compiler.trace import compile_trace_cached
     from ebpf.kernel.facts import SystemFacts
 
+    recorded = None
+    if replay is not None:
+        from ebpf.session.tracing.replaying import Replay
+
+        recorded = Replay(replay)
+        if not script:
+            return _recorded(recorded, os.path.basename(os.fspath(replay)), unsafe, warn)
     text, name = _read_script(script)
     store = Store() if cache else None
-    here = btf is None and formats is None
-    facts = SystemFacts(store)
-    if not here:
+    other = None
+    if btf is not None or formats is not None:
         from ebpf.session.tracing.elsewhere import OtherKernel
 
-        facts = OtherKernel(btf, formats)
-    # The cache keeps what was compiled for this kernel.
-    elf = compile_trace_cached(text, filename=filename or name, facts=facts, store=store if here else None,
-                               options=_script_options(params, options or {}))
+        other, store = OtherKernel(btf, formats), None  # the cache keeps what was compiled for this kernel
+    try:
+        elf = compile_trace_cached(text, filename=filename or name, facts=other or SystemFacts(store), store=store,
+                                   options=_script_options(params, options or {}))
+    except CompileError as error:
+        if other is not None:
+            error.notes = (*error.notes, *other.unsure)
+        raise
     from ebpf.session.tracing.trace import Trace
 
     return Trace(elf, name=os.path.basename(filename or name), command=command, pid=pid, backend=backend, unsafe=unsafe,
-                 warn=warn, facts=facts)
+                 warn=warn, other=other, replay=recorded)
+
+
+def _recorded(replay: Replay, name: str, unsafe: bool, warn: Callable[[str], Any] | None) -> Trace:
+    """The script that was recorded, on its own recording."""
+    from ebpf.session.tracing.trace import Trace
+
+    if replay.script is None:
+        raise UsageError(f"{name} is no script's recording: say which script is to see its events",
+                         helps=("ebpf trace --record FILE makes a recording that holds its script",))
+    return Trace(replay.script, name=name, unsafe=unsafe, warn=warn, replay=replay)
 
 
 def _script_options(params: Sequence[str | int], options: Mapping[str, Any]) -> ScriptOptions:

@@ -18,12 +18,13 @@ from ebpf.session.tracing.names import Names
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from ebpf.kernel.facts import SystemFacts
     from ebpf.kernel.processes import Process
     from ebpf.session.backend import RingReader
     from ebpf.session.poller import Poller
     from ebpf.session.session import Session
+    from ebpf.session.tracing.elsewhere import OtherKernel
     from ebpf.session.tracing.output import MapView
+    from ebpf.session.tracing.replaying import Replay
 
 _SLICE_S = 0.25  # an endless wait looks up this often
 _STARTED = "started"  # an array of two words, where a script asks for them
@@ -88,7 +89,7 @@ class Trace:
 
     def __init__(self, elf: bytes, *, name: str = "script", command: Sequence[str] = (), pid: int | None = None,
                  backend: str | None = None, unsafe: bool = False, warn: Callable[[str], Any] | None = None,
-                 facts: SystemFacts | None = None) -> None:
+                 other: OtherKernel | None = None, replay: Replay | None = None) -> None:
         from ebpf.session.tracing.build import open_script
 
         obj, plan = open_script(elf, name)
@@ -97,6 +98,8 @@ class Trace:
                              helps=("allow it: --unsafe on the command line, unsafe=True in Python",))
         if command and pid is not None:
             raise UsageError("a command and a process id at once", helps=("give -c or -p",))
+        if replay is not None and (command or pid is not None or backend == "kernel"):
+            raise UsageError("a recording is replayed in the machine: there is no command or process to trace")
         #: the object, as bytes and as it was read; the plan in it
         self.elf = elf
         self.obj = obj
@@ -110,7 +113,8 @@ class Trace:
         self._pid = pid
         self._backend = backend
         self._warn = warn if warn is not None else _warn_on_stderr
-        self._facts = facts
+        self._other = other
+        self._replay = replay
         self._collected = _Collected()
         self._sink: Sink = self._collected
         self._actions: Actions | None = None
@@ -135,6 +139,9 @@ class Trace:
         """Load, run BEGIN, attach everything, and let the command go. All or nothing: what fails detaches the rest."""
         if self.session is not None:
             return self
+        if self._replay is not None:
+            return self._start_replay(self._replay)
+        self._refuse_other()
         from ebpf.session.choice import choose, tell, use
         from ebpf.session.session import load
 
@@ -155,7 +162,7 @@ class Trace:
             self._sink.attached(sum(len(some) for some in found.values()))
             self.session = load(self.obj, backend=where)
             self._open(names)
-            self._tell_start()
+            self._tell_start(found)
             for warning in self.plan.warnings:
                 self._warn(warning)
             self._run_own("begin")
@@ -173,8 +180,34 @@ class Trace:
             raise
         return self
 
+    def _start_replay(self, replay: Replay) -> Trace:
+        """`start` on a recording: BEGIN as it was then; the events come step by step."""
+        from ebpf.session.session import load
+
+        plan = self.plan
+        names = Names([probe.name for probe in plan.probes], replay=replay)
+        targets = replay.targets(plan)
+        for index, found in enumerate(targets):
+            names.set_targets(index, found)
+        try:
+            self._sink.attached(sum(map(len, targets)))
+            session = self.session = load(self.obj, backend="machine")
+            backend: Any = session._backend
+            replay.open(backend.machine, {probe.kind for probe in plan.probes})
+            self._open(names)
+            self._write_start(replay.started, replay.command)
+            for warning in plan.warnings:
+                self._warn(warning)
+            self._run_own("begin")
+            self._consume()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     def load(self) -> None:
         """Load the programs, find every probe's places, and attach nothing: a dry run. `close` comes after it."""
+        self._refuse_other()
         from ebpf.session.session import load
 
         self._find_sites()
@@ -188,9 +221,18 @@ class Trace:
         from ebpf.session.verification import verify
 
         for name in self.obj.programs:
-            verify(self.obj, name)
-        if self._facts is None or type(self._facts).__name__ == "SystemFacts":
+            verify(self.obj, name, btf=None if self._other is None else self._other.given)
+        if self._other is None:
             self._find_sites()
+            return
+        self._other.check_targets(self.plan)
+        for sentence in self._other.unsure:
+            self._warn(sentence)
+
+    def _refuse_other(self) -> None:
+        if self._other is not None:
+            raise UsageError("the script was compiled for another kernel, and does not run on this one",
+                             helps=("--check says whether it is right for that kernel",))
 
     def dump(self, stage: str) -> str:
         """What the compiler made of it, as text: ``"plan"``, ``"dis"`` (the instructions)."""
@@ -253,13 +295,24 @@ class Trace:
             self._follows = True
             names.user.follow()
 
-    def _tell_start(self) -> None:
+    def _tell_start(self, found: dict[int, list[Site]]) -> None:
         """When it began, and the command's process: what ``elapsed`` and ``cpid`` read."""
+        from ebpf.session.choice import wish
+
+        started = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        pid = self._process.pid if self._process is not None and self._command else 0
+        self._write_start(started, pid)
+        if wish.recorder is not None:
+            from ebpf.session.tracing.replaying import note_start
+
+            note_start(wish.recorder, self.elf, self.plan, started, pid,
+                       {index: [site.name for site in some] for index, some in found.items()})
+
+    def _write_start(self, started: int, command: int) -> None:
         session = self.session
         assert session is not None
         if _STARTED in session.maps:
-            pid = self._process.pid if self._process is not None and self._command else 0
-            for index, word in enumerate((time.clock_gettime_ns(time.CLOCK_BOOTTIME), pid)):
+            for index, word in enumerate((started, command)):
                 session.maps[_STARTED].raw.update(index.to_bytes(4, sys.byteorder), word.to_bytes(8, sys.byteorder))
 
     def _actions_for(self, sink: Sink) -> Actions:
@@ -363,6 +416,8 @@ class Trace:
     def _over(self) -> bool:
         """Whether it is to end."""
         assert self._actions is not None and self.session is not None
+        if self._replay is not None:
+            return self._stopped or self._actions.exited or self._replay.done
         return self._stopped or self._actions.exited or self._process_ended or self.session.ended or self._nothing_left
 
     @property
@@ -375,6 +430,13 @@ class Trace:
         """Handle what is there; else wait for it."""
         if self._signals:
             self._answer_signals()
+        if self._replay is not None:
+            for _ in range(_AT_ONCE):
+                if self._over:
+                    break
+                self._replay.step()
+                self._consume()
+            return
         if self._consume() or self._over or self._poller is None:
             return
         self._poller.poll(timeout)
@@ -413,13 +475,15 @@ class Trace:
     # ---- three ways to use it ----
 
     def run(self, write: Callable[[str], Any], *, format: str = "text", quiet: bool = False,
-            flush: Callable[[], Any] = lambda: None, reader_gone: int = -1) -> int:
+            flush: Callable[[], Any] = lambda: None, reader_gone: int = -1,
+            attached: Callable[[Session], Any] = lambda session: None) -> int:
         """Run it to its end, as the command does; the status of ``exit()``, else 0.
 
         What it says goes to ``write``, as text or, ``format="json"``, as JSON, an object a line; its maps at the end
         too.
         ``quiet``: not how many probes are attached. ``flush`` is called when nothing more is there to be written at
         once.
+        ``attached`` is called once with the session, when everything is.
         ``reader_gone``: a descriptor, of a pipe: when nobody reads it any more, that is a `BrokenPipeError`.
         """
         from ebpf.session.tracing.output import JsonOutput, TextOutput
@@ -430,6 +494,8 @@ class Trace:
         self._sink = sink
         try:
             self.start()
+            assert self.session is not None
+            attached(self.session)
             self._watch_reader(reader_gone)
             self._iterate()
             flush()
@@ -538,6 +604,8 @@ class Trace:
             if session is not None:
                 if self._ring is not None:
                     self._ring.close()
+                if self._replay is not None:
+                    self._replay.close()
                 session.close()
         finally:
             self._ring = None
