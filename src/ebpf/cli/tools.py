@@ -1,0 +1,216 @@
+"""``ebpf tools``: tools that show what a system does. Without a name, the list of them.
+
+The package's own come first (``ebpf tools NAME --help`` has examples); those that are installed (bpfcc-tools,
+bpftrace) are run by it too, by their names.
+
+Own tools run in the kernel where this user may load programs. Behind ``--`` stands a command that is traced instead,
+with all its children: most tools do that as an ordinary user, without any privilege.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import ebpf
+from ebpf.cli.output import print_line, progress
+from ebpf.tools import TOOLS
+
+if TYPE_CHECKING:
+    from ebpf.tools._tool import ReportTool, Tool
+
+_INSTALLED = (  # folder, ending, package, how it is run
+    ("/usr/sbin", "-bpfcc", "bpfcc-tools", "run"),
+    ("/usr/share/bcc/tools", "", "bcc-tools", "run"),
+    ("/usr/sbin", ".bt", "bpftrace", "trace"),
+    ("/usr/share/bpftrace/tools", ".bt", "bpftrace", "trace"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.usage = "ebpf tools [NAME [OPTION...] [-- COMMAND [ARG...]]]"
+    parser.add_argument("--json", action="store_true", help="the list as JSON, one object a line")
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """What stands behind the tool's name is the tool's own."""
+    if argv and not argv[0].startswith("-"):
+        return argparse.Namespace(name=argv[0], rest=argv[1:], prog=parser.prog)
+    args = parser.parse_args(argv)
+    args.name = None
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.name is None:
+        return _print_list(args.json)
+    if args.name in TOOLS:
+        from importlib import import_module
+
+        return _run_own(import_module(f"ebpf.tools.{args.name}").TOOL, args)
+    path, how = _installed().get(args.name, ("", ""))
+    if not path:
+        return _unknown(args.name)
+    from ebpf.cli import main
+
+    return main([how, path, *args.rest])
+
+
+# ---- the list ----
+
+
+def _installed() -> dict[str, tuple[str, str]]:
+    """Name → (file, "run" or "trace"), of the tools that others have installed. A name of a ``.bt`` keeps its ending
+    where the other kind has it too.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for folder, ending, _, how in _INSTALLED:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        for name in names:
+            path = f"{folder}/{name}"
+            if name.endswith(ending) and not name.endswith(".bt" if how == "run" else "\0") and _is_tool(path, how):
+                short = name.removesuffix(ending)
+                found.setdefault(name if how == "trace" and short in found else short, (path, how))
+                found.setdefault(name, (path, how))
+    return found
+
+
+def _is_tool(path: str, how: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    if how == "trace":
+        return True
+    with open(path, "rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and b"python" in first
+
+
+def _about(path: str) -> str:
+    """What a script says of itself in its first lines: ``# name  Does this.``"""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            head = [line.strip(" #*/\n") for line in (file.readline() for _ in range(8))]
+    except OSError:
+        return ""
+    name = os.path.basename(path).removesuffix("-bpfcc").removesuffix(".bt")
+    for line in head:
+        first, _, rest = line.partition(" ")
+        if first.lower().removesuffix(".bt").removesuffix(".py") == name and rest:
+            return rest.strip(" -\t").rstrip(".")
+    return ""
+
+
+def _rows() -> list[tuple[str, str, str]]:
+    """(name, from where, what it does)"""
+    rows = [(name, "ebpf", what) for name, what in TOOLS.items()]
+    packages = {(folder, ending): package for folder, ending, package, _ in _INSTALLED}
+    for name, (path, how) in _installed().items():
+        ending = ".bt" if how == "trace" else "-bpfcc" if path.endswith("-bpfcc") else ""
+        shadowed = name in TOOLS
+        if name == os.path.basename(path) and not shadowed and ending and name.removesuffix(ending) not in TOOLS \
+                and _installed_name(name, ending, path):
+            continue
+        if shadowed:
+            continue
+        rows.append((name, packages[os.path.dirname(path), ending], _about(path)))
+    return rows
+
+
+def _installed_name(name: str, ending: str, path: str) -> bool:
+    """Whether the same file is listed under its shorter name."""
+    return _installed().get(name.removesuffix(ending), ("", ""))[0] == path
+
+
+def _print_list(as_json: bool) -> int:
+    rows = sorted(_rows(), key=lambda row: (row[1] != "ebpf", row[0]))
+    if as_json:
+        from ebpf.cli.output import json_line
+
+        for name, origin, what in rows:
+            print(json_line({"name": name, "from": origin, "about": what}))
+        return 0
+    width = max(len(row[0]) for row in rows)
+    for name, origin, what in rows:
+        print(f"{name:{width}}  {origin:11}  {what}".rstrip())
+    return 0
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, {**TOOLS, **_installed()}, n=3)
+    raise ebpf.UsageError(f"there is no tool {name!r}",
+                          helps=(*((f"did you mean {', '.join(close)}?",) if close else ()), "`ebpf tools` lists them"))
+
+
+# ---- running one of our own ----
+
+
+def _run_own(tool: Tool, args: argparse.Namespace) -> int:
+    argv, command = args.rest, []
+    parser = _parser(tool, f"{args.prog} {tool.name}")
+    if "--" in argv:
+        at = argv.index("--")
+        argv, command = argv[:at], argv[at + 1:]
+        if not command:
+            parser.error("there is no command behind --")
+    options = tool.parse(vars(parser.parse_args(argv)))
+    with tool.load(options, command) as session:
+        try:
+            _show(tool, session, options)
+        except KeyboardInterrupt:
+            if sys.stdout.isatty():
+                print()
+        lost = tool.lost(session)
+        if lost:
+            progress(f"lost: {lost} events came faster than they were read")
+    return 0
+
+
+def _parser(tool: Tool, prog: str) -> argparse.ArgumentParser:
+    from ebpf.tools._options import add_to
+
+    lines = [f"  ebpf tools {tool.name} {arguments}".rstrip() for arguments, _ in tool.examples]
+    width = max(map(len, lines), default=0)
+    shown = "\n".join(f"{line:{width}}   # {what}" for line, (_, what) in zip(lines, tool.examples))
+    epilog = f"examples:\n{shown}" + (f"\n\n{tool.kernel_only}" if tool.kernel_only else "")
+    parser = argparse.ArgumentParser(prog=prog, description=tool.about, allow_abbrev=False, epilog=epilog,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = f"{prog} [OPTION...]" + "".join(
+        f" [{option.metavar or option.name.upper()}]" for option in tool.all_options()
+        if not option.flags[0].startswith("-")) + ("" if tool.kernel_only else " [-- COMMAND [ARG...]]")
+    add_to(parser, tool.all_options())
+    return parser
+
+
+def _show(tool: Tool, session: ebpf.Session, options: Any) -> None:
+    from ebpf.tools._columns import json_line
+
+    if tool.summarises:
+        _show_reports(tool, session, options)  # type: ignore[arg-type]
+        return
+    table = tool.table(options)
+    if not options.json and not options.no_header:
+        print_line(table.header())
+        sys.stdout.flush()
+    line = json_line if options.json else table.line
+    for item in tool.items(session, options):
+        if item is None:
+            sys.stdout.flush()
+        else:
+            print_line(line(item))
+
+
+def _show_reports(tool: ReportTool, session: ebpf.Session, options: Any) -> None:
+    for report in tool.reports(session, options):
+        for text in tool.lines(report, options):
+            print_line(text)
+        sys.stdout.flush()
+        if report.interrupted:
+            raise KeyboardInterrupt

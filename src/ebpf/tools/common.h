@@ -1,0 +1,101 @@
+/* What every tool's program begins with: the types of the running kernel, who is at work, and whose work is wanted.
+ *
+ * The constants below are set before loading, so that the verifier removes the questions that nobody asked. */
+#ifndef EBPF_TOOLS_COMMON_H
+#define EBPF_TOOLS_COMMON_H
+
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+const volatile __u32 only_pid = 0;
+const volatile __u32 only_tid = 0;
+const volatile __u32 only_uid = 0;
+const volatile bool any_uid = true;             /* 0 is a user */
+const volatile __u64 only_cgroup = 0;           /* the group's id, and how deep it lies: those below it count, too */
+const volatile int only_cgroup_level = 0;
+const volatile bool any_comm = true;
+const volatile char only_comm[16] = {};
+const volatile __u32 own_pid = 0;               /* the tool's: what it does itself is nobody's business */
+
+__u64 lost = 0;                                 /* records for which there was no room */
+
+struct who {
+    __u64 time_ns;                              /* since boot, suspended or not counted: CLOCK_MONOTONIC */
+    __u32 pid;
+    __u32 tid;
+    __u32 uid;
+    char comm[16];
+};
+
+static __always_inline void fill_who(struct who *who)
+{
+    __u64 id = bpf_get_current_pid_tgid();
+
+    who->time_ns = bpf_ktime_get_ns();
+    who->pid = id >> 32;
+    who->tid = id;
+    who->uid = bpf_get_current_uid_gid();
+    bpf_get_current_comm(who->comm, sizeof(who->comm));
+}
+
+static __always_inline bool comm_wanted(const char *comm)
+{
+    if (any_comm)
+        return true;
+    for (int i = 0; i < 16; i++) {
+        if (comm[i] != only_comm[i])
+            return false;
+        if (!comm[i])
+            break;
+    }
+    return true;
+}
+
+/* Whether the process on the CPU is one of those that were asked for. */
+static __always_inline bool wanted(void)
+{
+    __u64 id = bpf_get_current_pid_tgid();
+    __u32 pid = id >> 32;
+    char comm[16];
+
+    if (own_pid && pid == own_pid)
+        return false;
+    if (only_pid && pid != only_pid)
+        return false;
+    if (only_tid && (__u32)id != only_tid)
+        return false;
+    if (!any_uid && (__u32)bpf_get_current_uid_gid() != only_uid)
+        return false;
+    if (only_cgroup && bpf_get_current_ancestor_cgroup_id(only_cgroup_level) != only_cgroup)
+        return false;
+    if (!any_comm) {
+        bpf_get_current_comm(comm, sizeof(comm));
+        if (!comm_wanted(comm))
+            return false;
+    }
+    return true;
+}
+
+#define COUNT_LOST() __sync_fetch_and_add(&lost, 1)
+
+/* Where records go; TYPE tells Python what they are. */
+#define EVENTS(TYPE)                                                                                                    \
+    struct {                                                                                                            \
+        __uint(type, BPF_MAP_TYPE_RINGBUF);                                                                             \
+        __uint(max_entries, 1024 * 1024);                                                                               \
+        __type(value, TYPE);                                                                                            \
+    } events SEC(".maps")
+
+#define HASH(NAME, KEY, VALUE, ENTRIES)                                                                                 \
+    struct {                                                                                                            \
+        __uint(type, BPF_MAP_TYPE_HASH);                                                                                \
+        __uint(max_entries, ENTRIES);                                                                                   \
+        __type(key, KEY);                                                                                               \
+        __type(value, VALUE);                                                                                           \
+    } NAME SEC(".maps")
+
+char LICENSE[] SEC("license") = "GPL";
+
+#endif
