@@ -41,6 +41,7 @@ def complete(data: bytes, image: ElfImage) -> Btf:
     out = bytearray(data)
     symbols = {(s.section, s.name): s for s in image.symbols if s.name}
     changed = _hide_functions(btf, image, out)
+    cuts: list[tuple[int, int]] = []  # (offset, bytes) to be left out
     for section in sections:
         if section.name == ".ksyms":
             continue  # functions and variables of the kernel's: they have no place here
@@ -50,6 +51,11 @@ def complete(data: bytes, image: ElfImage) -> Btf:
             found = image.get(section.name)
             if found is not None:
                 size, places = found.size, _places(btf, section, found.index, found.size, symbols)
+                gone = len(section.variables) - len(places)
+                if gone:
+                    at = btf.offset_of(section.id)
+                    struct.pack_into("<I", out, at + 4, _DATASEC << 24 | len(places))
+                    cuts.append((at + 12 + 12 * len(places), 12 * gone))
             elif section.size:
                 continue
             else:
@@ -60,11 +66,22 @@ def complete(data: bytes, image: ElfImage) -> Btf:
         if out[at:at + len(raw)] != raw:
             out[at:at + len(raw)] = raw
             changed = True
+    if cuts:
+        changed = True
+        for at, length in sorted(cuts, reverse=True):
+            del out[at:at + length]
+        removed = sum(length for _, length in cuts)
+        types_at, types_len, strings_at = struct.unpack_from("<III", out, 8)
+        struct.pack_into("<III", out, 8, types_at, types_len - removed,
+                         strings_at - removed if strings_at > types_at else strings_at)
     return Btf.parse(bytes(out)) if changed else btf
 
 
 def _places(btf: Btf, section: DataSec, index: int, size: int,
-            symbols: dict[tuple[int, str], Symbol]) -> Iterable[tuple[int, int, int]]:
+            symbols: dict[tuple[int, str], Symbol]) -> list[tuple[int, int, int]]:
+    """Where the variables are. Left out is what the optimiser has moved elsewhere: a constant that nobody writes may
+    come to lie in a mergeable section (``.rodata.cst32``), and its type stays behind.
+    """
     places = []
     for type_id, offset, var_size in section.variables:
         var = btf.type(type_id)
@@ -74,6 +91,8 @@ def _places(btf: Btf, section: DataSec, index: int, size: int,
             if symbol is None:
                 raise ElfError(f"variable `{var.name}` has a type in `{section.name}` but no symbol there")
             offset = symbol.value
+        elif isinstance(var, Var) and (index, var.name) not in symbols and offset + var_size > size:
+            continue
         if offset + var_size > size:
             name = getattr(var, "name", "")
             raise ElfError(f"`{name}` reaches to byte {offset + var_size} of `{section.name}`, which has {size}")

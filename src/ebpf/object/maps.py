@@ -140,9 +140,21 @@ def _initial_values(maps: dict[int, MapSpec], values_at: dict[int, int], section
         maps[at] = maps[at]._replace(values=tuple(values))
 
 
+def is_legacy_section(section: Section) -> bool:
+    """``maps``, or ``KIND/maps`` as some loaders want it beside a program's section."""
+    return section.name.rpartition("/")[2] == "maps" and section.size > 0 and not section.executable
+
+
 def legacy_maps(section: Section, image: ElfImage) -> dict[int, MapSpec]:
-    """The maps in a ``maps`` section (``struct bpf_map_def``, libbpf before 1.0), by offset."""
-    out = {}
+    """The maps in a ``maps`` section (``struct bpf_map_def``), by offset.
+
+    Five words are libbpf's before 1.0: type, sizes of key and value, entries, flags. aya's (Rust) go on with an id and
+    a pinning; those of iproute2's ``struct bpf_elf_map`` with the id of the map that is a template for this one's, and
+    the index at which a template itself is put. Zeros behind the five words are nobody's wish.
+    """
+    out: dict[int, MapSpec] = {}
+    by_id: dict[int, int] = {}
+    templates: list[tuple[int, int, int]] = []  # (of, its template's id, index)
     data = bytes(section.data)
     symbols = sorted((s for s in image.symbols if s.section == section.index and s.name and s.type != STT_SECTION),
                      key=lambda s: s.value)
@@ -151,12 +163,36 @@ def legacy_maps(section: Section, image: ElfImage) -> dict[int, MapSpec]:
         raw = data[symbol.value:after]
         if len(raw) < 20:
             raise ElfError(f"legacy map `{symbol.name}` has {len(raw)} bytes, at least 20 are needed")
-        if any(raw[20:]):
+        type_, key_size, value_size, max_entries, flags, id, pinning, inner_id, inner_index = struct.unpack(
+            "<9I", raw[:36].ljust(36, b"\0"))
+        of_iproute = len(raw) >= 36
+        if any(raw[36:]) or pinning > 1 or of_iproute and pinning:
             raise ElfError(f"legacy map `{symbol.name}` sets fields that only other loaders know", helps=(
                 "define it by BTF, in `SEC(\".maps\")`",))
-        type_, key_size, value_size, max_entries, flags = struct.unpack_from("<5I", raw)
-        out[symbol.value] = MapSpec(symbol.name, MapType(type_), key_size, value_size, max_entries, flags)
+        out[symbol.value] = MapSpec(symbol.name, MapType(type_), key_size, value_size, max_entries, flags,
+                                    pinning=pinning)
+        if id:
+            by_id[id] = symbol.value
+        if of_iproute and (inner_id or inner_index):
+            templates.append((symbol.value, inner_id, inner_index))
+    for at, inner_id, inner_index in templates:
+        _put_template(out, by_id, at, inner_id, inner_index)
     return out
+
+
+def _put_template(maps: dict[int, MapSpec], by_id: dict[int, int], at: int, inner_id: int, index: int) -> None:
+    """iproute2's maps of maps: the outer names its template's id; that one says at which index it is the first value.
+
+    An index of -1 is no value.
+    """
+    spec = maps[at]
+    if spec.type not in _MAPS_OF_MAPS:
+        return
+    if inner_id not in by_id:
+        raise ElfError(f"legacy map `{spec.name}` wants the map with id {inner_id} as its template, and there is none")
+    inner = maps[by_id[inner_id]]
+    values = ((index, inner.name),) if index != 0xFFFFFFFF else ()
+    maps[at] = spec._replace(inner=inner._replace(name=f"{spec.name}.inner"), values=values)
 
 
 def is_data_section(section: Section) -> bool:

@@ -20,6 +20,7 @@ from ebpf.object.elf import (
     STB_LOCAL,
     STB_WEAK,
     STT_FUNC,
+    STT_NOTYPE,
     STT_SECTION,
     ElfImage,
 )
@@ -73,6 +74,10 @@ class _Reader:
         self.externs: dict[str, Extern] = {}
         #: (section index, offset) → function name
         self.function_at: dict[tuple[int, int], str] = {}
+        # GCC's assembler (seen up to binutils 2.40) adds the symbol's value to what it leaves in the place of a
+        # relocation; LLVM, whose rules these are, does not.
+        comment = image.get(".comment")
+        self.by_gnu_as = comment is not None and b"GCC: " in bytes(comment.data)
         #: section name → for each table of .BTF.ext (offsets, records), in order of offsets
         self.tables: dict[str, list[tuple[list[int], tuple[Any, ...]]]] = {}
 
@@ -131,9 +136,17 @@ class _Reader:
     def _functions(self) -> list[_Function]:
         image = self.image
         by_section: dict[int, dict[int, Symbol]] = {}
+        untyped: dict[int, dict[int, Symbol]] = {}
         for symbol in image.symbols:
-            if symbol.type == STT_FUNC and 0 < symbol.section < len(image.sections):
+            if not 0 < symbol.section < len(image.sections):
+                continue
+            if symbol.type == STT_FUNC:
                 by_section.setdefault(symbol.section, {}).setdefault(symbol.value, symbol)
+            elif (symbol.type == STT_NOTYPE and symbol.binding != STB_LOCAL
+                  and image.sections[symbol.section].executable):
+                untyped.setdefault(symbol.section, {}).setdefault(symbol.value, symbol)
+        for index, symbols in untyped.items():  # clang before 8, and assemblers, leave the type out
+            by_section.setdefault(index, symbols)
         out = []
         # Static functions of several linked objects may share a name, with a global one too, which keeps it.
         names = {s.name: 0 for symbols in by_section.values() for s in symbols.values() if s.binding != STB_LOCAL}
@@ -249,7 +262,10 @@ class _Reader:
         section = self.image.sections[symbol.section]
         if section.executable:
             return Relocation(at, "func", self._callee(symbol, symbol.value + imm, where))
-        offset = symbol.value + (imm & 0xFFFFFFFF)
+        imm &= 0xFFFFFFFF
+        if self.by_gnu_as and symbol.type != STT_SECTION and symbol.value <= imm < symbol.value + symbol.size:
+            imm -= symbol.value
+        offset = symbol.value + imm
         if section.index in self.data_sections:
             if offset > section.size:
                 raise ElfError(f"{where} refers to byte {offset} of `{section.name}`, which has {section.size}")
@@ -281,10 +297,11 @@ class _Reader:
                 from ebpf.object.maps import btf_maps
 
                 self._add_maps(section, btf_maps(btf, self.datasecs[name], image))
-            elif name == "maps" and section.size:
-                from ebpf.object.maps import legacy_maps
+            elif name.endswith("maps"):
+                from ebpf.object.maps import is_legacy_section, legacy_maps
 
-                self._add_maps(section, legacy_maps(section, image))
+                if is_legacy_section(section):
+                    self._add_maps(section, legacy_maps(section, image))
             elif name.startswith((".data", ".rodata", ".bss")):
                 from ebpf.object.maps import data_map, is_data_section
 
