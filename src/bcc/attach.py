@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import ebpf
+from bcc import renames
 from bcc.utils import to_bytes, to_str
 from ebpf import host
 
@@ -117,7 +118,9 @@ class Attaching:
     @staticmethod
     def get_kprobe_functions(event_re: str | bytes) -> set[bytes]:
         """Kernel functions that can be probed and match the regular expression from their start."""
-        return {name.encode() for name in _functions(to_str(event_re))}
+        pattern = to_str(event_re)
+        found = {name.encode() for name in _functions(pattern)}
+        return {pattern.encode()} if not found and renames.inlined(pattern) else found
 
     @staticmethod
     def get_probe_limit() -> int:
@@ -150,9 +153,18 @@ class Attaching:
         function, _, extra = event.partition(b"+")
         if extra:
             offset += int(extra, 0)
-        link = program.attach_kretprobe(to_str(function)) if prefix == b"r_" else \
-            program.attach_kprobe(to_str(function), offset=offset)
+        kind = "kretprobe" if prefix == b"r_" else "kprobe"
+        where = to_str(function) if offset else renames.where(kind, to_str(function))
+        try:
+            link = program.attach_kretprobe(where) if kind == "kretprobe" else \
+                program.attach_kprobe(where, offset=offset)
+        except ebpf.TargetNotFound:
+            link = None if offset else renames.attach_instead(self, kind, where, fn_name, program)
+            if link is None and (offset or not renames.absorbed(kind, where)):
+                raise
         name = _event_name(prefix, event)
+        if link is None:
+            return self
         self.kprobe_fds.setdefault(name, {})[fn_name] = self._keep("kprobe", (name, fn_name), link)
         return self
 
@@ -294,7 +306,12 @@ class Attaching:
         name = self.add_prefix(prefix, to_bytes(fn_name))
         if name in fds:
             raise ebpf.UsageError(f"{to_str(name)} has been attached")
-        link = self._program(name, prog_type).attach_tracing()
+        program = self._program(name, prog_type)
+        target = program.section.partition("/")[2]
+        written = to_str(name[len(prefix):])
+        if target and not written.endswith(target):
+            renames.note(f"this kernel has {target} in place of the function {written}: probing that")
+        link = program.attach_tracing()
         fds[name] = self._keep("traced", name, link)
         return self
 

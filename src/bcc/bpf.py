@@ -6,7 +6,7 @@ import os
 import sys
 
 import ebpf
-from bcc import constants
+from bcc import constants, renames
 from bcc.attach import Attaching
 from bcc.utils import to_bytes, to_str
 from ebpf import host
@@ -132,8 +132,10 @@ class BPF(Attaching):
         if src_file:
             folders.append(os.path.dirname(os.path.abspath(filename)))
         # A line end makes certain that a text is not taken for a path.
-        self.module = ebpf.compile(source + "\n", filename=filename, dialect="bcc", defines=defines,
-                                   include_dirs=folders)
+        options = {"filename": filename, "dialect": "bcc", "defines": defines, "include_dirs": folders}
+        self.compiled = {"source": source + "\n", "options": options}
+        self.more_sessions: list[ebpf.Session] = []
+        self.module = ebpf.compile(source + "\n", **options)
         self._session = ebpf.load(self.module, load_programs=False)
         import atexit
 
@@ -186,7 +188,8 @@ class BPF(Attaching):
             for prefix, attach in (("kfunc__", kinds.TRACE_FENTRY), ("kretfunc__", kinds.TRACE_FEXIT),
                                    ("kmod_ret__", kinds.MODIFY_RETURN), ("lsm__", kinds.LSM_MAC)):
                 if text.startswith(prefix):
-                    expected, target = attach, text[len(prefix):]
+                    section = getattr(self.session.obj.programs.get(text), "section", "")
+                    expected, target = attach, section.partition("/")[2] or text[len(prefix):]
         level = (2 if self.debug & constants.DEBUG_BPF_REGISTER_STATE else
                  1 if self.debug & constants.DEBUG_BPF else None)
         program = self.session.load_program(text, type=prog_type, expected_attach_type=expected, attach_to=target,
@@ -408,7 +411,11 @@ class BPF(Attaching):
     @staticmethod
     def ksym(addr: Any, show_module: bool = False, show_offset: bool = False) -> bytes:
         """The kernel function at an address."""
-        return BPF.sym(addr, -1, show_module, show_offset, False)
+        text = BPF.sym(addr, -1, show_module, show_offset, False)
+        if renames.asked:  # what was probed in a function's place goes by that function's name
+            name = to_str(text).partition("+")[0].partition(" [")[0]
+            text = to_bytes(renames.asked.get(name, name)) + text[len(name):]
+        return text
 
     @staticmethod
     def ksymname(name: str | bytes) -> int:
@@ -464,6 +471,8 @@ class BPF(Attaching):
         self._perf_poller = self._ring_poller = None
         self._perf_tables, self._ring_handlers = [], {}
         self._forget_links()
+        for more in self.more_sessions:
+            more.close()
         if self._trace is not None:
             self._trace.close()
             self._trace = None

@@ -12,8 +12,10 @@ from typing import Final
 _ROWS: Final[dict[str, tuple[str, ...]]] = {
     # functions
     "kprobe:do_sys_open": ("kprobe:do_sys_openat2",),  # 5.6
-    "kprobe:blk_account_io_start": ("tracepoint:block:block_io_start", "kprobe:__blk_account_io_start"),  # 5.16; 6.5
-    "kprobe:blk_account_io_done": ("tracepoint:block:block_io_done", "kprobe:__blk_account_io_done"),  # 5.16; 6.5
+    "kprobe:blk_account_io_start": ("tracepoint:block:block_io_start", "kprobe:__blk_account_io_start",  # 5.16; 6.5
+                                    "kprobe:blk_mq_start_request"),
+    "kprobe:blk_account_io_done": ("tracepoint:block:block_io_done", "kprobe:__blk_account_io_done",  # 5.16; 6.5
+                                   "kprobe:__blk_mq_end_request"),
     "kprobe:__blk_account_io_start": ("tracepoint:block:block_io_start", "kprobe:blk_account_io_start"),  # 6.14
     "kprobe:__blk_account_io_done": ("tracepoint:block:block_io_done", "kprobe:blk_account_io_done"),  # 6.14
     "kprobe:blk_start_request": ("kprobe:blk_mq_start_request",),  # 5.0
@@ -25,10 +27,15 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     "kprobe:finish_task_switch": ("kprobe:finish_task_switch.isra.0", "tracepoint:sched:sched_switch"),
     "kprobe:kfree_skb": ("tracepoint:skb:kfree_skb", "kprobe:sk_skb_reason_drop", "kprobe:kfree_skb_reason"),  # 5.17
     "kprobe:kfree_skb_reason": ("tracepoint:skb:kfree_skb", "kprobe:sk_skb_reason_drop"),  # 6.11
-    "kprobe:account_page_dirtied": ("kprobe:folio_account_dirtied",),  # 5.16
+    "kprobe:account_page_dirtied": ("kprobe:folio_account_dirtied", "kprobe:__folio_mark_dirty"),  # 5.16
+    "kprobe:folio_account_dirtied": ("kprobe:__folio_mark_dirty",),  # the compiler's work
+    "kprobe:__page_cache_alloc": ("kprobe:filemap_alloc_folio_noprof", "kprobe:filemap_alloc_folio"),  # 5.16, 6.10
+    "kprobe:kmem_cache_alloc": ("kprobe:kmem_cache_alloc_noprof",),  # 6.10
+    "kprobe:ttwu_do_wakeup": ("kprobe:ttwu_do_activate",),  # 6.3
     "kprobe:mark_page_accessed": ("kprobe:folio_mark_accessed",),  # 5.16
     "kprobe:add_to_page_cache_lru": ("kprobe:filemap_add_folio",),  # 5.16
     "kprobe:__do_page_cache_readahead": ("kprobe:do_page_cache_ra", "kprobe:page_cache_ra_unbounded"),  # 5.8, 5.10
+    "kprobe:do_page_cache_ra": ("kprobe:page_cache_ra_unbounded",),  # the compiler's work
     "kprobe:_do_fork": ("kprobe:kernel_clone",),  # 5.10
     # system calls that newer architectures (arm64, riscv64) never had
     "tracepoint:syscalls:sys_enter_open": ("tracepoint:syscalls:sys_enter_openat",),
@@ -57,6 +64,47 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     # other tracepoints
     "tracepoint:tcp:tcp_set_state": ("tracepoint:sock:inet_sock_set_state",),  # 4.16
 }
+
+# Functions that are still there, for old callers, while nearly everybody calls what they call: a probe belongs there.
+_MOVED: Final = {
+    "kprobe:add_to_page_cache_lru": "kprobe:filemap_add_folio",  # 5.16
+    "kprobe:mark_page_accessed": "kprobe:folio_mark_accessed",  # 5.16
+}
+
+# Functions that are gone, while another that is probed along with them anyway does their work.
+_ABSORBED: Final = {
+    "kprobe:tcp_sendpage": "kprobe:tcp_sendmsg",  # 6.5
+}
+
+# Static functions that scripts ask for, and do without if they are told no: compilers put them into their only caller.
+_INLINED: Final = frozenset(("kprobe:folio_account_dirtied",))
+
+# Tracepoints whose arguments (raw) are those of the function whose place they take.
+_SAME_ARGUMENTS: Final = frozenset(("tracepoint:block:block_io_start", "tracepoint:block:block_io_done"))
+
+
+def moved(probe: str) -> str | None:
+    """Where the calls go that a probe is meant to see, though its function still exists; None: they go there."""
+    kind, _, name = probe.partition(":")
+    found = _MOVED.get(f"kprobe:{name}")
+    return None if found is None else f"{kind}:{found.partition(':')[2]}"
+
+
+def absorbed(probe: str) -> str | None:
+    """The probe that sees what one on a function that is gone would see, if scripts have it too; else None."""
+    kind, _, name = probe.partition(":")
+    found = _ABSORBED.get(f"kprobe:{name}")
+    return None if found is None else f"{kind}:{found.partition(':')[2]}"
+
+
+def is_inlined(probe: str) -> bool:
+    """Whether a script that asks for this function is to be told that it is there, because `replacements` knows."""
+    return probe in _INLINED
+
+
+def has_same_arguments(probe: str) -> bool:
+    """Whether a tracepoint's raw arguments are those of the functions that it replaces."""
+    return probe in _SAME_ARGUMENTS
 
 
 def replacements(probe: str) -> tuple[str, ...]:

@@ -11,10 +11,16 @@ from ebpf.kernel.tracepipe import tracefs
 
 def replacement(probe: str) -> str | None:
     """Of ``"kprobe:NAME"`` or ``"tracepoint:CATEGORY:NAME"``: the hook that does its work here, or None."""
-    return next((found for found in replacements(probe) if _exists(found)), None)
+    return next(iter(replacements_here(probe)), None)
 
 
-def _exists(probe: str) -> bool:
+def replacements_here(probe: str) -> list[str]:
+    """All hooks that may do its work here, the best one first."""
+    return [found for found in replacements(probe) if exists(found)]
+
+
+def exists(probe: str) -> bool:
+    """Whether this kernel has such a function or tracepoint."""
     kind, _, name = probe.partition(":")
     if kind == "tracepoint":
         try:

@@ -96,6 +96,20 @@ class Host:
 
         return kernel_symbols().address(name)
 
+    def replacements(self, probe: str) -> list[str]:
+        """What this kernel has in place of ``"kprobe:NAME"`` or ``"tracepoint:CATEGORY:NAME"``, the best first."""
+        from ebpf.kernel.replacement import replacements_here
+
+        return replacements_here(probe)
+
+    def moved(self, probe: str) -> str | None:
+        """The probe that sees the calls which a function that is still there used to get; ``None``: it gets them."""
+        from ebpf.abi.renamed import moved
+        from ebpf.kernel.replacement import exists
+
+        found = moved(probe)
+        return found if found is not None and exists(found) else None
+
     def trace_pipe(self) -> TracePipe:
         """What programs print with bpf_trace_printk: one pipe for the whole machine."""
         from ebpf.kernel.tracepipe import TracePipe

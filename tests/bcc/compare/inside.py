@@ -18,8 +18,8 @@ from typing import Any
 from tests.bcc.compare.plan import CASES, Case
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-_WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128"),
-            "aarch64": ("22", "441", "101", "115", "72", "73", "137")}[os.uname().machine]
+_WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128", "202"),
+            "aarch64": ("22", "441", "101", "115", "72", "73", "137", "98")}[os.uname().machine]
 _PATIENCE_S = 240
 _TAP_S = 0.15
 _MODULES = ("loop brd ext4 xfs btrfs sch_netem veth nfs md_mod raid1 tun sch_tbf null_blk nft_reject kvm zram "
@@ -29,12 +29,12 @@ _MODULES = ("loop brd ext4 xfs btrfs sch_netem veth nfs md_mod raid1 tun sch_tbf
 class Tool:
     """One tool under way."""
 
-    def __init__(self, argv: list[str], env: dict[str, str], stdin: int | None) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self.began = time.monotonic()
         self.ready_s = -1.0
         self.process = subprocess.Popen(argv, stdout=self.out, stderr=self.err, env=env, cwd=_ROOT, start_new_session=True,
-                                        stdin=subprocess.DEVNULL if stdin is None else stdin)
+                                        stdin=subprocess.DEVNULL)
 
     def wait_ready(self) -> bool:
         """Until it waits for events, or has ended by itself; whether it waits."""
@@ -97,6 +97,8 @@ def prepare(share: str) -> None:
         subprocess.run(["modprobe", "-q", module], check=False)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.makedirs("/tmp/wl", exist_ok=True)
+    if os.path.exists(f"{share}/headers.img"):
+        subprocess.run(["mount", "-o", "loop,ro", f"{share}/headers.img", "/usr/src"], check=False)
     from ebpf.compiler.cache import _modules
     from ebpf.kernel.facts import SystemFacts, read_kconfig
 
@@ -109,37 +111,35 @@ def prepare(share: str) -> None:
 
 
 def run_case(share: str, name: str, case: Case, theirs: bool) -> dict[str, Any]:
-    """Both tools on one piece of work."""
+    """Both tools on one piece of work; one after the other where they could not be at the same place at once."""
     from tests.bcc.compare import work
 
     place = work.prepare(case.work)
     args = [word.format(**place) for word in case.args]
-    script = case.path
-    if theirs and case.setup:
-        subprocess.run(case.setup, shell=True, check=False)
-    elif case.setup:
-        subprocess.run(case.setup, shell=True, check=False)
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
-    tools: dict[str, Tool] = {}
-    if theirs:
-        plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
-        tools["theirs"] = Tool(["/usr/bin/python3", script, *args], plain, None)
-        waits = tools["theirs"].wait_ready()
-    tools["ours"] = Tool([sys.executable, "-m", "tests.bcc.compare.ours", script, *args],
-                         {**env, "EBPF_CACHE_DIR": f"{share}/cache", "EBPF_COMPARE_SHARE": share}, None)
-    waits = tools["ours"].wait_ready()
-    done = None
-    if waits or case.always:
-        done = work.run(case.work)
-        time.sleep(case.linger_s)
-    if case.ends:
+    plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
+    ways = {"theirs": (["/usr/bin/python3", case.path, *args], plain),
+            "ours": ([sys.executable, "-m", "tests.bcc.compare.ours", case.path, *args],
+                     {**env, "EBPF_CACHE_DIR": f"{share}/cache", "EBPF_COMPARE_SHARE": share})}
+    if not theirs:
+        del ways["theirs"]
+    said: dict[str, Any] = {}
+    for together in [[who] for who in ways] if case.apart else [list(ways)]:
+        tools = {}
+        for who in together:
+            tools[who] = Tool(*ways[who])
+            tools[who].wait_ready()
+        if any(tool.process.poll() is None for tool in tools.values()):
+            work.run(case.work)
+            time.sleep(case.linger_s)
+        if case.ends:
+            for tool in tools.values():
+                tool.wait_end(40)
         for tool in tools.values():
-            tool.wait_end(40)
-    for tool in tools.values():
-        tool.interrupt()
-    said: dict[str, Any] = {who: tool.told() for who, tool in tools.items()}
+            tool.interrupt()
+        said.update({who: tool.told() for who, tool in tools.items()})
     work.clean(case.work)
-    return {"name": name, "script": os.path.basename(script), "args": args, "work": case.work, "worked": done, **said}
+    return {"name": name, "script": os.path.basename(case.path), "args": args, "work": case.work, **said}
 
 
 def main(argv: list[str]) -> int:

@@ -81,7 +81,8 @@ def _difference(theirs: Counter[str], ours: Counter[str]) -> Verdict:
 def _lines(case: Case, theirs: str, ours: str) -> Verdict:
     if _heads(theirs) != _heads(ours):
         return Verdict("different", f"first lines {_heads(theirs)!r} and {_heads(ours)!r}")
-    return _difference(_marked(case, theirs, _strict), _marked(case, ours, _strict))
+    form = _loose if case.apart else _strict
+    return _difference(_marked(case, theirs, form), _marked(case, ours, form))
 
 
 def _heads(text: str) -> str:

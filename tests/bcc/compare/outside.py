@@ -43,7 +43,6 @@ class GuestFacts(SystemFacts):
     def cpus_possible(self) -> int:
         return int(self._told["cpus_possible"])
 
-    @property
     def modules(self) -> str:
         """What the cache notes of the modules that are loaded."""
         return str(self._told["modules"])
@@ -77,8 +76,7 @@ class Compiler(threading.Thread):
             for path in sorted((self.share / "requests").glob("[!.]*")):
                 if facts is None:
                     facts = GuestFacts(self.share, store)
-                    modules = facts.modules
-                    cache._modules = lambda: modules
+                    cache._modules = facts.modules
                 said = _compile(json.loads(path.read_text()), facts, store)
                 path.unlink()
                 (self.share / "answers" / path.name).write_text(said)

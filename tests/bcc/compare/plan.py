@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 FOLDER = "/usr/sbin"
@@ -16,6 +15,8 @@ class Case(NamedTuple):
     intervals), ``keys`` (which lines with a mark there are, but for numbers),
     ``text`` (all lines), ``starts`` (not compared: started and read).
     ``marks``: regular expressions that tell the lines about the work. ``ends``: it ends by itself.
+    ``apart``: one after the other (Debian's BCC leaves a register's garbage in a user probe's semaphore: nobody else can then
+    probe the same place).
     ``absent``: why there is nothing to compare here, ever.
     """
 
@@ -24,9 +25,8 @@ class Case(NamedTuple):
     marks: str = "wl-"
     how: str = "lines"
     ends: bool = False
-    always: bool = False
+    apart: bool = False
     linger_s: float = 0.7
-    setup: str = ""
     absent: str = ""
     script: str = ""
 
@@ -45,17 +45,22 @@ def _cases(rows: dict[str, Case]) -> dict[str, Case]:
     found = {}
     for name, case in rows.items():
         tool = name.partition(" ")[0]
-        path = f"{FOLDER}/{tool}" if os.path.exists(f"{FOLDER}/{tool}") else f"{FOLDER}/{tool}-bpfcc"
+        path = f"{FOLDER}/{tool}-bpfcc" if not tool.startswith(("uca", "ufl", "ugc", "uob", "ust", "uth")) else f"{FOLDER}/{tool}"
         found[name.replace(" ", "-")] = case._replace(script=path)
     return found
+
+
+
+def _apart(*args: object, **rest: object) -> Case:
+    return Case(*args, **rest)._replace(apart=True)  # type: ignore[arg-type]
 
 
 _LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
 
 CASES: dict[str, Case] = _cases({
-    "argdist": Case(("-i", "2", "-C", "p:c:getpgid(int pid):int:pid"), "getpgids", "pid = ", "counts", linger_s=2.5),
+    "argdist": _apart(("-i", "2", "-C", "p:c:getpgid(int pid):int:pid"), "getpgids", "pid = ", "counts", linger_s=2.5),
     "argdist hist": Case(("-i", "2", "-H", "r::vfs_write():u64:$retval"), "files", "", "hist", linger_s=2.5),
-    "bashreadline": Case(work="shell", marks="wl-typed"),
+    "bashreadline": _apart(work="shell", marks="wl-typed"),
     "bindsnoop": Case(work="tcp tcp6"),
     "biolatency": Case(work="disk:ext4", how="hist"),
     "biolatency queued": Case(("-Q", "-D"), "disk:ext4", "loop", "hist"),
@@ -79,7 +84,7 @@ CASES: dict[str, Case] = _cases({
     "dbstat": Case(("mysql",), how="starts"),
     "dcsnoop": Case(work="files", marks="wl-missing"),
     "dcstat": Case(("1",), "files", "^[0-9:]+ +[0-9]+: +[0-9]", "keys", linger_s=1.5),
-    "deadlock": Case(("{waiter}", "--binary", _LIBC), "waiter", how="starts"),
+    "deadlock": _apart(("{waiter}", "--binary", _LIBC), "waiter", how="starts"),
     "dirtop": Case(("-C", "-d", "/tmp/wl", "2"), "files", "/tmp/wl", "keys", linger_s=2.5),
     "drsnoop": Case(work="swap", how="starts"),
     "execsnoop": Case(work="execs", marks="wl-|exit 3"),
@@ -90,13 +95,13 @@ CASES: dict[str, Case] = _cases({
     "filelife": Case(work="files"),
     "fileslower": Case(("-a", "0"), "files"),
     "filetop": Case(("-C", "2"), "files", linger_s=2.5),
-    "funccount": Case(("c:getpg*",), "getpgids", "getpg"),
+    "funccount": _apart(("c:getpg*",), "getpgids", "getpg"),
     "funccount kernel": Case(("tcp_v4_co*",), "tcp", "tcp_v4"),
-    "funcinterval": Case(("c:getpgid",), "getpgids", how="hist"),
-    "funclatency": Case(("c:getpgid",), "getpgids", how="hist"),
+    "funcinterval": _apart(("c:getpgid",), "getpgids", how="hist"),
+    "funclatency": _apart(("c:getpgid",), "getpgids", how="hist"),
     "funclatency kernel": Case(("-u", "do_mount*|path_mount"), "mounts", how="hist"),
-    "funcslower": Case(("-u", "1", "c:getpgid"), "getpgids"),
-    "gethostlatency": Case(work="dns", marks="localhost|wl-host"),
+    "funcslower": _apart(("-u", "1", "c:getpgid"), "getpgids"),
+    "gethostlatency": _apart(work="dns", marks="localhost|wl-host"),
     "hardirqs": Case(("-C",), "disk:ext4", "virtio", "keys"),
     "inject": Case(("kmalloc", "-I", "linux/mm.h", "__x64_sys_getpgid()"), how="starts"),
     "killsnoop": Case(work="signals"),
@@ -104,7 +109,7 @@ CASES: dict[str, Case] = _cases({
     "kvmexit": Case(("2",), how="starts", ends=True),
     "llcstat": Case(("2",), how="starts", ends=True),
     "mdflush": Case(work="syncs", how="starts"),
-    "memleak": Case(("-p", "{waiter}", "-o", "10", "-z", "12345", "-Z", "12360", "2"), "waiter", "bytes in|libc|ffi|python",
+    "memleak": _apart(("-p", "{waiter}", "-o", "10", "-z", "12345", "-Z", "12360", "2"), "waiter", "bytes in|libc|ffi|python",
                     "keys", linger_s=4),
     "mountsnoop": Case(work="mounts"),
     "mysqld_qslower": Case(("{waiter}",), "waiter", how="starts"),
@@ -128,9 +133,9 @@ CASES: dict[str, Case] = _cases({
     "sofdsnoop": Case(work="scm"),
     "softirqs": Case(("-C",), "udp", "net_rx|timer", "keys"),
     "solisten": Case(work="tcp tcp6"),
-    "sslsniff": Case(work="tls", marks="wl-secret|bye"),
+    "sslsniff": _apart(work="tls", marks="wl-secret|bye"),
     "stackcount": Case(("tcp_v4_connect",), "tcp", ".", "keys"),
-    "stackcount user": Case(("c:getpgid",), "getpgids", ".", "keys"),
+    "stackcount user": _apart(("c:getpgid",), "getpgids", ".", "keys"),
     "statsnoop": Case(work="files", marks="wl-missing|wl-file"),
     "syncsnoop": Case(work="syncs", marks="sync"),
     "syscount": Case(("-p", "{waiter}"), "waiter", "getpgid|openat|clone"),
@@ -147,9 +152,9 @@ CASES: dict[str, Case] = _cases({
     "tcpsynbl": Case(work="tcp", how="hist"),
     "tcptop": Case(("-C", "2"), "tcp", "555[12]", linger_s=2.5),
     "tcptracer": Case(work="tcp tcp6"),
-    "threadsnoop": Case(work="threads"),
+    "threadsnoop": _apart(work="threads"),
     "tplist": Case(("syscalls:sys_enter_get*",), how="text", ends=True),
-    "trace": Case(("c:getpgid \"asked %d\", arg1",), "getpgids"),
+    "trace": _apart(("c:getpgid \"asked %d\", arg1",), "getpgids"),
     "trace tracepoint": Case(("t:syscalls:sys_enter_getpgid \"asked %d\", args->pid",), "getpgids"),
     "trace string": Case(("do_sys_openat2 \"%s\", arg2@user",), "files", "wl-file|wl-missing"),
     "trace stacks": Case(("-K", "-U", "p::vfs_fsync_range"), "files", ".", "keys"),
@@ -157,9 +162,9 @@ CASES: dict[str, Case] = _cases({
     "ucalls": Case(("-l", "none", "-S", "{waiter}", "2"), "waiter", "openat|getpgid", "counts", linger_s=2.5),
     "uflow": Case(("-l", "python", "{waiter}"), "waiter", how="starts"),
     "ugc": Case(("-l", "python", "{waiter}"), "waiter", how="starts"),
-    "uobjnew": Case(("-l", "c", "{waiter}", "2"), "waiter", "1234", "counts", linger_s=2.5),
+    "uobjnew": _apart(("-l", "c", "{waiter}", "2"), "waiter", "1234", "counts", linger_s=2.5),
     "ustat": Case(("-C", "2"), how="starts", linger_s=2.5),
-    "uthreads": Case(("-l", "none", "{waiter}"), "waiter", how="starts"),
+    "uthreads": _apart(("-l", "none", "{waiter}"), "waiter", how="starts"),
     "vfscount": Case(work="files", marks="vfs_(open|read|write|fsync|unlink|rename)", how="keys"),
     "vfsstat": Case(("1",), "files", "^[0-9:]+ +[0-9]", "keys"),
     "virtiostat": Case(("-i", "2"), "files", "virtio", "keys", linger_s=2.5),

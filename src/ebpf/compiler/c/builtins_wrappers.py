@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ebpf.abi.renamed import moved, replacements
 from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins_core import PROBE_READ_KERNEL
 from ebpf.compiler.c.builtins_trace import has_syscall_wrapper, register, registers
@@ -126,19 +127,26 @@ def syscall_locals(c: Checker, ctx: tree.Variable, params: list[tree.Variable], 
     return locals
 
 
-def words_locals(c: Checker, ctx: tree.Variable, params: list[tree.Variable]) -> Locals:
-    """Arguments out of an array of 64-bit words (fentry, LSM, raw tracepoints)."""
+def word(c: Checker, words: tree.Expr, slot: int, at: ast.Node) -> tree.Expr:
+    """The value of a 64-bit word of the array that ``words`` points to."""
+    place = tree.PointerAdd(words.type, at.loc, at.end, words, c.int_const(at, slot, C.LONG))
+    return tree.Convert(C.ULLONG, at.loc, at.end, "load", tree.Deref(C.ULLONG, at.loc, at.end, place))
+
+
+def words_locals(c: Checker, ctx: tree.Variable, params: list[tree.Variable], result_slot: int | None = None) -> Locals:
+    """Arguments out of an array of 64-bit words (fentry, LSM, raw tracepoints). ``result_slot``: where the last is."""
     locals: Locals = []
     slot = 0
     for v in params:
         at = ast.Node(v.loc, v.end)
-        word = tree.PointerAdd(ctx.type, v.loc, v.end, c.load_of(ctx, at), c.int_const(at, slot, C.LONG))
+        if result_slot is not None and v is params[-1]:
+            slot = result_slot
         if is_scalar(v.type) or v.type is POISON:
-            value = tree.Convert(C.ULLONG, v.loc, v.end, "load", tree.Deref(C.ULLONG, v.loc, v.end, word))
-            locals.append((v, as_type(c, value, v)))
+            locals.append((v, as_type(c, word(c, c.load_of(ctx, at), slot, at), v)))
             slot += 1
         else:
-            place = tree.Deref(v.type, v.loc, v.end, cast(word, C.Pointer(v.type)))
+            pointer = tree.PointerAdd(ctx.type, v.loc, v.end, c.load_of(ctx, at), c.int_const(at, slot, C.LONG))
+            place = tree.Deref(v.type, v.loc, v.end, cast(pointer, C.Pointer(v.type)))
             locals.append((v, tree.Convert(v.type, v.loc, v.end, "load", place)))
             slot += ((C.size_of(v.type) or 8) + 7) // 8
     return locals
@@ -161,6 +169,13 @@ def _hook(prefix: str, section: str) -> Callable[[Checker, ast.FunctionDef, ast.
     def handle(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
         ctx = context(c, C.ULLONG, node)
         target = wrapper.names[-1]
+        params = written(c, node)
+        result_slot = None
+        if section != "lsm" and (successor := _successor(c, target)) is not None:
+            target = successor
+            found = c.kernel.function(target)
+            if section == "fexit" and found is not None and found[0].parameters is not None:
+                result_slot = len(found[0].parameters)
         if section != "lsm" and c.kernel.btf is not None and c.kernel.function(target) is None:
             c.error(
                 "C0406",
@@ -177,10 +192,19 @@ def _hook(prefix: str, section: str) -> Callable[[Checker, ast.FunctionDef, ast.
             node,
             c,
             ctx,
-            words_locals(c, ctx, written(c, node)),
+            words_locals(c, ctx, params, result_slot),
         )
 
     return handle
+
+
+def _successor(c: Checker, function: str) -> str | None:
+    """The kernel's function that has taken this one's place; None if this one is where its calls go."""
+    candidates = [found] if (found := moved(f"kprobe:{function}")) is not None else []
+    if c.kernel.btf is not None and c.kernel.function(function) is None:
+        candidates += replacements(f"kprobe:{function}")
+    names = (probe.partition(":")[2] for probe in candidates if probe.startswith("kprobe:"))
+    return next((name for name in names if c.kernel.function(name) is not None), None)
 
 
 def _tracepoint(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:

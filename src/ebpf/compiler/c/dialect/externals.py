@@ -213,9 +213,12 @@ class Externals:
             "iter",
         ):
             return  # typed by the verifier: loads go straight through
+        raw = decl.section is not None and decl.section.partition("/")[0] == "raw_tp"
         for v, value in locals:
             if value is not None and (depth := self.external_depth(value)) is not None:
                 self.marks.set(variable_key(v), depth)
+            elif raw and is_pointer(v.type):  # out of the context's array of words
+                self.marks.set(variable_key(v), 0)
 
     def map_takes(self, a_map: BccMap, pointer: tree.Expr) -> None:
         """A value is stored in a map from ``pointer``."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.builtins_core import PROBE_READ
 from ebpf.compiler.c.builtins_trace import register, registers
-from ebpf.compiler.c.builtins_wrappers import as_type, pt_regs, syscall_locals
+from ebpf.compiler.c.builtins_wrappers import as_type, pt_regs, syscall_locals, word
 from ebpf.compiler.c.conversions import cast, is_pointer, is_void, target_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,11 @@ def unpack(c: Checker, decl: tree.FunctionDecl, node: ast.FunctionDef) -> Unpack
                 c.refuse(
                     "C0404", written[0], f"the first parameter of a program is its context, not {c.words(base.type)}"
                 )
-            if not isinstance(C.strip(target_of(base.type)), C.Record):
+            record = C.strip(target_of(base.type))
+            if isinstance(record, C.Record) and record.tag == "bpf_raw_tracepoint_args":
+                locals.append((v, as_type(c, word(c, cast(base, C.Pointer(C.ULLONG)), i, at), v)))
+                continue
+            if not isinstance(record, C.Record):
                 base = cast(base, C.Pointer(pt_regs(c)))
             if i >= len(names):
                 c.refuse("C0404", at, f"only {len(names)} arguments are passed in registers on {c.facts.arch}")
