@@ -46,13 +46,15 @@ class MapType(NamedInt):
         USER_RINGBUF: ClassVar[MapType]
         CGRP_STORAGE: ClassVar[MapType]
         ARENA: ClassVar[MapType]
+        INSN_ARRAY: ClassVar[MapType]
+        RHASH: ClassVar[MapType]
 
 
 MapType.define("""
 UNSPEC HASH ARRAY PROG_ARRAY PERF_EVENT_ARRAY PERCPU_HASH PERCPU_ARRAY STACK_TRACE CGROUP_ARRAY LRU_HASH
 LRU_PERCPU_HASH LPM_TRIE ARRAY_OF_MAPS HASH_OF_MAPS DEVMAP SOCKMAP CPUMAP XSKMAP SOCKHASH CGROUP_STORAGE
 REUSEPORT_SOCKARRAY PERCPU_CGROUP_STORAGE QUEUE STACK SK_STORAGE DEVMAP_HASH STRUCT_OPS RINGBUF INODE_STORAGE
-TASK_STORAGE BLOOM_FILTER USER_RINGBUF CGRP_STORAGE ARENA
+TASK_STORAGE BLOOM_FILTER USER_RINGBUF CGRP_STORAGE ARENA INSN_ARRAY RHASH
 """)
 
 # Flags of BPF_MAP_CREATE (include/uapi/linux/bpf.h).
@@ -145,6 +147,8 @@ _ROWS: tuple[tuple[MapType, str, int | None, int | None, str, int, bool, bool, s
     (_M.USER_RINGBUF, "6.1", 0, 0, "pages", 0, False, False, ""),
     (_M.CGRP_STORAGE, "6.2", 4, None, "zero", _NP, True, False, ""),
     (_M.ARENA, "6.9", 0, 0, "any", BPF_F_MMAPABLE, False, False, ""),
+    (_M.INSN_ARRAY, "6.19", 4, 16, "any", 0, False, False, ""),
+    (_M.RHASH, "7.2", None, None, "any", _NP, True, False, "7.2"),
 )
 
 MAP_TYPES: dict[int, MapTypeRow] = {int(row[0]): MapTypeRow(*row) for row in _ROWS}

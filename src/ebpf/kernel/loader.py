@@ -177,6 +177,8 @@ class KernelObject:
             made = self.maps[spec.name] = self._create(spec)
             if spec.is_data:
                 self._fill(made, spec, data.get(spec.name))
+            if spec.type == MapType.ARENA:
+                made.arena()  # programs load only when it has an address
             if path:
                 os.makedirs(pin_root, exist_ok=True)
                 made.pin(path)

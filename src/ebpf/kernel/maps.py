@@ -20,24 +20,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ebpf.abi.maps import (
     BPF_ANY,
-    BPF_EXIST,
     BPF_F_MMAPABLE,
-    BPF_F_NO_PREALLOC,
     BPF_F_NUMA_NODE,
-    BPF_F_RDONLY_PROG,
     MAP_TYPES,
     MapType,
 )
-from ebpf.errors import EbpfError, KernelError, KeyMissing, MapError, MapFull, NotSupported, PrivilegeError, UsageError
+from ebpf.errors import EbpfError, KernelError, MapError, UsageError
 from ebpf.kernel import features, sys
 from ebpf.kernel.cpus import per_cpu_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ebpf.kernel.arena import Arena
     from ebpf.kernel.counters import Counters
     from ebpf.kernel.perfbuf import PerfBuffer
     from ebpf.kernel.ringbuf import RingBuffer
+    from ebpf.kernel.user_ringbuf import UserRingBuffer
 
 _T = MapType
 PER_CPU: Final = frozenset(int(row.type) for row in MAP_TYPES.values() if row.percpu)
@@ -110,12 +109,13 @@ class KernelMap(sys.OwnedFd):
     it.
     """
 
-    __slots__ = ("_memory", "_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size",
+    __slots__ = ("_arena", "_memory", "_no_batch", "flags", "key_size", "max_entries", "name", "type", "value_size",
                  "value_stride")
 
     def __init__(self, fd: int, *, name: str, type: int, key_size: int, value_size: int, max_entries: int,
                  flags: int = 0) -> None:
         self._memory: sys.Mapping | None = None
+        self._arena: Arena | None = None
         super().__init__(fd)
         self.name = name
         self.type = type
@@ -139,6 +139,14 @@ class KernelMap(sys.OwnedFd):
 
     # ---- one element ----
 
+    def duplicate(self) -> KernelMap:
+        """The same map by a descriptor of its own: each lives as long as it is wanted."""
+        import fcntl
+
+        return KernelMap(fcntl.fcntl(self._fd, fcntl.F_DUPFD_CLOEXEC, 3), name=self.name, type=self.type,
+                         key_size=self.key_size, value_size=self.value_size, max_entries=self.max_entries,
+                         flags=self.flags)
+
     def lookup(self, key: bytes, flags: int = 0) -> bytes | None:
         """The value under `key`, None if there is none."""
         value = self._element(_LOOKUP, key, None, flags)
@@ -154,9 +162,6 @@ class KernelMap(sys.OwnedFd):
         value = self._element(_LOOKUP_AND_DELETE, key, None, flags)
         if isinstance(value, bytes):
             return value
-        if value in (-sys.ENOTSUPP, -_errno.EOPNOTSUPP, -_errno.EINVAL):
-            raise NotSupported(f"taking single entries out of map {self.name!r} in one step", since="5.14",
-                               instead="look up, then delete; or take all with lookup_and_delete_batch")
         self._absent(value, "take")
         return None
 
@@ -171,9 +176,6 @@ class KernelMap(sys.OwnedFd):
         result = self._element(_DELETE, key, None, 0)
         if result == 0:
             return True
-        if result == -_errno.EINVAL and self.type in ARRAYS:
-            raise MapError(f"entries of array {self.name!r} cannot be deleted", map_name=self.name,
-                           helps=("write zeros instead",))
         self._absent(result, "delete")
         return False
 
@@ -221,34 +223,14 @@ class KernelMap(sys.OwnedFd):
             raise self._failure(result, doing)
 
     def _failure(self, result: int, doing: str) -> EbpfError:
-        if result in (-sys.ENOTSUPP, -_errno.EOPNOTSUPP):
-            return MapError(f"cannot {doing} entries of map {self.name!r}: its type (number {self.type}) has no such "
-                            "operation", map_name=self.name)
-        if result == -_errno.EBADF:
-            return MapError(f"map {self.name!r} is closed", map_name=self.name)
-        return sys.failure(f"bpf(map {self.name!r}: {doing})", -result, needs=("CAP_BPF",))
+        from ebpf.kernel.map_refusals import element
+
+        return element(self, -result, doing)
 
     def _update_failure(self, result: int, flags: int) -> EbpfError:
-        if result == -_errno.E2BIG:
-            if self.type in ARRAYS or self.type in FD_VALUES:
-                return MapError(f"index out of range: array {self.name!r} has {self.max_entries} entries",
-                                map_name=self.name)
-            return MapFull(f"map {self.name!r} is full: it holds max_entries = {self.max_entries} entries",
-                           map_name=self.name, helps=("declare it larger, delete entries, or use an LRU hash",))
-        if result == -_errno.ENOMEM:
-            return MapFull(f"map {self.name!r}: the kernel has no memory for another entry", map_name=self.name)
-        if result == -_errno.ENOSPC:  # LPM trie before 6.?, others E2BIG
-            return MapFull(f"map {self.name!r} is full: it holds max_entries = {self.max_entries} entries",
-                           map_name=self.name)
-        if result == -_errno.EEXIST:
-            return MapError(f"map {self.name!r} has that key already", map_name=self.name,
-                            helps=("update without NOEXIST to replace the value",))
-        if result == -_errno.ENOENT and flags & BPF_EXIST:
-            return KeyMissing(f"map {self.name!r} has no such key to replace", map_name=self.name)
-        if result == -_errno.EPERM and self.info().flags & BPF_F_RDONLY_PROG:
-            return MapError(f"map {self.name!r} is frozen: its values are constants of the loaded programs",
-                            map_name=self.name)
-        return self._failure(result, "update")
+        from ebpf.kernel.map_refusals import update
+
+        return update(self, -result, flags)
 
     # ---- many elements ----
 
@@ -429,6 +411,12 @@ class KernelMap(sys.OwnedFd):
         """What the kernel knows of the map."""
         return map_info(self._fd)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether only programs may write to it any more."""
+        with open(f"/proc/self/fdinfo/{self._fd}") as file:
+            return any(line.split() == ["frozen:", "1"] for line in file)
+
     def freeze(self) -> None:
         """From now on only programs write to it (Linux 5.2)."""
         sys.call("MAP_FREEZE", map_fd=self._fd)
@@ -460,11 +448,41 @@ class KernelMap(sys.OwnedFd):
     def close(self) -> None:
         """Close it; doing so again is harmless. The kernel keeps the map while something uses it."""
         memory, self._memory = self._memory, None
+        arena, self._arena = self._arena, None
+        if arena is not None:
+            arena.close()
         if memory is not None:
             memory.close()
         super().close()
 
-    # ---- what programs send through it ----
+    def may_contain(self, value: bytes) -> bool:
+        """Whether `value` was perhaps pushed into this Bloom filter; False is certain (Linux 5.16)."""
+        size = self.value_size
+        buffer: Any = (ctypes.c_char * (_ATTR_SIZE + size))()
+        buffer[_ATTR_SIZE:] = self._checked(value, size, "value")
+        _ELEMENT.pack_into(buffer, 0, self._fd, 0, ctypes.addressof(buffer) + _ATTR_SIZE, 0)
+        result = sys.bpf(_LOOKUP, buffer, _ATTR_SIZE)
+        if result:
+            self._absent(result, "look for")
+        return result == 0
+
+    # ---- what programs send through it, or get through it ----
+
+    def user_ring_buffer(self) -> UserRingBuffer:
+        """The producer of a user ring buffer."""
+        from ebpf.kernel.user_ringbuf import UserRingBuffer
+
+        return UserRingBuffer(self)
+
+    def arena(self) -> Arena:
+        """The memory of an arena, mapped when it is first asked for (the loader does, before programs are loaded)."""
+        from ebpf.kernel.arena import Arena
+
+        if self.type != _T.ARENA:
+            raise UsageError(f"map {self.name!r} is no arena")
+        if self._arena is None:
+            self._arena = Arena(self, self.info().map_extra)
+        return self._arena
 
     def ring_buffer(self) -> RingBuffer:
         """The reader of a ring buffer."""
@@ -546,7 +564,9 @@ def create_map(*, name: str, type: int, key_size: int, value_size: int, max_entr
         wanted["map_name"] = b""
         result, _ = sys.attempt("MAP_CREATE", **wanted)
     if result < 0:
-        raise _create_failure(name, type, key_size, value_size, max_entries, flags, -result)
+        from ebpf.kernel.map_refusals import creation
+
+        raise creation(name, type, key_size, value_size, max_entries, flags, -result)
     return KernelMap(result, name=name, type=type, key_size=key_size, value_size=value_size, max_entries=max_entries,
                      flags=flags)
 
@@ -560,48 +580,6 @@ def _raise_memlock() -> bool:
     from ebpf.kernel.privileges import raise_memlock
 
     return raise_memlock()
-
-
-def _create_failure(name: str, type: int, key: int, value: int, entries: int, flags: int, errno: int) -> EbpfError:
-    what = f"creating map {name!r}"
-    if errno == _errno.EINVAL:
-        reasons = []
-        if not entries:
-            reasons.append("max_entries is 0")
-        if type == _T.RINGBUF and (entries % sys.PAGE_SIZE or entries & (entries - 1)):
-            reasons.append(f"a ring buffer's max_entries is its size in bytes, a power of two and a multiple of "
-                           f"{sys.PAGE_SIZE}; this is {entries}")
-        if type == _T.RINGBUF and (key or value):
-            reasons.append("a ring buffer has neither key nor value")
-        if type in (_T.ARRAY, _T.PERCPU_ARRAY, _T.PROG_ARRAY, _T.PERF_EVENT_ARRAY) and key != 4:
-            reasons.append(f"the key of an array is a 4-byte index, not {key} bytes")
-        if type == _T.LPM_TRIE and not flags & BPF_F_NO_PREALLOC:
-            reasons.append("an LPM trie wants BPF_F_NO_PREALLOC")
-        if type == _T.LPM_TRIE and not 5 <= key <= 260:
-            reasons.append(f"the key of an LPM trie is a 4-byte prefix length and 1 to 256 bytes; this has {key} bytes")
-        if type == _T.STACK_TRACE and (value % 8 or value > 127 * 8):
-            reasons.append(f"a stack trace is 8 bytes for each frame, at most 127 frames; this has {value} bytes")
-        if type in (_T.HASH, _T.LRU_HASH) and (not key or not value):
-            reasons.append(f"key and value need at least one byte each (key {key}, value {value})")
-        if flags & BPF_F_MMAPABLE and features.have("mmapable") is False:
-            return NotSupported("arrays in shared memory (BPF_F_MMAPABLE)", since="5.5")
-        if type == _T.RINGBUF and features.have("ringbuf") is False:
-            return NotSupported("ring buffers", since="5.8", instead="use a perf event array")
-        if reasons:
-            return MapError(f"{what}: {'; '.join(reasons)}", map_name=name)
-        return KernelError("bpf(BPF_MAP_CREATE)", errno, message=f"{what}: the kernel refused type {type}, key {key} "
-                           f"bytes, value {value} bytes, {entries} entries, flags {flags:#x}",
-                           notes=("either this kernel does not know that type or flag, or the sizes do not suit it",))
-    if errno in (_errno.E2BIG, _errno.ENOMEM):
-        return KernelError("bpf(BPF_MAP_CREATE)", errno, helps=("make max_entries or the value smaller",), message=(
-            f"{what}: no memory for {entries} entries of {key}+{value} bytes" if errno == _errno.ENOMEM else
-            f"{what}: larger than the kernel allows ({entries} entries of {key}+{value} bytes)"))
-    if errno == _errno.EPERM and features.have("memcg_accounting") is False:
-        return PrivilegeError("bpf(BPF_MAP_CREATE)", needs=("CAP_SYS_RESOURCE",),
-                              message=f"{what}: over RLIMIT_MEMLOCK, against which this kernel counts maps",
-                              helps=("raise it (ulimit -l unlimited), or run with CAP_SYS_RESOURCE so that we can",))
-    error = sys.failure(what, errno, command="MAP_CREATE")
-    return error
 
 
 def open_pinned(path: str) -> KernelMap:

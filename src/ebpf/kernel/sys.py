@@ -233,13 +233,14 @@ class Mapping:
 
     __slots__ = ("address", "length", "view")
 
-    def __init__(self, fd: int, length: int, *, offset: int = 0, writable: bool = False) -> None:
-        address = _libc.mmap(None, length, 3 if writable else 1, 1, fd, offset)
-        if address in (None, ctypes.c_void_p(-1).value):
+    def __init__(self, fd: int, length: int, *, offset: int = 0, writable: bool = False, address: int = 0) -> None:
+        """`address`: nowhere else; EEXIST if something is there (MAP_FIXED_NOREPLACE)."""
+        found = _libc.mmap(address or None, length, 3 if writable else 1, 1 | (0x100000 if address else 0), fd, offset)
+        if found in (None, ctypes.c_void_p(-1).value):
             raise failure("mmap()", ctypes.get_errno(), needs=("CAP_IPC_LOCK",))
-        self.address: int = address
+        self.address: int = found
         self.length = length
-        view = memoryview((ctypes.c_ubyte * length).from_address(address)).cast("B")
+        view = memoryview((ctypes.c_ubyte * length).from_address(found)).cast("B")
         self.view = view if writable else view.toreadonly()
 
     def words(self) -> memoryview:

@@ -117,6 +117,30 @@ class PerfReader(Protocol):
     def close(self) -> None: ...
 
 
+class RecordSender(Protocol):
+    """The producer's side of a user ring buffer."""
+
+    def send(self, data: bytes, timeout: float = 0) -> None:
+        """A record for programs; `MapFull` if there is no room for it within ``timeout`` seconds."""
+
+
+class ArenaMemory(Protocol):
+    """An arena as the user sees it."""
+
+    @property
+    def view(self) -> memoryview:
+        """All of it."""
+
+    def offset_of(self, pointer: int, size: int = 1) -> int:
+        """Where in ``view`` a program's pointer leads."""
+
+    def read(self, pointer: int, size: int) -> bytes:
+        """A copy of ``size`` bytes that a program's pointer leads to."""
+
+    def write(self, pointer: int, data: bytes) -> None:
+        """Put bytes where a program's pointer leads."""
+
+
 class Closable(Protocol):
     """Something to close."""
 
@@ -198,6 +222,12 @@ class RawMap(Protocol):
                     pages: int = 8, wakeup_events: int = 1) -> PerfReader: ...
 
     def open_counters(self, type: int, config: int) -> Closable: ...
+
+    def may_contain(self, value: bytes) -> bool: ...
+
+    def user_ring_buffer(self) -> RecordSender: ...
+
+    def arena(self) -> ArenaMemory: ...
 
     def close(self) -> None: ...
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ebpf.btf import Btf
     from ebpf.object import MapSpec
-    from ebpf.session.backend import Bulk, Closable, PerfReader, RawMap, RingReader
+    from ebpf.session.backend import ArenaMemory, Bulk, Closable, PerfReader, RawMap, RecordSender, RingReader
     from ebpf.session.events import EventStream
 
 ANY, NOEXIST, EXIST = BPF_ANY, BPF_NOEXIST, BPF_EXIST
@@ -46,8 +46,8 @@ class Map:
     """
 
     __slots__ = ("_btf", "_decode_key", "_decode_value", "_encode_key", "_encode_value", "_event_type", "_key_codec",
-                 "_lost_before", "_value_codec", "key_type_id", "name", "per_cpu", "raw", "spec", "stream", "type",
-                 "value_type_id")
+                 "_lost_before", "_producer", "_value_codec", "event_codec", "key_type_id", "name", "per_cpu", "raw",
+                 "spec", "stream", "type", "value_type_id")
 
     #: flags of `update` and `from_numpy`: write all, only new keys, only keys that are there
     ANY, NOEXIST, EXIST = ANY, NOEXIST, EXIST
@@ -66,12 +66,15 @@ class Map:
         self._event_type = event_type
         self._key_codec: Any = _MISSING
         self._value_codec: Any = _MISSING
+        #: the codec of its events where a Python program declares it
+        self.event_codec: Any = None
         self._decode_key: Callable[[Any], Any] = self._first_decode_key
         self._decode_value: Callable[[Any], Any] = self._first_decode_value
         self._encode_key: Callable[[Any], bytes] = self._first_encode_key
         self._encode_value: Callable[[Any], bytes] = self._first_encode_value
         #: the event stream that was opened last
         self.stream: EventStream | None = None
+        self._producer: RecordSender | None = None
         self._lost_before = 0
 
     def __repr__(self) -> str:
@@ -124,6 +127,8 @@ class Map:
             raise KeyMissing(f"map {self.name!r} has no entry under {key!r}", map_name=self.name)
 
     def __contains__(self, key: object) -> bool:
+        if self.type == _T.BLOOM_FILTER:
+            return self.raw.may_contain(self._encode_value(key))
         return self.raw.lookup(self._encode_key(key)) is not None
 
     def lookup(self, key: Any, default: Any = None) -> Any:
@@ -183,6 +188,20 @@ class Map:
         encode_key, encode_value = self._encode_key, self._encode_value
         return self.raw.update_batch(b"".join([encode_key(k) for k, _ in pairs]),
                                         b"".join([encode_value(v) for _, v in pairs]), flags)
+
+    def networks(self) -> dict[Any, Any]:
+        """Every entry of a longest-prefix trie, its key as an ``ipaddress`` network.
+
+        Such networks, addresses and their text (``"10.0.0.0/8"``) are taken as keys everywhere. `UsageError` for other
+        types of maps, and where keys are no IPv4 or IPv6 addresses after their length.
+        """
+        from ebpf.session.networks import decode_network
+
+        if self.type != _T.LPM_TRIE:
+            raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only tries hold networks")
+        bulk, size = self._all(), self.key_size
+        keys = [decode_network(bytes(bulk.keys[at:at + size])) for at in range(0, bulk.count * size, size)]
+        return dict(zip(keys, self._values_of(bulk)))
 
     def clear(self) -> int:
         """Delete every entry (arrays: write zeros); how many there were."""
@@ -275,6 +294,11 @@ class Map:
 
         return need("polars", "polars data frames").from_arrow(self.to_arrow(take=take))
 
+    def _repr_html_(self) -> str:
+        from ebpf.session.notebook import map_page
+
+        return map_page(self)
+
     def from_numpy(self, keys: Any, values: Any, flags: int = ANY) -> int:
         """Write many entries from two arrays shaped as `to_numpy` gives them (see there); how many.
 
@@ -324,6 +348,57 @@ class Map:
         """The reader beneath `events`."""
         return self.raw.ring_buffer()
 
+    def send(self, value: Any, *, timeout: float = 0) -> None:
+        """Send a record to programs through a user ring buffer (Linux 6.1), which they take out with
+        ``bpf_user_ringbuf_drain``: typed where the map's definition has a value type, else ``bytes``.
+
+        `MapFull` if there is no room for it within ``timeout`` seconds.
+        """
+        if self.type != _T.USER_RINGBUF:
+            raise UsageError(f"map {self.name!r} is of type {self.type.name.lower()}: only user ring buffers send")
+        if self._producer is None:
+            self._producer = self.raw.user_ring_buffer()
+        codec = self._record_codec()
+        self._producer.send(self._encode_bytes(value) if codec is None else codec.encode(value), timeout)
+
+    def _record_codec(self) -> Any:
+        if self.event_codec is not None:
+            return self.event_codec
+        if not self.value_type_id or self._btf is None:
+            return None
+        from ebpf.btf import codec
+
+        return codec(self._btf, self.value_type_id)
+
+    @property
+    def arena(self) -> ArenaMemory:
+        """The memory of an arena (Linux 6.9), which programs and this process share: ``arena.read(pointer, size)``,
+        ``arena.write``, ``arena.view``. `load_type` and `store_type` read and write it typed.
+        """
+        return self.raw.arena()
+
+    def load_type(self, type: str, pointer: int) -> Any:
+        """What a program's ``pointer`` into this arena leads to, as the object's type (``"struct node"``)."""
+        codec = self._named_codec(type)
+        return codec.decode(self.arena.read(pointer, codec.size))
+
+    def store_type(self, type: str, pointer: int, value: Any) -> None:
+        """Write a typed value where a program's ``pointer`` into this arena leads."""
+        self.arena.write(pointer, self._named_codec(type).encode(value))
+
+    def _named_codec(self, name: str) -> Any:
+        from ebpf.btf import codec
+        from ebpf.errors import UnknownName
+
+        kind, _, bare = name.strip().rpartition(" ")
+        found = None
+        if self._btf is not None:
+            found = next((i for i in self._btf.find_all(bare) if not kind or
+                          self._btf.type(i).kind.name.lower() == kind.strip()), None)
+        if found is None or self._btf is None:
+            raise UnknownName(f"the object has no type {name!r}", name=name)
+        return codec(self._btf, found)
+
     def open_counters(self, type: int, config: int) -> Closable:
         """Open a perf counter for each online CPU and put it into this perf event array, for programs to read."""
         return self.raw.open_counters(type, config)
@@ -344,6 +419,17 @@ class Map:
         self.raw.close()
 
     # ---- types ----
+
+    def declare(self, key: Any, value: Any) -> None:
+        """Take these codecs in the place of those that BTF gives (``None`` leaves one as it is)."""
+        if key is not None:
+            self._key_codec = key
+            self._decode_key, self._encode_key = self._first_decode_key, self._first_encode_key
+        if value is not None and self.type in _EVENTS:
+            self.event_codec = value
+        elif value is not None:
+            self._value_codec = value
+            self._decode_value, self._encode_value = self._first_decode_value, self._first_encode_value
 
     @property
     def key_codec(self) -> Any:
@@ -387,8 +473,18 @@ class Map:
         if self.type in _KEYLESS:
             raise UsageError(f"a {self.type.name.lower()} has no keys", helps=("use push, pop and peek",))
         self._encode_key = (self._encode_index if self.type in _INDEXED else
+                            self._encode_network if self.type == _T.LPM_TRIE else
                             self._encode_bytes if chosen is None else chosen.encode)
         return self._encode_key(key)
+
+    def _encode_network(self, key: Any) -> bytes:
+        from ebpf.session.networks import encode_network
+
+        found = encode_network(key, self.key_size, self.name)
+        if found is None:
+            chosen = self.key_codec
+            found = self._encode_bytes(key) if chosen is None else chosen.encode(key)
+        return found
 
     def _encode_index(self, key: Any) -> bytes:
         try:

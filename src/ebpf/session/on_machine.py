@@ -52,7 +52,8 @@ _KERNEL_ONLY = {
 
 def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str, int],
          max_entries: Mapping[str, int] | None, data: Mapping[str, bytes] | None, reuse: Mapping[str, Any] | None,
-         log_level: int, interrupts: bool = True, cpus: int | None = None) -> OnMachine:
+         log_level: int, interrupts: bool = True, cpus: int | None = None,
+         engine: str | None = None) -> OnMachine:
     """Maps and programs of ``obj`` in a machine of their own. Programs are verified now, by our own verifier.
 
     ``interrupts``: when what is traced has ended, the script gets what Ctrl-C would give it.
@@ -61,7 +62,7 @@ def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str
         raise NotSupported("maps that several sessions share", who=_WHO,
                            instead="put the programs that share a map into one object")
     backend = OnMachine(obj, types=types, max_entries=max_entries, data=data, interrupts=interrupts,
-                        cpus=cpus)
+                        cpus=cpus, engine=engine)
     if isinstance(load_programs, bool):
         wanted = [name for name, spec in obj.programs.items() if load_programs and spec.autoload
                   and (spec.type is not None or name in types)]
@@ -77,9 +78,7 @@ def _kernel_btf(obj: Object) -> Btf | None:
     if not any(spec.core_relos or spec.type in (ProgType.TRACING, ProgType.LSM, ProgType.STRUCT_OPS)
                for spec in (*obj.programs.values(), *obj.functions.values())):
         return None
-    from ebpf.kernel.facts import kernel_btf
-
-    return kernel_btf()
+    return _any_kernel_btf()
 
 
 def _cpus_of_host() -> int:
@@ -108,12 +107,13 @@ class OnMachine:
     name = "machine"
 
     def __init__(self, obj: Object, *, types: Mapping[str, int], max_entries: Mapping[str, int] | None,
-                 data: Mapping[str, bytes] | None, interrupts: bool, cpus: int | None = None) -> None:
+                 data: Mapping[str, bytes] | None, interrupts: bool, cpus: int | None = None,
+                 engine: str | None = None) -> None:
         self.obj = obj
         self.interrupts = interrupts
         self._types = dict(types)
         self.machine = Machine(obj, btf=_kernel_btf(obj), types=self._types, max_entries=max_entries, data=data,
-                               cpus=_cpus_of_host() if cpus is None else cpus, engine=wish.engine)
+                               cpus=_cpus_of_host() if cpus is None else cpus, engine=engine or wish.engine)
         self._world: World | None = None
         self.machine.environment.on_print = self._print
         self.machine.kernel_types = _any_kernel_btf
@@ -138,9 +138,12 @@ class OnMachine:
             raise self._world.problem
         return True
 
-    def start_command(self) -> None:
-        """Let the user's command run even if nothing of it is watched; then it is it that ends this session."""
-        self.world.start_command()
+    def start_command(self) -> int:
+        """Let the user's command run even if nothing of it is watched; then it is it that ends this session.
+
+        Its process's number.
+        """
+        return self.world.start_command()
 
     def _print(self, text: str) -> None:
         environment = self.machine.environment
@@ -218,7 +221,9 @@ class _Numbered:
         records. -1 once closed.
         """
         if self._fd < 0 and not self.closed:
-            self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            # Where there is no eventfd (another system) it says nothing: records are there without waiting.
+            self._fd = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if hasattr(os, "eventfd") else
+                        os.open(os.devnull, os.O_RDONLY))
             self._session.descriptors[self._fd] = self._id()
         return self._fd
 
@@ -402,6 +407,21 @@ class MapOnMachine(_Numbered):
 
     def open_counters(self, type: int, config: int) -> Any:
         raise NotSupported("reading perf counters", who=_WHO)
+
+    def may_contain(self, value: bytes) -> bool:
+        from ebpf.machine.maps.queues import BloomFilter
+
+        with world.lock:
+            map = self._open()
+            if not isinstance(map, BloomFilter):
+                raise UsageError(f"map {self.name!r} is no bloom filter")
+            return isinstance(map.peek_elem(value), bytes)
+
+    def user_ring_buffer(self) -> Any:
+        return self._open()
+
+    def arena(self) -> Any:
+        return self._open()
 
 
 class TestRun(NamedTuple):

@@ -55,10 +55,26 @@ class Arena(MachineMap):
                 self._pages.remove(page)
                 self.memory[page * PAGE_BYTES:(page + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
 
-    def offset_of(self, address: int) -> int:
-        """Where in `memory` a program's pointer leads; `UsageError` if it leads elsewhere."""
+    @property
+    def view(self) -> memoryview:
+        """The same as `memory`."""
+        return self.memory
+
+    def read(self, pointer: int, size: int) -> bytes:
+        """A copy of ``size`` bytes that a program's pointer leads to."""
+        offset = self.offset_of(pointer, size)
+        return bytes(self.memory[offset:offset + size])
+
+    def write(self, pointer: int, data: bytes) -> None:
+        """Put bytes where a program's pointer leads."""
+        offset = self.offset_of(pointer, len(data))
+        self.memory[offset:offset + len(data)] = data
+
+    def offset_of(self, address: int, size: int = 1) -> int:
+        """Where in `memory` a program's pointer leads; `UsageError` if it (or one of ``size`` bytes) leads elsewhere.
+        """
         offset = address - self.base
-        if not 0 <= offset < len(self.memory):
+        if not 0 <= offset <= len(self.memory) - size:
             raise UsageError(f"{address:#x} is no address in arena {self.name!r}")
         return offset
 

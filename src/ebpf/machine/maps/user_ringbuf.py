@@ -27,8 +27,8 @@ class UserRingBuffer(MachineMap):
         #: how often programs asked for it to be told that records were taken out
         self.wakeups = 0
 
-    def send(self, data: bytes) -> None:
-        """A record for programs. `MapFull` if there is no room until a program has taken some out."""
+    def send(self, data: bytes, timeout: float = 0) -> None:
+        """A record for programs. `MapFull` if there is no room (nobody makes any while we would wait)."""
         total = round_up(len(data) + HEADER_BYTES)
         if total > self.size:
             raise UsageError(f"map {self.name!r}: a record of {len(data)} bytes never fits into {self.size}")
