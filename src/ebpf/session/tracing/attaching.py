@@ -23,6 +23,7 @@ _DEFAULT_COUNTS: Final = {
 }
 _ALIASES: Final = {"cpu": "cpu-clock", "cs": "context-switches", "faults": "page-faults", "cpu-cycles": "cycles",
                    "branch-instructions": "branches"}
+_IN_LIBC: Final = ("pthread", "rt", "dl", "util", "anl")  # libraries that became part of glibc's libc in 2.34
 
 
 class Site(NamedTuple):
@@ -43,16 +44,28 @@ def sites(probe: Probe, pid: int | None = None) -> list[Site]:
     find = _SITES.get(probe.kind)
     if not probe.details.get("wildcard") or find is None:
         if probe.kind in ("uprobe", "uretprobe") and probe.details.get("symbol"):
-            from ebpf.binaries.find import find_binary
-            from ebpf.binaries.symbols import elf_symbols
-
-            elf_symbols(find_binary(probe.details["path"], pid)).find(probe.details["symbol"])
+            _find_user_function(probe, pid)
         return [Site(probe.name, None)]
     found = find(probe, pid)
     if not found:
         raise TargetNotFound(f"{probe.name} matches nothing", name=probe.name,
                              helps=(f"list what there is: ebpf trace -l '{probe.kind}:*'",))
     return found
+
+
+def _find_user_function(probe: Probe, pid: int | None) -> None:
+    """Raise `TargetNotFound` if a program or library lacks the probe's function."""
+    from ebpf.binaries.find import find_binary
+    from ebpf.binaries.symbols import elf_symbols
+
+    path, name = probe.details["path"], probe.details["symbol"]
+    try:
+        elf_symbols(find_binary(path, pid)).find(name)
+    except TargetNotFound as error:
+        library = path.removeprefix("lib").partition(".")[0]
+        if library in _IN_LIBC and elf_symbols(find_binary("libc", pid)).address_of(name):
+            error.helps = (f"it is in libc now (glibc 2.34): {probe.kind}:libc:{name}",)
+        raise
 
 
 def _kernel_functions(probe: Probe, pid: int | None) -> list[Site]:
@@ -251,10 +264,15 @@ class Attaching:
                                      pid=self._pid)
 
     def _tracing(self, probe: Probe, found: Sequence[Site]) -> None:
+        from ebpf.session.choice import wish
+
         def one(site: Site, number: int) -> Any:
             if site.where is None:
                 return self._program(probe).attach_tracing()
             session = self._session
+            if wish.recorder is not None:
+                raise NotSupported(f"recording {probe.kind} probes", who="ebpf",
+                                   instead="kprobes, uprobes and tracepoints can be recorded")
             backend: Any = session._backend
             copy = backend.load_program(probe.program, attach_to=site.where, again=True)
             try:

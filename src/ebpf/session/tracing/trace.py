@@ -126,6 +126,7 @@ class Trace:
         self._stopped = False
         self._finished = False
         self._lost = 0
+        self._started = 0
         self._follows = False
         self._signals: deque[str] = deque()
 
@@ -162,7 +163,14 @@ class Trace:
             self._sink.attached(sum(len(some) for some in found.values()))
             self.session = load(self.obj, backend=where)
             self._open(names)
-            self._tell_start(found)
+            if where == "machine":
+                from ebpf.session.tracing.replaying import own_task
+
+                backend: Any = self.session._backend
+                backend.machine.environment.task = own_task()
+            self._started = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            pid = self._process.pid if self._process is not None and self._command else 0
+            self._tell_start(self._started, pid)
             for warning in self.plan.warnings:
                 self._warn(warning)
             self._run_own("begin")
@@ -173,8 +181,9 @@ class Trace:
                 if self._process is not None:
                     self._process.release()
                 elif self._command:
-                    backend: Any = self.session._backend
-                    backend.start_command()
+                    pid = backend.start_command()
+                    self._tell_start(self._started, pid)
+                self._note_start(pid, found)
         except BaseException:
             self.close()
             raise
@@ -195,7 +204,7 @@ class Trace:
             backend: Any = session._backend
             replay.open(backend.machine, {probe.kind for probe in plan.probes})
             self._open(names)
-            self._write_start(replay.started, replay.command)
+            self._tell_start(replay.started, replay.command)
             for warning in plan.warnings:
                 self._warn(warning)
             self._run_own("begin")
@@ -223,7 +232,7 @@ class Trace:
         for name in self.obj.programs:
             verify(self.obj, name, btf=None if self._other is None else self._other.given)
         if self._other is None:
-            self._find_sites()
+            self._find_sites(strict=True)
             return
         self._other.check_targets(self.plan)
         for sentence in self._other.unsure:
@@ -253,13 +262,15 @@ class Trace:
         elif self._pid is not None:
             self._process = Process(self._pid)
 
-    def _find_sites(self) -> tuple[Names, dict[int, list[Site]]]:
-        """Every probe's places; and what knows their names."""
+    def _find_sites(self, *, strict: bool = False) -> tuple[Names, dict[int, list[Site]]]:
+        """Every probe's places; and what knows their names. `TargetNotFound` where none has a place, or ``strict``."""
         plan = self.plan
         names = Names([probe.name for probe in plan.probes])
-        missing = plan.config.get("missing_probes", "error")
+        missing = "error" if strict else plan.config.get("missing_probes", "error")
         found: dict[int, list[Site]] = {}
         left = Counter(probe.program for probe in plan.probes)
+        problem: AttachError | None = None
+        warnings: list[str] = []
         for index, probe in enumerate(plan.probes):
             try:
                 found[index] = sites(probe, self._pid)
@@ -268,9 +279,14 @@ class Trace:
                 if missing == "error" and not left[probe.program]:
                     raise
                 if missing != "ignore":
-                    self._warn(f"{probe.name}: {error.message}")
+                    warnings.append("; ".join((f"{probe.name}: {error.message}", *error.helps)))
+                problem = problem or error
                 continue
             names.set_targets(index, [site.name for site in found[index]])
+        if problem is not None and not found:
+            raise problem  # there is nothing to wait for
+        for warning in warnings:
+            self._warn(warning)
         return names, found
 
     def _open(self, names: Names) -> None:
@@ -295,25 +311,23 @@ class Trace:
             self._follows = True
             names.user.follow()
 
-    def _tell_start(self, found: dict[int, list[Site]]) -> None:
+    def _tell_start(self, started: int, command: int) -> None:
         """When it began, and the command's process: what ``elapsed`` and ``cpid`` read."""
-        from ebpf.session.choice import wish
-
-        started = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        pid = self._process.pid if self._process is not None and self._command else 0
-        self._write_start(started, pid)
-        if wish.recorder is not None:
-            from ebpf.session.tracing.replaying import note_start
-
-            note_start(wish.recorder, self.elf, self.plan, started, pid,
-                       {index: [site.name for site in some] for index, some in found.items()})
-
-    def _write_start(self, started: int, command: int) -> None:
         session = self.session
         assert session is not None
         if _STARTED in session.maps:
             for index, word in enumerate((started, command)):
                 session.maps[_STARTED].raw.update(index.to_bytes(4, sys.byteorder), word.to_bytes(8, sys.byteorder))
+
+    def _note_start(self, command: int, found: dict[int, list[Site]]) -> None:
+        """Into the recording that is being made, if one is."""
+        from ebpf.session.choice import wish
+
+        if wish.recorder is not None:
+            from ebpf.session.tracing.replaying import note_start
+
+            note_start(wish.recorder, self.elf, self.plan, self._started, command,
+                       {index: [site.name for site in some] for index, some in found.items()})
 
     def _actions_for(self, sink: Sink) -> Actions:
         from ebpf.kernel.processes import shell_output
