@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.guests.plugin"]
+pytest_plugins = ["tests.guests.plugin", "pytester"]
 
 _CAP_SYS_ADMIN = 21
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 
 # Lowest first. A module may import from its own layer and those before it.
-LAYERS = ("errors", "abi", "isa", "btf", "object", "binaries", "compiler", "verifier", "machine", "kernel", "session")
+LAYERS = ("errors", "abi", "isa", "btf", "object", "binaries", "compiler", "verifier", "machine", "kernel", "session",
+          "debugger")
 LAYER_OF = {name: i for i, name in enumerate(LAYERS)} | {"diagnostics": 0}
 
 # Of the compiler, the kernel knows the facts that it is asked for and nothing else.
@@ -24,7 +25,7 @@ KERNEL_MAY_USE_OF_COMPILER = {"ebpf.compiler.facts"}
 BACKENDS = ("ebpf.machine", "ebpf.kernel")
 
 # These use the front door alone: `import ebpf`, `from ebpf import name`; the command line runs the tools besides.
-AT_THE_FRONT_DOOR = ("ebpf.cli", "ebpf.tools", "bcc")
+AT_THE_FRONT_DOOR = ("ebpf.cli", "ebpf.tools", "bcc", "ebpf.testing")
 
 OS_MODULES = {"_ctypes", "ctypes", "fcntl", "mmap", "multiprocessing", "pty", "pyroute2", "resource", "select",
               "selectors", "socket", "subprocess", "termios"}

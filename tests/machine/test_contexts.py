@@ -64,7 +64,7 @@ def test_without_types_the_table_of_contexts_knows_the_fields() -> None:
 
 @pytest.mark.parametrize(("program", "fields", "error", "words"), [
     ("queue", {"ingress_ifndex": 7}, UnknownName, "did you mean 'ingress_ifindex'"),
-    ("registers", {"parm9": 7}, UnknownName, "no field called 'parm9'"),
+    ("registers", {"parm9": 7}, UnknownName, "no argument called 'parm9'"),
     ("record", {"mode": 1 << 16}, UsageError, "mode"),
     ("record", {"name": b"far too long"}, UsageError, "name"),
     ("untyped", {"local_port": 1 << 32}, UsageError, "local_port"),

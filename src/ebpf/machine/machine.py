@@ -29,13 +29,14 @@ from ebpf.machine.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ebpf.btf import Btf
     from ebpf.btf.core import CoreResult
     from ebpf.machine.batch import Packets, Runs
     from ebpf.machine.environment import Clock, Redirect, Task, TracedMemory
     from ebpf.machine.maps import MachineMap
+    from ebpf.machine.placed import PlacedMemory
     from ebpf.object import Extern, Linked, MapSpec, Object, ProgramSpec
 
     Context = bytes | Sequence[int] | Mapping[str, Any]
@@ -91,6 +92,9 @@ class Machine:
         #: what became of each CO-RE relocation, by program
         self.core_results: dict[str, tuple[CoreResult, ...]] = {}
         self._btf = btf
+        #: the kernel's types, asked when an event is described by its arguments' names
+        self.kernel_types: Callable[[], Btf | None] = lambda: self._btf
+        self._placed: PlacedMemory | None = None
         self._ksyms = ksyms or {}
         self._kconfig = {**KCONFIG, **(kconfig or {})}
         self._types = {} if types is None else types  # asked when a program is prepared
@@ -305,6 +309,8 @@ class Machine:
         finally:
             if packet is not None:
                 packet.remove()
+            if self._placed is not None:
+                self._placed.forget()
         return Run(
             r0 & 0xFFFFFFFF,
             r0,
@@ -375,10 +381,26 @@ class Machine:
         if ctx is None or isinstance(ctx, bytes):
             return ctx or b""
         if isinstance(ctx, Mapping):
+            from ebpf.machine.arguments import Event
             from ebpf.machine.contexts import encode_context
 
-            return encode_context(self.obj, self.obj.programs[program.name], program.type, ctx, self._btf)
+            spec = self.obj.programs[program.name]
+            made = Event(spec, program.type, self.placed, self.kernel_types).context(ctx)
+            return made if isinstance(made, bytes) else encode_context(self.obj, spec, program.type, made, self._btf)
         return b"".join((word & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for word in ctx)
+
+    @property
+    def placed(self) -> PlacedMemory:
+        """Memory for one event, that pointers among its arguments lead to. What is placed before `run` is there until
+        that run has ended.
+        """
+        if self._placed is None:
+            from ebpf.machine.placed import PlacedMemory
+
+            self._placed = PlacedMemory(self.environment.space)
+            if self.environment.memory is None:
+                self.environment.memory = self._placed
+        return self._placed
 
     # ---- output ----
 

@@ -100,7 +100,7 @@ class AddressSpace:
     def holds(self, address: int) -> bool:
         """Whether ``address`` is one of the machine's own, not of a process that it traces."""
         window = address >> SHIFT
-        return window >= FIRST_WINDOW or (window <= LAST_LOW_WINDOW and window in self.readable)
+        return window >= FIRST_WINDOW or window in self.readable
 
     def own(self, address: int, size: int, inside: Callable[[int, int], bool]) -> None:
         """Memory without windows, where addresses are real: ``inside(offset, size)`` says whether an access is good."""

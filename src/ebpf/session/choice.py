@@ -144,6 +144,9 @@ def _checked(name: str, where: str) -> str:
 def load_in(backend: str | None, obj: Object, **how: Any) -> Backend:
     """``obj`` in the backend that was asked for, or in the one that this user may use."""
     choice = choose(backend, obj)
+    if choice.backend == "kernel" and ("cpus" in how or "engine" in how):
+        raise UsageError("cpus and engine are the machine's: a kernel has its own",
+                         helps=('load(…, backend="machine", cpus=…)',))
     if choice.backend == "kernel":
         from ebpf.session.on_kernel import load
 

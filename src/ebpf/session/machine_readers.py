@@ -57,7 +57,7 @@ class _Reader:
     def signal(self) -> None:
         """Make the descriptor say whether something waits. Under the world's lock."""
         waits = self.pending
-        if waits != self._signalled and self._fd >= 0:
+        if waits != self._signalled and self._fd >= 0 and hasattr(os, "eventfd"):
             self._signalled = waits
             if waits:
                 os.eventfd_write(self._fd, 1)

@@ -46,6 +46,13 @@ class Program:
         return self.raw.fileno()
 
     @property
+    def takes_packets(self) -> bool:
+        """Whether its event is a packet: `test_run` wants ``data`` then."""
+        from ebpf.machine.packets import PACKET_TYPES
+
+        return int(self.type) in PACKET_TYPES
+
+    @property
     def info(self) -> ProgramInfo:
         """What is known about it: id, tag, sizes, how often and how long it ran."""
         return self.raw.info()
@@ -82,6 +89,15 @@ class Program:
         from ebpf.abi.actions import action_name
 
         return action_name(int(self.type), result)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        if self.spec is None:
+            return f"<code>{escape(repr(self))}</code>"
+        from ebpf.session.notebook import program_page
+
+        return program_page(self._session.obj, self.name)
 
     def pin(self, path: str) -> None:
         """Keep the program under ``path`` on a BPF file system (``/sys/fs/bpf/…``), beyond the end of this process.
@@ -164,9 +180,20 @@ class Program:
                     cookie: int | None = None) -> Link:
         """Run wherever the static probe ``name`` (of ``provider``) in a user program or library is hit.
 
-        ``binary`` and ``pid`` as for `attach_uprobe`. `TargetNotFound` lists the probes that the file has.
+        ``binary`` and ``pid`` as for `attach_uprobe`. `TargetNotFound` lists the probes that the file has. Programs that
+        take its arguments (``BPF_USDT``, ``bpf_usdt_arg``) find them, and ``cookie`` by ``bpf_usdt_cookie``.
         """
-        return self._attach("usdt", binary, name=name, provider=provider, pid=pid, cookie=cookie)
+        specs = self._session.usdt_specs
+        if specs is None:
+            return self._attach("usdt", binary, name=name, provider=provider, pid=pid, cookie=cookie)
+        from ebpf.binaries.find import find_binary
+        from ebpf.binaries.usdt import find_usdt
+        from ebpf.session.usdt_specs import attach_with_specs
+
+        path = find_binary(binary, pid)
+        places = find_usdt(path, name, provider)
+        cookies = attach_with_specs(self, specs, path, places, pid=pid, cookie=cookie)
+        return self._attach("usdt", path, name=name, provider=provider, pid=pid, cookies=cookies)
 
     def attach_perf_event(self, event: str | int, config: int = 0, *, period: int = 0, frequency: int = 0,
                           pid: int | None = None, cpu: int | None = None, cookie: int | None = None) -> Link:

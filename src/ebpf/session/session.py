@@ -13,7 +13,7 @@ from ebpf.session.programs import Program
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ebpf.kernel.dropping import Dropped
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ebpf.object import Object, ProgramSpec
     from ebpf.session.backend import Backend, LinePipe, Link
     from ebpf.session.events import EventStream
+    from ebpf.session.functions.function import Function
     from ebpf.session.poller import Poller
+    from ebpf.session.usdt_specs import UsdtSpecs
     from ebpf.session.variables import Variables
 
 _SLICE_S = 0.25  # an endless wait looks up this often, for Ctrl-C and CPUs that come online
@@ -67,6 +69,7 @@ class Session:
     """
 
     def __init__(self, backend: Backend) -> None:
+        self._usdt_specs: UsdtSpecs | None = None
         self._backend = backend
         self.obj: Object = backend.obj
         self.programs: dict[str, Program] = Names("program")
@@ -143,6 +146,15 @@ class Session:
 
     # ---- attaching ----
 
+    @property
+    def usdt_specs(self) -> UsdtSpecs | None:
+        """What programs are told about the arguments of static probes, if they ask in libbpf's way."""
+        from ebpf.session.usdt_specs import BY_ADDRESS, SPECS, UsdtSpecs
+
+        if self._usdt_specs is None and SPECS in self.maps:
+            self._usdt_specs = UsdtSpecs(self.maps[SPECS], self.maps.get(BY_ADDRESS))
+        return self._usdt_specs
+
     def attach(self, *names: str) -> list[Link]:
         """Attach programs where their sections say, and struct_ops maps: those named, or all whose section names a
         target.
@@ -212,6 +224,17 @@ class Session:
         self.links = [other for other in self.links if other is not link]
 
     # ---- events ----
+
+    def events(self, type: Any = None, *, timeout: float | None = None, pages: int = 64) -> EventStream:
+        """The events of that type: ``async for event in session.events(Event)``, or ``.batches()`` of arrays.
+
+        ``type``: a class derived from `Struct`, or a type's name in the object (``"struct event"``); it may be left
+        away where only one map carries events. ``timeout`` (seconds) ends a quiet iteration. `UsageError` where no
+        map, or more than one, carries such events.
+        """
+        from ebpf.session.events import find_stream
+
+        return find_stream(self, type, timeout=timeout, pages=pages)
 
     def on_event(self, map_name: str, callback: Callable[[Any], Any], *, type: str | None = None,
                  pages: int = 64) -> None:
@@ -314,39 +337,52 @@ class Session:
         return iter(self.programs.values())
 
 
-def load(obj: Object | bytes | str | Path, *, backend: str | None = None, load_programs: bool | Iterable[str] = True,
+def load(obj: Object | bytes | str | Path | Function | Sequence[Function], *, backend: str | None = None,
+         load_programs: bool | Iterable[str] = True,
          types: Mapping[str, int | str] | None = None, max_entries: Mapping[str, int] | None = None,
          variables: Mapping[str, Any] | None = None, data: Mapping[str, bytes] | None = None,
-         reuse: Mapping[str, Map] | None = None, log_level: int = 0, cpus: int | None = None) -> Session:
+         reuse: Mapping[str, Map] | None = None, log_level: int = 0, cpus: int | None = None,
+         engine: str | None = None) -> Session:
     """Create the maps of ``obj`` and load its programs, in the kernel or the machine. Nothing is attached yet.
 
-    ``obj`` is what `compile` or `open` gave, or an object file's path or bytes. ``backend``: ``"kernel"``,
-    ``"machine"`` (the userspace machine: no privilege needed), or by default what `use` or EBPF_BACKEND said, else the
-    kernel where this user may load programs, else the machine, which one line on standard error says.
+    ``obj`` is what `compile` or `open` gave, an object file's path or bytes, or a Python function that a decorator
+    (`kprobe`, `xdp`, …) made a program of, or several in a list (`attach` would attach them, too).
+
+    ``backend``: ``"kernel"``, ``"machine"`` (the userspace machine: no privilege needed), or by default what `use` or
+    EBPF_BACKEND said, else the kernel where this user may load programs, else the machine, which one line on standard
+    error says.
 
     ``load_programs``: all, none, or those names. ``types`` gives program types (`ProgType`, or ``"xdp"``) where
     sections do not. ``variables`` sets global variables, constants too. ``max_entries`` and ``data`` (contents of
     ``.data``, ``.rodata``, … as bytes) replace what the object says; ``reuse`` shares maps of another session.
     ``log_level`` 1 or 2 keeps the verifier's log of programs that it accepts, too (``program.raw.log``). ``cpus``: how
-    many the machine has (by default as many as this host). Raises
+    many the machine has (by default as many as this host); ``engine``: its way to run programs, as of `use`. Raises
     `VerifierError`, `RelocationError`, `PrivilegeError`, …; nothing stays behind then.
     """
     from ebpf.object.spec import Object
     from ebpf.session.choice import load_in
 
+    if not isinstance(obj, Object) and (isinstance(obj, (list, tuple)) or hasattr(obj, "attach_options")):
+        from ebpf.session.functions.attaching import load_functions
+
+        functions: Any = obj if isinstance(obj, (list, tuple)) else [obj]
+        return load_functions(functions, backend=backend, load_programs=load_programs, types=types, maps=reuse,
+                              max_entries=max_entries, variables=variables, data=data, log_level=log_level, cpus=cpus,
+                              engine=engine)
     if not isinstance(obj, Object):
         from ebpf.session.build import open_object
 
         if not isinstance(obj, bytes) and str(obj).endswith(".c"):
             raise UsageError(f"{obj!s} is C, not an object", helps=("compile it first: load(compile(path))",))
-        obj = open_object(obj)
+        source: Any = obj
+        obj = open_object(source)
     if variables:
         from ebpf.session.variables import initial_data
 
         data = initial_data(obj, variables, data or {})
     loaded = load_in(backend, obj, load_programs=load_programs, types=_types(obj, types), max_entries=max_entries,
                      data=data, reuse={name: m.raw for name, m in reuse.items()} if reuse else None,
-                     log_level=log_level, **({} if cpus is None else {"cpus": cpus}))
+                     log_level=log_level, **{n: v for n, v in (("cpus", cpus), ("engine", engine)) if v is not None})
     try:
         return Session(loaded)
     except BaseException:

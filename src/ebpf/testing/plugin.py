@@ -1,0 +1,71 @@
+"""The pytest plugin: fixtures for eBPF programs, there as soon as this package is installed.
+
+pytest imports this module at every start, in projects that never heard of eBPF too: it imports nothing but pytest,
+which is there already. Everything else comes when a test asks for a fixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ebpf.testing.lab import Lab
+
+
+@pytest.fixture
+def ebpf_machine(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The userspace machine: ``ebpf_machine.load("prog.c")`` gives a `Rig` to send packets and events to.
+
+    No kernel and no privilege is needed. Paths are relative to the test's file. Everything is closed after the test.
+    """
+    yield from _lab(request, "machine")
+
+
+@pytest.fixture
+def ebpf_kernel(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The running kernel, with the same methods; the test is skipped where this user may not load programs, and where
+    the kernel lacks what it asks for.
+    """
+    yield from _lab(request, "kernel")
+
+
+@pytest.fixture(params=["machine", "kernel"])
+def ebpf_backend(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Both, one after the other: the test runs in the machine and, where it may, in the kernel."""
+    yield from _lab(request, request.param)
+
+
+def _lab(request: pytest.FixtureRequest, backend: str) -> Iterator[Lab]:
+    from ebpf.testing.lab import open_lab
+
+    with open_lab(request, backend) as lab:
+        yield lab
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """What a kernel cannot do is no failure of a test that runs there."""
+    try:
+        return (yield)
+    except Exception as error:
+        funcargs: dict[str, Any] = getattr(item, "funcargs", None) or {}
+        for name in ("ebpf_kernel", "ebpf_backend"):
+            if name in funcargs:
+                funcargs[name].skip_if_impossible(error)
+        raise
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Packets field by field, records member by member, verdicts by name; nothing else is touched."""
+    for value in (left, right):
+        if type(value).__module__.startswith(("ebpf.", "scapy.")):
+            break
+    else:
+        return None
+    from ebpf.testing.explanations import explain
+
+    return explain(op, left, right)
