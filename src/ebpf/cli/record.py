@@ -36,6 +36,9 @@ parse = run_command.parse
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.file.endswith(".bt"):
+        raise ebpf.UsageError(f"{args.file} is a script of the tracing language",
+                              helps=(f"ebpf trace --record FILE {args.file}",))
     output = args.output or os.path.splitext(os.path.basename(args.file))[0] + ".rec"
     with open(args.file, "rb"):  # a program that isn't there must not leave a recording
         pass

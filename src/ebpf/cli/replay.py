@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.file.endswith(".bt"):
+        raise ebpf.UsageError(f"{args.file} is a script of the tracing language",
+                              helps=(f"ebpf trace --replay {args.recording} {args.file}",))
     with open(args.recording, "rb"):  # before anything is compiled
         pass
     with ebpf.load(run_command.build_object(args), backend="machine") as session:

@@ -54,6 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                      help="start it, traced from its first instruction; end with it")
     run.add_argument("-p", dest="pid", type=int, metavar="PID",
                      help="trace that process (uprobes, counters); end with it")
+    run.add_argument("--record", metavar="FILE", help="write down what the probes see, for --replay, here or elsewhere")
+    run.add_argument("--replay", metavar="FILE",
+                     help="run it on such a recording, as any user; without a script: the one that was recorded")
     run.add_argument("--unsafe", action="store_true", help="allow what may harm: system(), signal(), override()")
     run.add_argument("--backend", choices=("kernel", "machine"), help="where it runs; default: where this user may")
     run.add_argument("-I", dest="include_dirs", action="append", default=[], metavar="DIR",
@@ -113,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     text, name, params = _script(args)
     trace = ebpf.trace(text, *params, filename=name, pid=args.pid, command=_command(args.command),
                        unsafe=args.unsafe or args.check, backend=args.backend, cache=not args.no_cache,
-                       options=_options(args), btf=args.btf, formats=args.formats,
+                       options=_options(args), btf=args.btf, formats=args.formats, replay=args.replay,
                        warn=_ignore if args.no_warnings else _warn)
     if args.stage:
         print(trace.dump(_STAGES[args.stage]))
@@ -130,6 +133,14 @@ def run(args: argparse.Namespace) -> int:
         trace.load()
         trace.close()
         return 0
+    if args.record:
+        with ebpf.record(args.record) as recorder:
+            try:
+                return _run(trace, args)
+            finally:
+                recorder.close()
+                lost = f", {recorder.lost} lost: they came faster than they could be written" if recorder.lost else ""
+                print(f"ebpf: {args.record}: {recorder.events} events{lost}", file=sys.stderr)
     return _run(trace, args)
 
 
@@ -138,6 +149,8 @@ def _script(args: argparse.Namespace) -> tuple[str, str, Sequence[str]]:
     words = list(args.arguments)
     if args.script is not None:
         return args.script, "stdin", words
+    if not words and args.replay:
+        return "", args.replay, words
     if not words:
         example = f"{args.parser.prog} -e 'BEGIN {{ printf(\"hello\\n\"); }}'"
         raise ebpf.UsageError("no script", helps=(f"{example}, or name a file",))

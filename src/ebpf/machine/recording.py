@@ -31,7 +31,7 @@ _EVENT = Struct("<HHIIIIIQQ16sII")
 _CHUNK = Struct("<QI")
 _LOST = Struct("<Q")
 _END = Struct("<QQ")
-ATTACHMENT, EVENT, LOST, END = 1, 2, 3, 4
+ATTACHMENT, EVENT, LOST, END, NOTE = 1, 2, 3, 4, 5
 _NO_PACKET = 0xFFFFFFFF
 _MAX_RECORD_BYTES = 1 << 24
 USER_END = 1 << 47
@@ -100,6 +100,10 @@ class RecordingWriter:
             self.lost += count
             self._write(LOST, _LOST.pack(count))
 
+    def note(self, name: str, data: bytes) -> None:
+        """Keep something of the caller's beside the events: ``Recording.notes[name]``."""
+        self._write(NOTE, name.encode() + b"\0" + data)
+
     def _write(self, kind: int, payload: bytes) -> None:
         record = bytes((kind,)) + payload
         self._file.write(len(payload).to_bytes(4, "little") + record + crc32(record).to_bytes(4, "little"))
@@ -118,7 +122,7 @@ class Recording:
     """A file of events. ``description`` tells of the system that it is from (kernel, machine, CPUs, object's digest).
 
     ``damage`` is the error where the file is cut short or damaged, `None` if it is whole; ``lost`` counts events that
-    the recorder missed.
+    the recorder missed. ``notes`` are what `RecordingWriter.note` kept.
     """
 
     def __init__(self, description: dict[str, Any], attachments: list[Attachment], events: list[Event], lost: int,
@@ -128,6 +132,7 @@ class Recording:
         self.events = events
         self.lost = lost
         self.damage = damage
+        self.notes: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         state = f", {self.lost} lost" * bool(self.lost) + ", damaged" * (self.damage is not None)
@@ -188,6 +193,9 @@ class Recording:
             self.attachments.append(Attachment(**json.loads(payload)))
         elif kind == LOST:
             self.lost += _LOST.unpack(payload)[0]
+        elif kind == NOTE:
+            name, _, data = payload.partition(b"\0")
+            self.notes[name.decode()] = data
         return kind == END
 
     def programs(self, machine: Machine) -> list[str | None]:
@@ -205,24 +213,28 @@ class Recording:
 
         Raises `UnknownName` if none of the recorded programs is in the machine, `MachineFault`, `VerifierError`.
         """
+        count = 0
+        for run in self.iter_replay(machine):
+            count += 1
+            if each is not None:
+                each(run)
+        return count
+
+    def iter_replay(self, machine: Machine) -> Iterator[Run]:
+        """`replay`, an event at each step: what it gave. Between steps the machine is as at the event's time."""
         programs = self.programs(machine)
         if self.attachments and not any(programs):
             names = ", ".join(f"{row.program!r} ({row.section})" for row in self.attachments)
             raise UnknownName(f"{machine.obj.name} has none of the recorded programs: {names}",
                               name=self.attachments[0].program, similar=tuple(machine.obj.programs))
-        stage = _Stage(machine)
-        count = 0
+        stage = _Stage(machine, self.description)
         try:
             for event in sorted(self.events, key=lambda event: event.time_ns):
                 name = programs[event.attachment]
                 if name is not None:
-                    run = stage.run(name, event, self.attachments[event.attachment].cookie)
-                    count += 1
-                    if each is not None:
-                        each(run)
+                    yield stage.run(name, event, self.attachments[event.attachment].cookie)
         finally:
             stage.clear()
-        return count
 
 
 def _event(payload: bytes, attachments: int) -> Event:
@@ -251,15 +263,22 @@ def _event(payload: bytes, attachments: int) -> Event:
 
 # ---- feeding ----
 
-class _Moment(Clock):
-    """The time of a recorded event."""
+class Moment(Clock):
+    """A time on the machine of a recording, whose description says how far its clocks are apart."""
 
-    now = 0
+    def __init__(self, description: dict[str, Any], now: int = 0) -> None:
+        self.now = now
+        self._boot_ahead = int(description.get("boot_ahead_ns", 0))
+        self._tai_ahead = int(description.get("tai_ahead_ns", 0))
 
     def monotonic_ns(self) -> int:
         return self.now
 
-    boot_ns = tai_ns = monotonic_ns
+    def boot_ns(self) -> int:
+        return self.now + self._boot_ahead
+
+    def tai_ns(self) -> int:
+        return self.now + self._tai_ahead
 
 
 class RecordedMemory:
@@ -286,11 +305,11 @@ class RecordedMemory:
 class _Stage:
     """A machine made to look like the system of the recording, an event at a time."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, description: dict[str, Any]) -> None:
         self.machine = machine
         environment = machine.environment
         self._before = environment.task, environment.memory, environment.clock
-        self._clock = _Moment()
+        self._clock = Moment(description)
         environment.clock = self._clock
         self._windows: list[int] = []
 

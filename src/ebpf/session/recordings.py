@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from hashlib import sha256
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ class Recorder:
         self._piece_bytes = piece_bytes
         self._writer = RecordingWriter(path, {
             "kernel": platform.release(), "machine": platform.machine(), "cpus": os.cpu_count() or 1,
-            "registers": _REGISTER_BYTES.get(platform.machine(), 0)})
+            "registers": _REGISTER_BYTES.get(platform.machine(), 0), **_clocks()})
         self._sessions: list[Session] = []  # of recorder.c, one an attachment
         self._machines: dict[int, tuple[MachineRecorder, dict[str, int]]] = {}
         self._missed = 0
@@ -95,6 +96,11 @@ class Recorder:
     def lost(self) -> int:
         """Events that came faster than they could be written."""
         return self._writer.lost
+
+    def note(self, name: str, data: bytes) -> None:
+        """Keep something beside the events (`Recording.notes`)."""
+        with self._lock:
+            self._writer.note(name, data)
 
     # ---- what `Program` calls ----
 
@@ -242,6 +248,13 @@ class Pair:
 
     def __exit__(self, *exc: object) -> None:
         self.detach()
+
+
+def _clocks() -> dict[str, int]:
+    """How far the clocks of this machine are ahead of the one that events are dated with."""
+    now = time.monotonic_ns()
+    return {f"{name}_ahead_ns": time.clock_gettime_ns(number) - now for name, number in (
+        ("boot", time.CLOCK_BOOTTIME), ("tai", time.CLOCK_TAI), ("real", time.CLOCK_REALTIME))}
 
 
 def _details(kind: str, target: Any) -> dict[str, int]:

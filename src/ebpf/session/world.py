@@ -163,13 +163,15 @@ class World:
         self._drive_on()
         return link
 
-    def start_command(self) -> None:
-        """Let the user's command run even if nothing of it is watched."""
+    def start_command(self) -> int:
+        """Let the user's command run even if nothing of it is watched; its process's number."""
         from ebpf.session import sources
 
         with lock:
-            sources.find(self, "interval", None)
+            source = sources.find(self, "interval", None)
         self._drive_on()
+        assert isinstance(source, sources.Traced)
+        return source.tracer.pid
 
     def _drive_on(self) -> None:
         """There is something new for the thread to heed."""

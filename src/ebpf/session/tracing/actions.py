@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ebpf.session.tracing.formatting import Format
@@ -104,7 +103,7 @@ class Actions:
         return lambda record: self._warn(apply(values(record)).rstrip("\n"))
 
     def _time(self, event: Event) -> Action:
-        return lambda record: self._sink.message("time", time.strftime(event.text))
+        return lambda record: self._sink.message("time", self._names.now(event.text))
 
     def _join(self, event: Event) -> Action:
         def act(record: bytes) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ebpf.kernel.user_symbols import UserSymbols
+    from ebpf.session.tracing.replaying import Replay
 
 _AF_INET, _AF_INET6 = 2, 10
 _BUILD_ID_FRAME: Final = struct.Struct("<i20sQ")  # struct bpf_stack_build_id
@@ -20,9 +21,12 @@ _BUILD_ID_VALID: Final = 1
 
 
 class Names:
-    """Answers for one running script. `stacks` are its stack maps, `probes` its probes' names."""
+    """Answers for one running script. `stacks` are its stack maps, `probes` its probes' names; `replay`: the recording
+    whose times it has.
+    """
 
-    def __init__(self, probes: Sequence[str] = (), stacks: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, probes: Sequence[str] = (), stacks: Mapping[str, Any] | None = None,
+                 replay: Replay | None = None) -> None:
         self._probes = probes
         self._targets: dict[int, Sequence[str]] = {}
         self.stacks = stacks or {}
@@ -30,7 +34,8 @@ class Names:
         self._cgroups: dict[int, str] = {}
         self._kernel: dict[int, Frame] = {}
         self._user: UserSymbols | None = None
-        self._boot_ns: int | None = None
+        self._replay = replay
+        self._boot_ns: int | None = None if replay is None else replay.real_ahead_of_boot_ns
 
     # ---- the kernel's and processes' code ----
 
@@ -150,9 +155,14 @@ class Names:
         """``strftime()``: ``text`` with the local time ``ns``; ``%f`` are microseconds."""
         whole = ns + (self._offset_ns() if clock in ("boot", "") else 0)
         if clock == "monotonic":
-            whole = ns + time.time_ns() - time.monotonic_ns()
+            whole = ns + (time.time_ns() - time.monotonic_ns() if self._replay is None
+                          else self._replay.real_ahead_ns)
         text = text.replace("%f", f"{whole // 1000 % 1000000:06d}")
         return time.strftime(text, time.localtime(whole // 1_000_000_000))
+
+    def now(self, text: str) -> str:
+        """``time()``: ``text`` with the local time that it is."""
+        return time.strftime(text, time.localtime(None if self._replay is None else self._replay.now()))
 
     def _offset_ns(self) -> int:
         if self._boot_ns is None:
