@@ -1,8 +1,8 @@
 """Writes what the documentation takes from the code: ``./dev docs``, or ``python docs/generate.py [--check]``.
 
-``api.md``, ``messages.md`` and ``machine.md`` are made whole; ``c.md`` and ``bcc.md`` have tables between
-``<!-- table: NAME -->`` and ``<!-- end of table -->``. ``--check`` writes nothing and fails if something is stale; a
-test runs it.
+``api.md``, ``messages.md``, ``machine.md`` and the decorators' ``hooks.pyi`` are made whole; ``c.md`` and ``bcc.md``
+have tables between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. ``--check`` writes nothing and fails if
+something is stale; a test runs it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generate_api
+import generate_hooks
 import generate_machine
 import generate_tables
 
@@ -28,6 +29,7 @@ _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table 
 def pages() -> dict[Path, str]:
     """Every page that takes something from the code, as it should be."""
     made = {DOCS / name: page() for name, page in WHOLE.items()}
+    made[DOCS.parent / "src/ebpf/session/functions/hooks.pyi"] = generate_hooks.page()
     for name in WITH_TABLES:
         text = (DOCS / name).read_text()
         made[DOCS / name] = _TABLE.sub(lambda m: f"{m[1]}\n{generate_tables.TABLES[m['name']]()}\n\n{m[3]}", text)

@@ -149,6 +149,9 @@ _ROWS: tuple[tuple[str, ProgType, AttachType | None, str], ...] = (
 SECTION_NAMES: tuple[str, ...] = tuple(row[0].rstrip("+") for row in _ROWS)
 """Every name of the table, for suggestions."""
 
+TARGETED_SECTIONS: frozenset[str] = frozenset(row[0][:-1] for row in _ROWS if row[0].endswith("+"))
+"""Those that a target may follow, after a slash."""
+
 _EXACT = {row[0].rstrip("+"): row for row in _ROWS}
 
 

@@ -15,14 +15,19 @@ from ebpf.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Iterator
+    import os
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
     import numpy as np
+    import pandas
+    import pyarrow
 
     from ebpf.session.backend import PerfReader, RingReader
     from ebpf.session.maps import Map
     from ebpf.session.poller import Poller
+    from ebpf.session.session import Session
 
+_EVENTS = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY)
 _SLICE_S = 0.25  # an endless wait looks up this often, so that Ctrl-C and CPU hotplug are noticed
 _AT_ONCE = 4096  # records read ahead: a program that sends faster than we read must not fill our memory
 
@@ -68,6 +73,8 @@ class EventStream:
             raise
 
     def _find_codec(self, type_name: str | None) -> Any:
+        if type_name is None and self.map.event_codec is not None:
+            return self.map.event_codec
         btf = self.map.btf
         type_id = self.map.event_type_id
         if type_name is not None:
@@ -107,7 +114,23 @@ class EventStream:
         """Readable when events wait: for ``select`` and event loops."""
         return -1 if self._poller is None else self._poller.fileno()
 
+    @property
+    def codec(self) -> Any:
+        """The `Codec` of the events; ``None`` where they are plain bytes."""
+        return self._codec
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of a ring buffer wait to be read: near its size, programs find no room. Perf buffers: 0."""
+        return int(getattr(self._ring, "fill", 0))
+
     # ---- reading ----
+
+    def put_back(self, records: np.ndarray[Any, Any]) -> None:
+        """Events of `batches` that were not wanted yet: they come first when more are asked for."""
+        size = records.dtype.itemsize if records.ndim == 1 else records.shape[1]
+        data = records.tobytes()
+        self._pending.extendleft((-1, data[at:at + size]) for at in range(len(data) - size, -1, -size))
 
     def _sample(self, cpu: int, data: bytes) -> None:
         self._pending.append((cpu, data))
@@ -185,22 +208,31 @@ class EventStream:
             callback(self._decode(data))
         return count
 
-    def batches(self, *, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
-        """Waiting events as NumPy arrays, all that are there at once; without a type ``uint8`` of shape (n, length).
+    def batches(self, *, timeout: float | None = None, until: float | None = None) -> Batches:
+        """Waiting events as NumPy arrays, all that are there at once: ``for`` and ``async for``.
 
-        Ends after ``timeout`` seconds (by default the stream's own) without an event. Records of different lengths come
-        in separate arrays.
+        Structured arrays; without a type ``uint8`` of shape (n, length). Ends after ``timeout`` seconds (by default the
+        stream's own) without an event, or when ``time.monotonic()`` is ``until``. Records of different lengths come in
+        separate arrays.
         """
         self._check_open()
-        return self._arrays(self.timeout if timeout is None else timeout)
+        return Batches(self, self.timeout if timeout is None else timeout, until)
 
-    def _arrays(self, wait: float | None) -> Iterator[np.ndarray[Any, Any]]:
+    def _arrays(self, quiet: float | None, until: float | None) -> Generator[np.ndarray[Any, Any], None, None]:
+        import time
+
         dtype = None if self._codec is None else self._codec.dtype
         while self._poller is not None:
+            wait = quiet
+            if until is not None:
+                left = until - time.monotonic()
+                if left < 0:
+                    return
+                wait = left if quiet is None else min(left, quiet)
             if self._ring is not None and not self._pending:
                 arrays = self._ring.read_arrays(dtype)
                 if arrays:
-                    yield from arrays
+                    yield from self._handed_out(arrays)
                     continue
                 if not self._wait(wait):
                     return
@@ -252,6 +284,43 @@ class EventStream:
     def __aiter__(self) -> AsyncIterator[Any]:
         self._check_open()
         return self._async_events()
+
+    def _handed_out(self, arrays: list[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
+        """One after the other; those that nobody came for are still to be read."""
+        for number, array in enumerate(arrays, 1):
+            try:
+                yield array
+            except GeneratorExit:
+                for rest in reversed(arrays[number:]):
+                    self.put_back(rest)
+                raise
+
+    async def _async_arrays(self, wait: float | None) -> AsyncIterator[np.ndarray[Any, Any]]:
+        import time
+
+        dtype = None if self._codec is None else self._codec.dtype
+        quiet_since = time.monotonic()
+        while self._poller is not None:
+            if self._ring is not None and not self._pending:
+                found = self._ring.read_arrays(dtype)
+            elif self._pending or self._fill():
+                found = list(self._pending_arrays(dtype))
+            else:
+                found = []
+            for number, array in enumerate(found, 1):
+                try:
+                    yield array
+                except GeneratorExit:
+                    for rest in reversed(found[number:]):
+                        self.put_back(rest)
+                    raise
+            if found:
+                quiet_since = time.monotonic()
+                continue
+            left = _SLICE_S if wait is None else wait - (time.monotonic() - quiet_since)
+            if left < 0 or self.map.raw.ended:
+                return
+            await self._readable(min(left, _SLICE_S))
 
     async def _async_events(self) -> AsyncIterator[Any]:
         import time
@@ -317,8 +386,111 @@ class EventStream:
         if ring is not None:
             ring.close()
 
+    # ---- as data ----
+
+    def to_arrow(self, *, limit: int | None = None, timeout: float | None = None,
+                 duration: float | None = None) -> pyarrow.Table:
+        """The events that come as an Arrow table, a column for each member; see `to_parquet` for when that ends."""
+        from ebpf.session import gathering
+
+        return gathering.to_arrow(self, limit, timeout, duration)
+
+    def to_pandas(self, *, limit: int | None = None, timeout: float | None = None,
+                  duration: float | None = None) -> pandas.DataFrame:
+        """The same as a pandas data frame."""
+        from ebpf.session.extras import need
+
+        need("pandas", "data frames")
+        return self.to_arrow(limit=limit, timeout=timeout, duration=duration).to_pandas()
+
+    def to_parquet(self, path: str | os.PathLike[str], *, limit: int | None = None, timeout: float | None = None,
+                   duration: float | None = None) -> int:
+        """Write events to a Parquet file as they come; how many.
+
+        It ends with ``limit`` events, after ``timeout`` seconds without one (by default the stream's own), after
+        ``duration`` seconds, when the stream is closed, or with Ctrl-C; the file is whole in every case. Needs pyarrow
+        (``pip install 'ebpf[arrow]'``).
+        """
+        from ebpf.session import gathering
+
+        return gathering.to_parquet(self, path, limit, timeout, duration)
+
+    def to_duckdb(self, database: Any, table: str = "events", *, limit: int | None = None,
+                  timeout: float | None = None, duration: float | None = None) -> int:
+        """Append events to a table of a DuckDB database (a connection, or a file's path) as they come; how many.
+
+        The table is made where there is none. It ends as `to_parquet` does; each batch is committed by itself. Needs
+        duckdb (``pip install 'ebpf[data]'``).
+        """
+        from ebpf.session import gathering
+
+        return gathering.to_duckdb(self, database, table, limit, timeout, duration)
+
     def __enter__(self) -> EventStream:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Batches:
+    """A stream's events in arrays: ``for`` waits, ``async for`` lets other tasks run meanwhile."""
+
+    __slots__ = ("_arrays", "_stream", "_timeout")
+
+    def __init__(self, stream: EventStream, timeout: float | None, until: float | None) -> None:
+        self._stream = stream
+        self._timeout = timeout
+        self._arrays = stream._arrays(timeout, until)
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        return self._arrays
+
+    def __next__(self) -> np.ndarray[Any, Any]:
+        return next(self._arrays)
+
+    def close(self) -> None:
+        """Read no more: what was not handed out stays in the stream. Dropping the iterator does the same."""
+        self._arrays.close()
+
+    def __aiter__(self) -> AsyncIterator[np.ndarray[Any, Any]]:
+        return self._stream._async_arrays(self._timeout)
+
+
+def find_stream(session: Session, type: Any, *, timeout: float | None, pages: int) -> EventStream:
+    """The stream of the one map that carries events of ``type``."""
+    carriers = [map for map in session.maps.values() if map.type in _EVENTS]
+    if not carriers:
+        raise UsageError("no map of these programs carries events: ring buffers and perf event arrays do")
+    chosen = carriers if type is None else [map for map in carriers if _carries(map, type)]
+    if len(chosen) != 1:
+        named = type if isinstance(type, str) else getattr(type, "__name__", repr(type))
+        said = f"events of type {named}" if type is not None else "events"
+        there = ", ".join(f"{map.name} ({_event_name(map) or 'of no known type'})" for map in carriers)
+        raise UsageError(f"{'several maps carry' if chosen else 'no map carries'} {said}", notes=(f"maps: {there}",),
+                         helps=(f"session.maps[{carriers[0].name!r}].events() reads one of them",))
+    return chosen[0].events(timeout=timeout, pages=pages)
+
+
+def _event_name(map: Map) -> str:
+    declared = getattr(map.event_codec, "type", None)
+    if declared is not None:
+        return str(getattr(declared, "__name__", declared))
+    if map.btf is None or not map.event_type_id:
+        return ""
+    found = map.btf.resolved(map.event_type_id)
+    return found.name or map.btf.type(map.event_type_id).name
+
+
+def _carries(map: Map, type: Any) -> bool:
+    declared = getattr(map.event_codec, "type", None)
+    if declared is not None and not isinstance(type, str):
+        return declared is type
+    wanted = type.rpartition(" ")[2] if isinstance(type, str) else getattr(type, "__name__", None)
+    if wanted is None or _event_name(map) != wanted:
+        return False
+    if not isinstance(type, str):  # an object from C, and the user's own class of the same name
+        from ebpf.session.functions.codecs import codec_for
+
+        map.declare(None, codec_for(type))
+    return True

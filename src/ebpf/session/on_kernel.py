@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.programs import AttachType, ProgType
-from ebpf.errors import EbpfError, KernelError, NotSupported, PrivilegeError
+from ebpf.errors import EbpfError, KernelError, NotSupported, PrivilegeError, UsageError
 from ebpf.kernel.loader import load as load_object
 
 if TYPE_CHECKING:
@@ -27,9 +27,18 @@ def load(obj: Object, *, load_programs: bool | Iterable[str], types: Mapping[str
          max_entries: Mapping[str, int] | None, data: Mapping[str, bytes] | None, reuse: Mapping[str, RawMap] | None,
          log_level: int) -> OnKernel:
     """Maps and programs of ``obj`` in the kernel."""
-    shared: Any = reuse  # maps of the kernel: `ebpf.load` has seen to that
-    return OnKernel(load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
-                                reuse=shared, log_level=log_level, facts=_facts))
+    shared: dict[str, Any] = {}  # of each map a descriptor of our own: whoever ends first ends nobody else
+    try:
+        for name, map in (reuse or {}).items():
+            if not hasattr(map, "duplicate"):
+                raise UsageError(f"map {map.name!r} is the userspace machine's: a kernel's programs cannot share it")
+            shared[name] = map.duplicate()
+        return OnKernel(load_object(obj, load_programs=load_programs, types=types, max_entries=max_entries, data=data,
+                                    reuse=shared, log_level=log_level, facts=_facts))
+    except BaseException:
+        for map in shared.values():
+            map.close()
+        raise
 
 
 def _facts() -> SystemFacts:

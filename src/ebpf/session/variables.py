@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ebpf.errors import UsageError
+from ebpf.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +54,8 @@ def _encode(obj: Object, variable: Variable, value: Any) -> bytes:
 class Variables:
     """Global variables of a session's programs, by name: read and written while they run.
 
+    ``session.variables["wanted"]`` and ``session.variables.wanted`` are the same.
+
     Constants (``const volatile``) can be read; they are set when loading: ``load(obj, variables={"wanted_pid": 7})``.
     Where the kernel shares the memory (5.5) a write touches that variable alone; before, its whole section.
     """
@@ -71,6 +73,23 @@ class Variables:
 
             raise unknown_name("global variable", name, self._known)
         return self._known[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except UnknownName as error:
+            raise AttributeError(str(error)) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("_obj", "_maps", "_known"):
+            object.__setattr__(self, name, value)
+        else:
+            self[name] = value
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self]
 
     def __iter__(self) -> Iterator[str]:
         return iter(find_variables(self._obj))
