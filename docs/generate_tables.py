@@ -85,14 +85,14 @@ TRACE = (
     (("BPF_SNPRINTF",), "`BPF_SNPRINTF(out, size, fmt, …)` (Linux 5.13)"),
     (("BPF_SEQ_PRINTF",), "`BPF_SEQ_PRINTF(seq, fmt, …)`, for iterators"),
     (("bpf_ksym_exists",), "whether a weak kernel symbol or kfunc is there"),
-    (("bpf_usdt_*",), "refused: USDT probes are not supported yet"),
+    (("bpf_usdt_*",), "arguments of static probes, as <bpf/usdt.bpf.h> has them; objects load elsewhere too"),
 )
 WRAPPERS = (
     (("BPF_KPROBE", "BPF_UPROBE"), "`int BPF_KPROBE(name, T a, U b)`: arguments of the probed function as parameters"),
     (("BPF_KRETPROBE", "BPF_URETPROBE"), "`int BPF_KRETPROBE(name, T result)`: its result"),
     (("BPF_KSYSCALL", "BPF_KPROBE_SYSCALL"), "arguments of a system call, whatever this kernel's convention"),
     (("BPF_PROG", "BPF_PROG2"), "typed arguments of fentry, fexit, LSM, tp_btf and raw tracepoint programs"),
-    (("BPF_USDT",), "refused: USDT probes are not supported yet"),
+    (("BPF_USDT",), "a program at a static probe; its parameters are the probe's arguments, 0 where one cannot be read"),
     (("TRACEPOINT_PROBE",), "BCC: `TRACEPOINT_PROBE(category, event)`, with `args` pointing to the event's fields"),
     (("RAW_TRACEPOINT_PROBE",), "BCC: `RAW_TRACEPOINT_PROBE(event)`, with `ctx->args`"),
     (("KFUNC_PROBE", "KRETFUNC_PROBE", "MODULE_KFUNC_PROBE", "MODULE_KRETFUNC_PROBE"), "BCC: fentry and fexit, typed arguments"),

@@ -37,7 +37,7 @@ def test_programs_and_subprograms() -> None:
         "off": ("?xdp.frags", ProgType.XDP, AttachType.XDP, False),
     }
     assert {f.name: f.is_global for f in obj.functions.values()} == {
-        "leaf": False, "middle": False, "visit": False, "global_sub": True, "hidden_sub": True}
+        "leaf": False, "middle": False, "visit": False, "global_sub": True, "hidden_sub": False}
     assert obj.license == "Dual BSD/GPL"
     assert obj.kernel_version == 0x50A00
     # Functions share sections but not code.

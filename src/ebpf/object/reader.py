@@ -170,7 +170,9 @@ class _Reader:
                     name = f"{symbol.name}.{names[symbol.name]}"
                 names.setdefault(name, 0)
                 self.function_at[index, start] = name
-                out.append(_Function(name, section, start, end, symbol.binding != STB_LOCAL))
+                # A hidden subprogram is verified with its callers (`datasec._hide_functions`); a program stays one.
+                is_global = symbol.binding != STB_LOCAL if section.name != ".text" else not symbol.is_local
+                out.append(_Function(name, section, start, end, is_global))
         return out
 
     def _function(self, function: _Function, relocations: Sequence[Rel]) -> ProgramSpec:

@@ -206,8 +206,13 @@ def _ksym_exists(c: ExprChecker, node: ast.Call) -> tree.Expr:
     return tree.Binary(C.INT, node.loc, node.end, "!=", pointer, c.int_const(node, 0, pointer.type))
 
 
-def _usdt(c: ExprChecker, node: ast.Call) -> tree.Expr:
-    c.refuse("C0408", node, "USDT arguments are not supported yet")
+def _usdt(name: str) -> Handler:
+    def handle(c: ExprChecker, node: ast.Call) -> tree.Expr:
+        from ebpf.compiler.c.usdt import HANDLERS
+
+        return HANDLERS[name](c, node)
+
+    return handle
 
 
 TRACE: dict[str, Handler] = {
@@ -218,9 +223,9 @@ TRACE: dict[str, Handler] = {
     "BPF_SEQ_PRINTF": _seq_printf,
     "bpf_ksym_exists": _ksym_exists,
     "PT_REGS_SYSCALL_REGS": _syscall_regs,
-    "bpf_usdt_arg": _usdt,
-    "bpf_usdt_arg_cnt": _usdt,
-    "bpf_usdt_cookie": _usdt,
+    "bpf_usdt_arg": _usdt("bpf_usdt_arg"),
+    "bpf_usdt_arg_cnt": _usdt("bpf_usdt_arg_cnt"),
+    "bpf_usdt_cookie": _usdt("bpf_usdt_cookie"),
     **{
         f"PT_REGS_PARM{i}{form}": _register_macro(
             "syscall_args" if "SYSCALL" in form else "args", i - 1, core="CORE" in form

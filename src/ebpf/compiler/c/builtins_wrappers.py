@@ -158,9 +158,16 @@ def _prog(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
 
 
 def _usdt(c: Checker, node: ast.FunctionDef, wrapper: ast.Wrapper) -> Expansion:
-    c.refuse(
-        "C0408", wrapper, "USDT arguments are not supported yet", helps=["attach to the function by a uprobe instead"]
-    )
+    from ebpf.compiler.c import usdt
+
+    ctx = context(c, pt_regs(c), node)
+    locals: Locals = []
+    for i, v in enumerate(written(c, node)):
+        at = ast.Node(v.loc, v.end)
+        if i >= 12:
+            c.refuse("C0404", at, "a static probe has at most 12 arguments")
+        locals.append((v, as_type(c, usdt.argument(c, c.load_of(ctx, at), i, at), v)))
+    return _program(wrapper.names[0], None, node, c, ctx, locals)
 
 
 def _hook(prefix: str, section: str) -> Callable[[Checker, ast.FunctionDef, ast.Wrapper], Expansion]:

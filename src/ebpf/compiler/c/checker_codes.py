@@ -47,6 +47,5 @@ CODES: dict[str, str] = {
     "C0405": "a tracepoint that does not exist",
     "C0406": "a kernel function or hook that does not exist",
     "C0407": "an event record that Python could not read",
-    "C0408": "a static probe's arguments in libbpf's way, which are not supported",
     "C0409": "an argument of a static probe that is not enabled",
 }

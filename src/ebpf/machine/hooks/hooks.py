@@ -146,6 +146,7 @@ class Hooks:
             raise NotSupported(f"programs at a {kind}", who=WHO)
         pid = details.pop("pid", None)
         cookie = details.pop("cookie", None) or 0
+        cookies = details.pop("cookies", ())  # a place's own, where there are several
         # Another thread may be running a program. The tracer is told without the lock: it may wait for that thread.
         with self.lock:
             prepared = self.machine.program(program)
@@ -158,8 +159,8 @@ class Hooks:
             needs = Needs()  # their arguments are tasks, which /proc must still know
         probes: list[Probe] = []
         try:
-            for hook, make in found:
-                handler = self._handler(program, make, cookie, pid, looks)
+            for i, (hook, make) in enumerate(found):
+                handler = self._handler(program, make, cookies[i] if cookies else cookie, pid, looks)
                 probes.append(self.tracer.probe(hook, handler, needs))
         except BaseException:
             for probe in probes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebpf.compiler.c import ast, tree
+from ebpf.compiler.c import tree
 from ebpf.compiler.c.scopes import Scope
 
 if TYPE_CHECKING:
@@ -161,25 +161,29 @@ def library_function(c: ExprChecker, name: str) -> tree.FunctionDecl:
     known = c.file_scope.names.get(name)
     if isinstance(known, tree.FunctionDecl):
         return known
+    add_text(c, "<bcc>", LIBRARY[name])
+    made = c.file_scope.names[name]
+    assert isinstance(made, tree.FunctionDecl)
+    return made
+
+
+def add_text(c: ExprChecker, filename: str, text: str) -> None:
+    """Declarations and definitions of our own as part of the program, from within whatever is being checked."""
     from ebpf.abi.typedefs import TYPEDEFS
     from ebpf.compiler.c.checker import Checker
     from ebpf.compiler.c.parser import parse
     from ebpf.compiler.c.preprocessor import preprocess
 
     assert isinstance(c, Checker)
-    pre = preprocess(c.sources, "<bcc>", LIBRARY[name])
+    pre = preprocess(c.sources, filename, text)
     unit, diagnostics = parse(pre.tokens, c.sources, is_typedef=TYPEDEFS.__contains__)
     assert not diagnostics, diagnostics
-    # We are inside of another function: put its state aside.
+    # We may be inside of a function: put its state aside.
     function, scope = c.function, c.scope
     c.function, c.scope = None, Scope(None)
     try:
         for item in unit.items:
-            assert isinstance(item, ast.FunctionDef)
             c.scope = c.file_scope
-            c.function_def(item)
+            c.external(item)
     finally:
         c.function, c.scope = function, scope
-    made = c.file_scope.names[name]
-    assert isinstance(made, tree.FunctionDecl)
-    return made
