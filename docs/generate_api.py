@@ -11,14 +11,14 @@ from ebpf.abi.named import NamedInt
 
 GROUPS = {
     "From source to a session": ("compile", "open", "load", "use", "build", "verify"),
-    "What is loaded": ("Session", "Program", "Map", "Link", "EventStream"),
+    "What is loaded": ("Session", "Program", "Map", "Link", "EventStream", "Histogram"),
     "Blueprints and types": ("Object", "ProgramSpec", "MapSpec", "Btf", "Record"),
     "Programs as Python functions": ("attach", "Function", "Global"),
     "Maps that programs declare": (
         "Hash", "LruHash", "PerCpuHash", "LruPerCpuHash", "ResizableHash", "Array", "PerCpuArray", "LpmTrie", "Queue", "Stack",
         "BloomFilter", "RingBuf", "PerfEventArray", "UserRingBuf", "StackTrace", "ProgArray", "ArrayOfMaps",
         "HashOfMaps", "DevMap", "DevMapHash", "CpuMap", "XskMap", "SockMap", "SockHash", "ReuseportSockArray",
-        "CgroupArray", "SkStorage", "TaskStorage", "InodeStorage", "CgrpStorage"),
+        "CgroupArray", "Log2Histogram", "SkStorage", "TaskStorage", "InodeStorage", "CgrpStorage"),
     "Decorators of programs": ebpf._HOMES["ebpf.session.functions.hooks"],
     "What programs call": ebpf._HOMES["ebpf.compiler.py.library"],
     "Types of Python programs": ebpf._HOMES["ebpf.compiler.py.types"],

@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         use as use,
     )
     from ebpf.session.audit import Audited as Audited
+    from ebpf.session.coverage import coverage as coverage
     from ebpf.session.doctor import Finding as Finding, examine as examine
     from ebpf.session.explain import explain as explain
     from ebpf.session.flamegraph import FlameGraph as FlameGraph
@@ -135,6 +136,7 @@ if TYPE_CHECKING:
         ResizableHash as ResizableHash,
         SockHash as SockHash,
     )
+    from ebpf.session.functions.counting import Log2Histogram as Log2Histogram
     from ebpf.session.functions.function import Function as Function
     from ebpf.session.functions.globals import Global as Global
     from ebpf.session.functions.hooks import (
@@ -224,6 +226,7 @@ if TYPE_CHECKING:
         StackTrace as StackTrace,
         XskMap as XskMap,
     )
+    from ebpf.session.histograms import Histogram as Histogram
     from ebpf.session.host import host as host
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.recordings import record as record
@@ -277,6 +280,9 @@ _HOMES = {
     "ebpf.session.statistics": (
         "ProgramCost",
     ),
+    "ebpf.session.coverage": (
+        "coverage",
+    ),
     "ebpf.session.doctor": (
         "Finding", "examine",
     ),
@@ -285,6 +291,9 @@ _HOMES = {
     ),
     "ebpf.session.flamegraph": (
         "FlameGraph",
+    ),
+    "ebpf.session.histograms": (
+        "Histogram",
     ),
     "ebpf.session.host": (
         "host",
@@ -328,6 +337,9 @@ _HOMES = {
     "ebpf.session.functions.sequences": (
         "Array", "ArrayOfMaps", "CgroupArray", "CpuMap", "DevMap", "PerCpuArray", "ProgArray",
         "ReuseportSockArray", "SockMap", "StackTrace", "XskMap",
+    ),
+    "ebpf.session.functions.counting": (
+        "Log2Histogram",
     ),
     "ebpf.session.functions.function": (
         "Function",

@@ -23,9 +23,10 @@ class Bucket(NamedTuple):
 
 
 class Histogram:
-    """What ``hist()`` or ``lhist()`` counted: `buckets` from the first that holds something to the last that does.
+    """Counts of values by bucket: `buckets` from the first that holds something to the last that does.
 
-    ``print(histogram)`` draws it, a notebook shows it as a table; `to_numpy` gives edges and counts.
+    What ``hist()`` and ``lhist()`` of a trace give, a `Log2Histogram`, and `Map.histogram`. ``print(histogram)`` draws
+    it, a notebook shows it as a table, `plot` as a chart; `counts`, `edges` and `percentile` are numbers.
     """
 
     __slots__ = ("buckets",)
@@ -42,6 +43,64 @@ class Histogram:
     def linear(cls, counts: Mapping[int, int], low: int, high: int, step: int) -> Histogram:
         """The same for equal steps: bucket 0 is below ``low``, the last one at ``high`` and above."""
         return cls([_linear_bucket(index, counts.get(index, 0), low, high, step) for index in _span(counts)])
+
+    @classmethod
+    def powers(cls, counts: Mapping[int, int]) -> Histogram:
+        """From counts by the number of a value's highest bit: 0 and 1 are in bucket 0, 2 and 3 in 1, 4 to 7 in 2."""
+        return cls([Bucket(1 << i if i else 0, (2 << i) - 1, counts.get(i, 0),
+                           "[0, 2)" if i == 0 else f"[{_short(1 << i)}, {_short(2 << i)})") for i in _span(counts)])
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many values each bucket has."""
+        return tuple([bucket.count for bucket in self.buckets])
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Where buckets begin, and where the last one ends: one more than there are counts, ``inf`` where there is no
+        end.
+        """
+        if not self.buckets:
+            return ()
+        last = self.buckets[-1].high
+        return (*(float("-inf") if bucket.low is None else bucket.low for bucket in self.buckets),
+                float("inf") if last is None else last + 1)
+
+    def percentile(self, share: float) -> float:
+        """The value that ``share`` percent of all do not exceed, as if values lay evenly in their bucket.
+
+        A bucket without an end gives the end that it has. `UsageError` where nothing was counted, or ``share`` is not
+        between 0 and 100.
+        """
+        from ebpf.errors import UsageError
+
+        if not 0 <= share <= 100:
+            raise UsageError(f"a percentile is between 0 and 100, not {share!r}")
+        if not self.total:
+            raise UsageError("a histogram without values has no percentiles")
+        wanted, before = share / 100 * self.total, 0
+        for bucket in self.buckets:
+            if bucket.count and before + bucket.count >= wanted:
+                break
+            before += bucket.count
+        if bucket.low is None or bucket.high is None:
+            return float(bucket.high if bucket.low is None and bucket.high is not None else bucket.low or 0)
+        return bucket.low + (bucket.high + 1 - bucket.low) * (wanted - before) / bucket.count
+
+    def plot(self, ax: Any = None, **style: Any) -> Any:
+        """Draw it with matplotlib (``pip install 'ebpf[data]'``), into ``ax`` or a new figure; the ``Axes``.
+
+        ``style`` goes to ``Axes.bar``.
+        """
+        from ebpf.session.extras import need
+
+        pyplot = need("matplotlib.pyplot", "plots")
+        if ax is None:
+            _, ax = pyplot.subplots(figsize=(max(4, len(self.buckets) * 0.45), 3))
+        ax.bar(range(len(self.buckets)), self.counts, width=0.95, **style)
+        ax.set_xticks(range(len(self.buckets)), [bucket.label for bucket in self.buckets], rotation=45, ha="right")
+        ax.set_ylabel("count")
+        return ax
 
     @property
     def total(self) -> int:

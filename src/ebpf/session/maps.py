@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ebpf.object import MapSpec
     from ebpf.session.backend import ArenaMemory, Bulk, Closable, PerfReader, RawMap, RecordSender, RingReader
     from ebpf.session.events import EventStream
+    from ebpf.session.histograms import Histogram
 
 ANY, NOEXIST, EXIST = BPF_ANY, BPF_NOEXIST, BPF_EXIST
 
@@ -294,6 +295,27 @@ class Map:
 
         return need("polars", "polars data frames").from_arrow(self.to_arrow(take=take))
 
+    def histogram(self, *, first: int = 0, low: int = 0, step: int = 0) -> Histogram:
+        """Entries that programs count by slot, as a `Histogram`; the sum over all CPUs.
+
+        Keys are slots: of powers of two (``ebpf.log2``; ``first=1`` for BCC's ``bpf_log2l``, which begins at 1), or
+        with ``step`` of equal steps, slot 0 beginning at ``low``. `UsageError` where keys or values are no integers.
+        """
+        from ebpf.session.histograms import Bucket, Histogram
+
+        counts: dict[int, int] = {}
+        for slot, value in self.items():
+            total = sum(value) if self.per_cpu else value
+            if not isinstance(slot, int) or not isinstance(total, int):
+                raise UsageError(f"map {self.name!r} is no histogram: slots and counts are integers")
+            counts[slot - first] = counts.get(slot - first, 0) + total
+        if not step:
+            return Histogram.powers({slot: count for slot, count in counts.items() if slot >= 0})
+        held = [slot for slot, count in counts.items() if count]
+        return Histogram([Bucket(low + slot * step, low + (slot + 1) * step - 1, counts.get(slot, 0),
+                                 f"[{low + slot * step}, {low + (slot + 1) * step})")
+                          for slot in (range(min(held), max(held) + 1) if held else ())])
+
     def _repr_html_(self) -> str:
         from ebpf.session.notebook import map_page
 
@@ -379,25 +401,16 @@ class Map:
 
     def load_type(self, type: str, pointer: int) -> Any:
         """What a program's ``pointer`` into this arena leads to, as the object's type (``"struct node"``)."""
-        codec = self._named_codec(type)
+        from ebpf.session.types import codec_in
+
+        codec = codec_in(self._btf, type)
         return codec.decode(self.arena.read(pointer, codec.size))
 
     def store_type(self, type: str, pointer: int, value: Any) -> None:
         """Write a typed value where a program's ``pointer`` into this arena leads."""
-        self.arena.write(pointer, self._named_codec(type).encode(value))
+        from ebpf.session.types import codec_in
 
-    def _named_codec(self, name: str) -> Any:
-        from ebpf.btf import codec
-        from ebpf.errors import UnknownName
-
-        kind, _, bare = name.strip().rpartition(" ")
-        found = None
-        if self._btf is not None:
-            found = next((i for i in self._btf.find_all(bare) if not kind or
-                          self._btf.type(i).kind.name.lower() == kind.strip()), None)
-        if found is None or self._btf is None:
-            raise UnknownName(f"the object has no type {name!r}", name=name)
-        return codec(self._btf, found)
+        self.arena.write(pointer, codec_in(self._btf, type).encode(value))
 
     def open_counters(self, type: int, config: int) -> Closable:
         """Open a perf counter for each online CPU and put it into this perf event array, for programs to read."""

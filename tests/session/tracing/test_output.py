@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ebpf.compiler.trace.plan import Map, Type
-from ebpf.session.tracing.histograms import Histogram, TimeSeries
+from ebpf.session.histograms import Histogram, TimeSeries
 from ebpf.session.tracing.maps import TraceMap
 from ebpf.session.tracing.names import Names
 from ebpf.session.tracing.output import JsonOutput, TextOutput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ebpf.session.tracing.histograms import Histogram, TimeSeries
+from ebpf.session.histograms import Histogram, TimeSeries
 from ebpf.session.tracing.output import Stats
 from ebpf.session.tracing.readers import reader
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ebpf.errors import KeyMissing
+from ebpf.session.histograms import Histogram
 from ebpf.session.tracing.aggregates import Entries, quotient, read_values
-from ebpf.session.tracing.histograms import Histogram
 from ebpf.session.tracing.output import MapView
 from ebpf.session.tracing.readers import reader
 from ebpf.session.tracing.values import Tuple, show_key
