@@ -73,6 +73,7 @@ class Recorder:
             "registers": _REGISTER_BYTES.get(platform.machine(), 0), **_clocks()})
         self._sessions: list[Session] = []  # of recorder.c, one an attachment
         self._machines: dict[int, tuple[MachineRecorder, dict[str, int]]] = {}
+        self._object: Any = None
         self._missed = 0
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -161,10 +162,13 @@ class Recorder:
         return Pair(theirs, beside, program.name)
 
     def _program(self) -> Any:
-        from ebpf.session.build import compile_source
+        """recorder.c, compiled."""
+        if self._object is None:
+            from ebpf.session.build import compile_source
 
-        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recorder.c")
-        return compile_source(source, dialect="libbpf", defines=(f"PIECE_BYTES={self._piece_bytes}",))
+            source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recorder.c")
+            self._object = compile_source(source, dialect="libbpf", defines=(f"PIECE_BYTES={self._piece_bytes}",))
+        return self._object
 
     # ---- the kernel's ring buffer ----
 

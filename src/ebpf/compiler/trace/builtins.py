@@ -34,6 +34,10 @@ class Builtins(Expressions):
     probe_number = 0
     cookie = False
     in_callback = False
+    leaving: tree.Expr | None = None
+    """In a loop over a map: where the program is told to end."""
+    left = False
+    """Whether something in the loop does tell it so."""
     result: C.CType | None = None
     program_name = ""
     usdt_notes: tuple[str, ...] = ()

@@ -324,11 +324,12 @@ class Output(Builtins):
     def exit(self, node: ast.Call) -> Value:
         values: list[ast.Expr | Value] = [self.number(node.args[0])] if node.args else []
         self.record("exit", node, values)
-        if self.in_callback:
-            self.out.append(tree.Return(node.loc, node.end, self.const(1)))
-        else:
-            self.leave()
+        self.end_program()
         return Value(T.NONE, self.const(0))
+
+    def end_program(self) -> None:
+        """`statements.Statements` knows the loops."""
+        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------ helpers' errors
 

@@ -203,6 +203,12 @@ class Statements(Functions):
         keys = m.key or ()
         key_type = keys[0] if len(keys) == 1 else T.tuple_type([(str(i), t) for i, t in enumerate(keys)])
         value_type = m.value if m.value.kind not in T.AGGREGATES else Ty("int", 8, True)
+        # What `exit()` and `return` in the body tell the code behind the loop; one word for all loops inside.
+        outermost, left = self.leaving is None, self.left
+        if self.leaving is None:
+            self.leaving = self.scratch_memory(8, keep=True)
+            self.store(self.deref(self.leaving, C.ULONG), self.const(0, C.ULONG))
+        self.left = False
         outer = self.out, self.locals, self.in_callback, self.returns
         self.out, self.locals, self.in_callback, self.returns = [], [], True, C.LONG
         free, taken, stack = self.take_stack()
@@ -239,6 +245,26 @@ class Statements(Functions):
             self.const(0, C.Pointer(C.VOID)),
             self.const(0, C.ULONG),
         )
+        leaving = self.leaving
+        if outermost:
+            self.leaving = None
+        if self.left:
+            with self.nested() as over:
+                self.end_program()
+            self.branch(self.compare("!=", self.load(self.deref(leaving, C.ULONG)), self.const(0, C.ULONG)), over)
+        self.left = left or (self.left and not outermost)
+
+    def end_program(self) -> None:
+        """Leave it from wherever: out of the body of a loop over a map by way of the loop."""
+        loc, end = self.node.loc, self.node.end
+        if not self.in_callback:
+            self.leave()
+        elif self.leaving is not None:
+            self.left = True
+            self.store(self.deref(self.leaving, C.ULONG), self.const(1, C.ULONG))
+            self.out.append(tree.Return(loc, end, self.const(1)))
+        else:  # a function of the script's own
+            self.out.append(tree.Return(loc, end, self.const(0, self.returns)))
 
     def jump(self, s: ast.Jump) -> None:
         if not self.loops:
@@ -254,9 +280,10 @@ class Statements(Functions):
             if self.result is not None:
                 self.out.append(tree.Return(s.loc, s.end, cast(self.long(v.e), self.result)))
                 return
-        if self.in_callback:
-            self.refuse("T0215", s, "`return` cannot leave a loop over a map", helps=["`break` ends the loop"])
-        self.leave()
+        if self.in_callback and self.result is not None and self.leaving is not None:
+            self.refuse("T0215", s, "`return` cannot leave a loop over a map with a value",
+                        helps=["put it into a variable, and `break`"])
+        self.end_program()
 
     def block(self, s: ast.Block) -> None:
         self.out += self.scoped(s.body)
