@@ -132,11 +132,15 @@ class BPF(Attaching):
         if src_file:
             folders.append(os.path.dirname(os.path.abspath(filename)))
         # A line end makes certain that a text is not taken for a path.
-        options = {"filename": filename, "dialect": "bcc", "defines": defines, "include_dirs": folders}
-        self.compiled = {"source": source + "\n", "options": options}
+        options: dict[str, Any] = {"filename": filename, "dialect": "bcc", "defines": defines, "include_dirs": folders}
+        self.compiled: dict[str, Any] = {"source": source + "\n", "options": options}
         self.more_sessions: list[ebpf.Session] = []
         self.module = ebpf.compile(source + "\n", **options)
         self._session = ebpf.load(self.module, load_programs=False)
+        if any(m.type == ebpf.MapType.STACK_TRACE for m in self._session.maps.values()):
+            from bcc.symbols import follow
+
+            follow()
         import atexit
 
         atexit.register(self.cleanup)

@@ -39,9 +39,7 @@ def where(kind: str, function: str) -> str:
 
 def absorbed(kind: str, function: str) -> bool:
     """Whether the function is gone and another, which the script probes too, sees what it would have seen."""
-    from ebpf.abi.renamed import absorbed
-
-    other = absorbed(f"{kind}:{function}")
+    other = host.absorbed(f"{kind}:{function}")
     if other is None:
         return False
     note(f"this kernel has no function {function}: what it did goes through {other.partition(':')[2]}")
@@ -50,13 +48,11 @@ def absorbed(kind: str, function: str) -> bool:
 
 def attach_instead(b: Any, kind: str, function: str, fn_name: bytes, program: Any) -> Any:
     """A link to what this kernel has in place of ``function``; None if nothing is known of, or can be probed."""
-    from ebpf.abi.renamed import has_same_arguments
-
     for found in host.replacements(f"{kind}:{function}"):
         what, _, name = found.partition(":")
         try:
             if what == "tracepoint":
-                if kind != "kprobe" or not has_same_arguments(found):
+                if kind != "kprobe" or not host.has_same_arguments(found):
                     continue
                 link = _as_raw_tracepoint(b, fn_name.decode(), name.rpartition(":")[2])
             else:
@@ -84,9 +80,7 @@ def _as_raw_tracepoint(b: Any, fn_name: str, event: str) -> Any:
 
 def inlined(pattern: str) -> bool:
     """Whether a script that asks for exactly this function, which is gone, may be told that it is there."""
-    from ebpf.abi.renamed import is_inlined
-
-    return is_inlined(f"kprobe:{pattern}") and bool(host.replacements(f"kprobe:{pattern}"))
+    return host.is_inlined(f"kprobe:{pattern}")
 
 
 __all__ = ["absorbed", "asked", "attach_instead", "inlined", "note", "where"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ebpf.kernel import user_symbols
 from ebpf.kernel.process_maps import ProcessMaps
 from ebpf.kernel.user_symbols import UserSymbols, demangled
 
@@ -70,3 +72,37 @@ def test_what_has_ended_is_remembered() -> None:
             assert region is not None and region.path == line[5] and region.end >= int(end, 16)
     finally:
         maps.close()
+
+
+def test_code_that_the_kernel_maps_in() -> None:
+    with open("/proc/self/maps") as maps:
+        start = next((int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith("[vdso]")), None)
+    if start is None:
+        pytest.skip("no vdso here")
+    vdso = user_symbols._vdso()
+    assert vdso is not None
+    name, symbol = next((n, s) for n, s in vdso.functions.items() if "clock_gettime" in n)
+    found = UserSymbols().resolve(os.getpid(), start + symbol.offset + 1)
+    assert "clock_gettime" in found[1] and found[2:] == (1, "[vdso]"), name
+
+
+def test_a_program_that_was_replaced_while_it_runs(tmp_path: Path) -> None:
+    copy = tmp_path / "cat"
+    shutil.copy("/bin/cat", copy)
+    with subprocess.Popen([copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(b"x")
+        child.stdin.flush()
+        child.stdout.read(1)  # it is on its way
+        copy.unlink()
+        symbols = UserSymbols()
+        libc = next(r for r in symbols._maps.regions(child.pid) if "libc" in r.path)
+        address = symbols.address(child.pid, libc.path, "getpid")
+        assert address is not None and symbols.resolve(child.pid, address + 2)[1:3] == ("getpid", 2)
+        region = next(r for r in symbols._maps.regions(child.pid) if r.path.endswith(" (deleted)"))
+        assert os.path.exists(user_symbols._openable(child.pid, region))
+        child.stdin.close()
+
+
+def test_names_without_demangling() -> None:
+    assert UserSymbols(str)._demangle("_Z1fv") == "_Z1fv"

@@ -15,7 +15,7 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     "kprobe:blk_account_io_start": ("tracepoint:block:block_io_start", "kprobe:__blk_account_io_start",  # 5.16; 6.5
                                     "kprobe:blk_mq_start_request"),
     "kprobe:blk_account_io_done": ("tracepoint:block:block_io_done", "kprobe:__blk_account_io_done",  # 5.16; 6.5
-                                   "kprobe:__blk_mq_end_request"),
+                                   "tracepoint:block:block_rq_complete"),
     "kprobe:__blk_account_io_start": ("tracepoint:block:block_io_start", "kprobe:blk_account_io_start"),  # 6.14
     "kprobe:__blk_account_io_done": ("tracepoint:block:block_io_done", "kprobe:blk_account_io_done"),  # 6.14
     "kprobe:blk_start_request": ("kprobe:blk_mq_start_request",),  # 5.0
@@ -79,8 +79,10 @@ _ABSORBED: Final = {
 # Static functions that scripts ask for, and do without if they are told no: compilers put them into their only caller.
 _INLINED: Final = frozenset(("kprobe:folio_account_dirtied",))
 
-# Tracepoints whose arguments (raw) are those of the function whose place they take.
-_SAME_ARGUMENTS: Final = frozenset(("tracepoint:block:block_io_start", "tracepoint:block:block_io_done"))
+# Tracepoints whose (raw) arguments begin with those of the function whose place they take.
+_SAME_ARGUMENTS: Final = frozenset((
+    "tracepoint:block:block_io_start", "tracepoint:block:block_io_done", "tracepoint:block:block_rq_complete",
+))
 
 
 def moved(probe: str) -> str | None:

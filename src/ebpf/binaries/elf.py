@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ebpf.errors import ElfError, TargetNotFound
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
 _PT_LOAD = 1
@@ -43,15 +44,19 @@ class Note(NamedTuple):
 
 
 class Binary:
-    """A program or shared library, mapped into memory; `TargetNotFound` if it cannot be read."""
+    """A program or shared library, mapped into memory, or its ``data``; `TargetNotFound` if it cannot be read."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: bytes | None = None) -> None:
         self.path = path
+        self.data: bytes | mmap.mmap
         try:
-            with open(path, "rb") as file:
-                import mmap
+            if data is not None:
+                self.data = data
+            else:
+                with open(path, "rb") as file:
+                    import mmap
 
-                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise TargetNotFound(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'empty'}",
                                  name=path) from None

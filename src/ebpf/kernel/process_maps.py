@@ -83,6 +83,13 @@ class ProcessMaps:
             found = _find(self._regions.get(pid), address)
         return found
 
+    def regions(self, pid: int) -> list[Region]:
+        """All code of the process."""
+        self.collect()
+        if pid not in self._regions:
+            self._read(pid)
+        return list(self._regions.get(pid, {}).values())
+
     def _keep(self, pid: int, regions: dict[int, Region]) -> None:
         self._regions[pid] = regions
         if len(self._regions) > _MOST_PROCESSES:

@@ -8,19 +8,25 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ebpf.binaries.rust_names import rust_name
 from ebpf.binaries.symbols import ElfSymbols, elf_symbols
 from ebpf.errors import EbpfError
-from ebpf.kernel.process_maps import ProcessMaps
+from ebpf.kernel.process_maps import ProcessMaps, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class UserSymbols:
-    """Names for addresses. `follow` makes processes known that end before somebody asks."""
+    """Names for addresses. `follow` makes processes known that end before somebody asks.
 
-    def __init__(self) -> None:
+    A function that a compiler put into another is not named: the frame is the outer one's. ``demangle`` makes names
+    readable (`demangled`).
+    """
+
+    def __init__(self, demangle: Callable[[str], str] | None = None) -> None:
         self._maps = ProcessMaps()
+        self._demangle = demangle if demangle is not None else demangled
         self._known: dict[tuple[int, int], tuple[int, str, int, str]] = {}
 
     def follow(self) -> None:
@@ -41,40 +47,73 @@ class UserSymbols:
                 self._known[key] = found
         return found
 
-    def _look_up(self, pid: int, address: int) -> tuple[int, str, int, str]:
+    def place(self, pid: int, address: int) -> tuple[str, int]:
+        """(file, offset in it) of an address; ``("", address)`` where no file is mapped."""
         region = self._maps.find(pid, address)
         if region is None or not region.path.startswith("/"):
+            return "", address
+        return region.path, address - region.start + region.offset
+
+    def address(self, pid: int, path: str, name: str) -> int | None:
+        """Where the function ``name`` of a file is in the process; None if it is not mapped or has no such function."""
+        for region in self._maps.regions(pid):
+            if region.path == path:
+                try:
+                    symbol = elf_symbols(_openable(pid, region)).functions.get(name)
+                except EbpfError:
+                    return None
+                if symbol is not None and 0 <= symbol.offset - region.offset < region.end - region.start:
+                    return region.start + symbol.offset - region.offset
+        return None
+
+    def _look_up(self, pid: int, address: int) -> tuple[int, str, int, str]:
+        region = self._maps.find(pid, address)
+        path = region.path if region is not None else ""
+        name, offset = "", 0
+        if region is not None and path.startswith("/"):
+            try:
+                name, offset = elf_symbols(_openable(pid, region)).at(address - region.start + region.offset)
+            except EbpfError:
+                pass
+        elif region is not None and path == "[vdso]":
+            vdso = _vdso()
+            name, offset = vdso.at(address - region.start) if vdso is not None else ("", 0)
+        if not name and not path.startswith(("/usr/", "/lib", "/bin/")):
             name, offset = _generated(pid, address)
-            return address, name, offset, region.path if region is not None else ""
-        path = region.path
-        if not os.path.exists(path):
-            path = f"/proc/{pid}/root{region.path}"  # in a container
-        try:
-            name, offset = _function_at(elf_symbols(path), address - region.start + region.offset)
-        except EbpfError:
-            name, offset = "", 0
-        return address, name, offset, region.path
+        return address, self._demangle(name), offset, path
 
     def close(self) -> None:
         """Follow no longer."""
         self._maps.close()
 
 
-def _function_at(symbols: ElfSymbols, offset: int) -> tuple[str, int]:
-    starts, rows = _by_offset(symbols)
-    index = bisect_right(starts, offset) - 1
-    if index < 0:
-        return "", 0
-    name, start, size = rows[index]
-    if size and offset >= start + size:
-        return "", 0
-    return demangled(name), offset - start
+def _openable(pid: int, region: Region) -> str:
+    """The region's file as the process sees it: in its own root (containers), or though it has been removed."""
+    path = region.path
+    if path.endswith(" (deleted)"):
+        held = f"/proc/{pid}/map_files/{region.start:x}-{region.end:x}"
+        return held if os.path.exists(held) else path.removesuffix(" (deleted)")
+    inside = f"/proc/{pid}/root{path}"
+    try:
+        same = os.path.samefile(inside, path)
+    except OSError:
+        same = not os.path.exists(inside)  # it has ended, or the file is in there alone
+    return path if same else inside
 
 
-@lru_cache(maxsize=64)
-def _by_offset(symbols: ElfSymbols) -> tuple[list[int], list[tuple[str, int, int]]]:
-    rows = sorted(((s.name, s.offset, s.size) for s in symbols.functions.values()), key=lambda row: row[1])
-    return [row[1] for row in rows], rows
+@lru_cache(maxsize=1)
+def _vdso() -> ElfSymbols | None:
+    """The code that the kernel maps into every process; ours is the same as anybody's."""
+    try:
+        with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
+            for line in maps:
+                if line.rstrip().endswith("[vdso]"):
+                    start, end = (int(word, 16) for word in line.split()[0].split("-"))
+                    memory.seek(start)
+                    return ElfSymbols("[vdso]", memory.read(end - start))
+    except (OSError, EbpfError):
+        pass
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -92,16 +131,28 @@ def _generated_symbols(path: str, mtime_ns: int, size: int) -> list[tuple[int, i
 
 def _generated(pid: int, address: int) -> tuple[str, int]:
     """A function that a just-in-time compiler made and noted in ``/tmp/perf-PID.map``, as perf(1) wants it."""
-    path = f"/tmp/perf-{pid}.map"
-    try:
-        stat = os.stat(path)
-        rows = _generated_symbols(path, stat.st_mtime_ns, stat.st_size)
-    except OSError:
-        return "", 0
+    rows: list[tuple[int, int, str]] = []
+    for path in _map_files(pid):
+        try:
+            stat = os.stat(path)
+            rows = _generated_symbols(path, stat.st_mtime_ns, stat.st_size)
+            break
+        except OSError:
+            continue
     index = bisect_right(rows, (address, 1 << 63, "")) - 1
     if index >= 0 and address < rows[index][0] + rows[index][1]:
         return rows[index][2], address - rows[index][0]
     return "", 0
+
+
+def _map_files(pid: int) -> list[str]:
+    """Where the process may have put it: under its own root, by its number in there (containers), or ours."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            inner = next((line.split()[-1] for line in file if line.startswith("NSpid:")), str(pid))
+    except OSError:
+        return [f"/tmp/perf-{pid}.map"]
+    return [f"/proc/{pid}/root/tmp/perf-{inner}.map", f"/tmp/perf-{pid}.map"]
 
 
 @lru_cache(maxsize=1)
@@ -129,12 +180,10 @@ def _demangler() -> Callable[[bytes], str | None] | None:
 
 @lru_cache(maxsize=65536)
 def demangled(name: str) -> str:
-    """A C++ (or older Rust) symbol's name as its author wrote it; any other as it is."""
-    if not name.startswith("_Z"):
+    """A C++ or Rust symbol's name as its author wrote it; any other as it is."""
+    if not name.startswith(("_Z", "_R")):
         return name
+    if (rust := rust_name(name)) is not None:
+        return rust
     demangle = _demangler()
-    text = demangle(name.encode()) if demangle is not None else None
-    if text is None:
-        return name
-    head, _, tail = text.rpartition("::h")  # Rust's legacy names end in a hash
-    return head if len(tail) == 16 and all(c in "0123456789abcdef" for c in tail) else text
+    return (demangle(name.encode()) if demangle is not None else None) or name

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ebpf.binaries.usdt import UsdtProbe
     from ebpf.btf import Btf
     from ebpf.kernel.tracepipe import TracePipe
+    from ebpf.kernel.user_symbols import UserSymbols
 
 
 class Host:
@@ -110,6 +111,24 @@ class Host:
         found = moved(probe)
         return found if found is not None and exists(found) else None
 
+    def absorbed(self, probe: str) -> str | None:
+        """The probe that sees what one on a function that kernels gave up would see; ``None`` if none is known."""
+        from ebpf.abi.renamed import absorbed
+
+        return absorbed(probe)
+
+    def is_inlined(self, probe: str) -> bool:
+        """Whether compilers put that function into its caller, and this kernel has that caller to probe."""
+        from ebpf.abi.renamed import is_inlined
+
+        return is_inlined(probe) and bool(self.replacements(probe))
+
+    def has_same_arguments(self, probe: str) -> bool:
+        """Whether a tracepoint's raw arguments begin with those of the functions that it replaces."""
+        from ebpf.abi.renamed import has_same_arguments
+
+        return has_same_arguments(probe)
+
     def trace_pipe(self) -> TracePipe:
         """What programs print with bpf_trace_printk: one pipe for the whole machine."""
         from ebpf.kernel.tracepipe import TracePipe
@@ -135,6 +154,16 @@ class Host:
         from ebpf.binaries.symbols import elf_symbols
 
         return {name: (s.offset, s.address) for name, s in elf_symbols(self.find_binary(binary)).functions.items()}
+
+    def user_symbols(self, demangle: bool = True) -> UserSymbols:
+        """Names for addresses of processes: ``resolve(pid, address)`` → (address, function, offset, file).
+
+        Functions of programs and libraries, stripped ones with what debug files say, of generated code
+        (``/tmp/perf-PID.map``), of the vdso, in containers. ``follow()`` remembers processes that end meanwhile.
+        """
+        from ebpf.kernel.user_symbols import UserSymbols
+
+        return UserSymbols() if demangle else UserSymbols(str)
 
     def usdt_probes(self, path: str) -> tuple[UsdtProbe, ...]:
         """Static probes (USDT) of a program or library: each place of each probe, with its arguments."""
