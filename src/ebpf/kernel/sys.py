@@ -98,6 +98,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "ITER_CREATE": Command(33, "link_fd:I flags:I", (), "5.8"),
     "LINK_DETACH": Command(34, "link_fd:I", (), "5.9"),
     "PROG_BIND_MAP": Command(35, "prog_fd:I map_fd:I flags:I", _BPF, "5.10"),
+    "TOKEN_CREATE": Command(36, "flags:I bpffs_fd:I", _BPF, "6.9"),
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -134,8 +135,23 @@ def layout(name: str) -> tuple[struct.Struct, tuple[str, ...], tuple[Any, ...]]:
 
 
 def attempt(name: str, /, **members: int | bytes) -> tuple[int, Buffer]:
-    """Run a command; its result or ``-errno``, and the attributes as the kernel left them."""
+    """Run a command; its result or ``-errno``, and the attributes as the kernel left them.
+
+    What is refused for want of privilege is tried again with a BPF token, where there is one (`ebpf.kernel.token`).
+    """
+    result, attr = _attempt(name, members)
+    if result == -_errno.EPERM and name in ("MAP_CREATE", "PROG_LOAD", "BTF_LOAD"):
+        from ebpf.kernel import token
+
+        more = token.members(name, members.get(token.flags_member(name) or ""))
+        if more is not None:
+            return _attempt(name, {**members, **more})
+    return result, attr
+
+
+def _attempt(name: str, given: dict[str, int | bytes]) -> tuple[int, Buffer]:
     packer, names, nothing = layout(name)
+    members = dict(given)
     values = [members.pop(n, default) for n, default in zip(names, nothing, strict=True)]
     # -1, a closed descriptor, is for the kernel to refuse.
     values = [v & 0xFFFFFFFF if isinstance(v, int) and v < 0 and v != default else v

@@ -120,7 +120,12 @@ def choose(backend: str | None = None, obj: Object | None = None) -> Choice:
     if missing:
         return Choice("machine", f"it takes {' and '.join(missing)}", False)
     if in_user_namespace():
-        return Choice("machine", "capabilities of a user namespace do not count for eBPF", False)
+        from ebpf.kernel.token import available
+
+        if available():
+            return Choice("kernel", "a BPF token delegates it", False)
+        return Choice("machine", "capabilities of a user namespace do not count for eBPF, and no BPF token is there",
+                      False)
     return Choice("kernel", "this user may load programs", False)
 
 
