@@ -364,7 +364,7 @@ class RecordingFacts:
     def user_symbol(self, path: str, name: str) -> int | None:
         return self._ask("user_symbol", path, name)  # type: ignore[no-any-return]
 
-    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
         return self._ask("usdt_arguments", path, provider, name)  # type: ignore[no-any-return]
 
 

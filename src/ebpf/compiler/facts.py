@@ -75,5 +75,7 @@ class ScriptFacts(Facts, Protocol):
     def user_symbol(self, path: str, name: str) -> int | None:
         """The address that the ELF file at ``path`` gives its symbol ``name``; None where it has none."""
 
-    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
-        """What a static probe's notes say of its arguments, a text for each of its places; None: no such probe."""
+    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
+        """What a static probe's notes say of its arguments: for each of its places the address in the file, and a text;
+        None: no such probe.
+        """

@@ -182,12 +182,12 @@ class SystemFacts:
         except (EbpfError, OSError):
             return None
 
-    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+    def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
         from ebpf.binaries.find import find_binary
         from ebpf.binaries.usdt import find_usdt
 
         try:
-            return tuple(place.text for place in find_usdt(find_binary(path), name, provider))
+            return tuple((place.address, place.text) for place in find_usdt(find_binary(path), name, provider))
         except (EbpfError, OSError):
             return None
 

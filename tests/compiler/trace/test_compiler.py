@@ -200,9 +200,9 @@ def test_headers_named_on_the_command_line():
 
 def test_static_probes_arguments():
     class Facts(FakeFacts):
-        notes = ("-4@%edi 8@16(%rbp) 2@$7",)
+        notes = ((0x1234, "-4@%edi 8@16(%rbp) 2@$7"),)
 
-        def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[str, ...] | None:
+        def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
             return self.notes
 
     script = "usdt:/bin/x:prov:name { @a = arg0; @c = arg2; }"
@@ -213,8 +213,15 @@ def test_static_probes_arguments():
     with pytest.raises(CompileError, match="this probe has 3 arguments"):
         check_script("usdt:/bin/x:name { @ = arg3 }", facts=Facts())
     facts = Facts()
-    facts.notes = ("-4@%edi", "-4@%esi")
-    with pytest.raises(CompileError, match="a different place in each of the 2 places"):
+    # Where the places differ, the program looks where it is; two of them at one place of a page would look alike.
+    facts.notes = ((0x1234, "-4@%edi"), (0x2AAC, "8@%rsi"), (0x3CC0, "-4@%edi"))
+    compiled = compile_script("usdt:/bin/x:name { @ = arg0 }", facts=facts)
+    for address, expected in ((0x55550001234, -2), (0x55550002AAC, 5), (0x55550003CC0, -2), (0x55550003CC1, 0)):
+        machine = Machine(read_object(compiled.elf))
+        machine.run(compiled.plan.probes[0].program, ctx={"di": 0xFFFFFFFE, "si": 5, "ip": address})
+        assert read_maps(compiled.plan, machine) == {"@": expected}
+    facts.notes = ((0x1234, "-4@%edi"), (0x2234, "-4@%esi"))
+    with pytest.raises(CompileError, match="which of them was hit cannot be told"):
         check_script("usdt:/bin/x:name { @ = arg0 }", facts=facts)
 
 

@@ -18,11 +18,13 @@ from ebpf.diagnostics import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ebpf.binaries.usdt import UsdtArgument
     from ebpf.compiler.trace.providers import Provider
 
 COMM_BYTES = 16
 _USER_STACK = 256
 _FUNCTION_PROBES = frozenset(("kprobe", "uprobe", "usdt"))
+_PAGE = 4096
 _USER_PROBES = frozenset(("uprobe", "uretprobe", "usdt"))
 _REGISTER_PROBES = frozenset(("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt"))
 
@@ -40,7 +42,7 @@ class Builtins(Expressions):
     """Whether something in the loop does tell it so."""
     result: C.CType | None = None
     program_name = ""
-    usdt_notes: tuple[str, ...] = ()
+    usdt_notes: tuple[tuple[int, str], ...] = ()
     tracepoint: C.Record | None = None
     iterator_fields: dict[str, Value]
     prototype: tuple[C.Function, bool] | None = None  # of fentry and fexit
@@ -423,8 +425,8 @@ class Builtins(Expressions):
                 f"where `{node.name}` is can be told only if the probe's file is there now",
                 notes=[f"no probe `{self.point.parts[-1]}` was found in `{self.point.parts[0]}`"],
             )
-        places = []
-        for text in self.usdt_notes:
+        places: dict[UsdtArgument, set[int]] = {}
+        for address, text in self.usdt_notes:
             arguments = parse_arguments(text)
             if number >= len(arguments):
                 count = len(arguments)
@@ -434,14 +436,34 @@ class Builtins(Expressions):
                     f"this probe has {count} argument{'' if count == 1 else 's'}"
                     + (f": `arg0` to `arg{count - 1}`" if count > 1 else ": `arg0`" if count else ""),
                 )
-            places.append(arguments[number])
-        if len(set(places)) > 1:
+            places.setdefault(arguments[number], set()).add(address % _PAGE)
+        first, *others = places
+        if not others:
+            return self._usdt_place(first, node)
+        # Which of its places was hit shows in where the program is on its page: that much of an address is the same
+        # wherever the file is loaded.
+        if sum(map(len, places.values())) > len(set[int]().union(*places.values())):
             self.refuse(
                 "T0303",
                 node,
-                f"`{node.name}` lies at a different place in each of the {len(places)} places of the probe",
+                f"`{node.name}` lies elsewhere in some of the {len(self.usdt_notes)} places of the probe, and which of "
+                "them was hit cannot be told",
             )
-        place = places[0]
+        size = max(place.size for place in places)
+        signed = any(place.signed for place in places)
+        kind = C.LONG if signed else C.ULONG
+        result = self.local(kind)
+        self.set(result, self.const(0, kind))
+        ip = self.register_value(registers(self.c).ip, node).e
+        at = self.temp(self.binary("&", cast(ip, C.ULONG), self.const(_PAGE - 1, C.ULONG)))
+        for place, addresses in places.items():
+            for address in sorted(addresses):
+                with self.nested() as here:
+                    self.set(result, cast(self._usdt_place(place, node).e, kind))
+                self.branch(self.compare("==", at, self.const(address, C.ULONG)), here)
+        return Value(Ty("int", size, signed, space="user"), self.get(result))
+
+    def _usdt_place(self, place: UsdtArgument, node: ast.Name) -> Value:
         kind = {
             1: C.SCHAR if place.signed else C.UCHAR,
             2: C.SHORT if place.signed else C.USHORT,
