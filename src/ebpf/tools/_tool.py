@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _SLICE_S = 0.25
+_LOOK_S = 0.03
 _TIME = Column("TIME", "time", 12, clock_time, True, "timestamp")
 
 
@@ -200,6 +201,23 @@ class ReportTool(Tool):
         for report in self.reports(session, options):
             yield from report.items
 
+    def look(self, session: ebpf.Session) -> None:
+        """Called often while a command is traced: what can be known only while its processes live."""
+
+    def _wait(self, session: ebpf.Session, until: float | None) -> bool:
+        """Until then, or the end of what is traced; whether that was it."""
+        import time
+
+        slice_s = _SLICE_S if session.backend == "kernel" else _LOOK_S
+        while not session.ended:
+            left = slice_s if until is None else min(slice_s, until - time.monotonic())
+            if left <= 0:
+                return False
+            time.sleep(left)
+            if session.backend != "kernel":
+                self.look(session)
+        return True
+
     def reports(self, session: ebpf.Session, options: Options) -> Iterator[Report]:
         """Each interval's items; an interrupt (Ctrl-C) while it waits ends the last one early."""
         import time
@@ -211,7 +229,7 @@ class ReportTool(Tool):
             interrupted = False
             next_at = None if options.interval is None else began + options.interval
             try:
-                ended = _wait(session, min((at for at in (next_at, end) if at is not None), default=None))
+                ended = self._wait(session, min((at for at in (next_at, end) if at is not None), default=None))
             except KeyboardInterrupt:
                 interrupted = ended = True
             now = time.monotonic()
@@ -231,18 +249,6 @@ class Report:
         self.items = items
         self.seconds = seconds
         self.interrupted = interrupted
-
-
-def _wait(session: ebpf.Session, until: float | None) -> bool:
-    """Until then, or the end of what is traced; whether that was it."""
-    import time
-
-    while not session.ended:
-        left = _SLICE_S if until is None else min(_SLICE_S, until - time.monotonic())
-        if left <= 0:
-            return False
-        time.sleep(left)
-    return True
 
 
 def attach_those_there(session: ebpf.Session) -> None:
