@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpf.btf.types import Kind
+from ebpf.machine.tracing import protocol
 
 if TYPE_CHECKING:
     from ebpf.btf import Btf
@@ -74,9 +75,15 @@ class KernelTask:
         for at, one in enumerate(chain):
             self._fill(at + 1, one, self._buffers[at + 1][1], at + 2 if at + 1 < len(chain) else None)
         if leader is status:
+            self._put_exit_code(1, event)
             return self._buffers[1][1]
         self._fill(0, status, self._buffers[1][1], 2 if parents else None)
+        self._put_exit_code(0, event)
         return self._buffers[0][1]
+
+    def _put_exit_code(self, at: int, event: Event) -> None:
+        if event.kind == protocol.TASK_EXIT:
+            self._task.put(self._buffers[at][0], "exit_code", event.status)
 
     def show_child(self, event: Event) -> int:
         """The address of the task that a fork has made."""
