@@ -1,9 +1,9 @@
 """BPF tokens (Linux 6.9): what an administrator has delegated to a user namespace through a bpffs of its own.
 
-A bpffs that was mounted with ``delegate_cmds=…,delegate_maps=…,delegate_progs=…,delegate_attachs=…`` gives whoever has
-CAP_BPF in its user namespace a descriptor that stands for these rights. Creating maps and loading programs and types take
-it; where they are refused without, they are tried again with it. The variable EBPF_TOKEN_PATH (or libbpf's own,
-LIBBPF_BPF_TOKEN_PATH) names the mount, /sys/fs/bpf is the default; an empty one means none.
+A bpffs that was mounted with ``delegate_cmds=…,delegate_maps=…,delegate_progs=…,delegate_attachs=…`` gives whoever
+has CAP_BPF in its user namespace a descriptor that stands for these rights. Creating maps and loading programs and
+types take it; where they are refused without, they are tried again with it. The variable EBPF_TOKEN_PATH (or libbpf's
+own, LIBBPF_BPF_TOKEN_PATH) names the mount, /sys/fs/bpf is the default; an empty one means none.
 """
 
 from __future__ import annotations
