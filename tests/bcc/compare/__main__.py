@@ -21,7 +21,7 @@ from tests.bcc.compare.plan import CASES
 from tests.guests import store
 
 _ROOT = Path(__file__).resolve().parents[3]
-_BATCH = 12
+_BATCH = 40
 
 
 def home() -> Path:
@@ -100,17 +100,19 @@ def _run(kernel: str, names: list[str]) -> None:
     (share / "cache").mkdir(mode=0o700, exist_ok=True)
     if kernel == store.SAMPLE:
         _headers(share)
-    compiler = Compiler(share)
+    lane = f"lane-{os.getpid()}"
+    compiler = Compiler(share, lane)
     compiler.start()
     theirs = ["--theirs"] if kernel == store.SAMPLE else []
     try:
         result = Guest(kernel, memory="3G", shares=[str(share)]).run(
             [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *theirs, *names], cwd=str(_ROOT),
-            timeout_s=120 + 150 * len(names), on_stdout=lambda data: sys.stdout.write(data.decode(errors="replace")))
+            env={**os.environ, "EBPF_COMPARE_LANE": f"{share}/{lane}"}, timeout_s=120 + 150 * len(names), on_stdout=lambda data: print(data.decode(errors="replace"), end="", flush=True))
         if result.returncode:
             print(result.stderr.decode(errors="replace")[-3000:], file=sys.stderr)
     finally:
         compiler.stop()
+        shutil.rmtree(share / lane)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -22,8 +23,8 @@ _WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271"
             "aarch64": ("22", "441", "101", "115", "72", "73", "137", "98")}[os.uname().machine]
 _PATIENCE_S = 240
 _TAP_S = 0.15
-_MODULES = ("loop brd ext4 xfs btrfs sch_netem veth nfs md_mod raid1 tun sch_tbf null_blk nft_reject kvm zram "
-            "sch_fq_codel tcp_bbr dummy")
+_THEIR_LIBRARIES = "/run/bcc"
+_MODULES = ("loop ext4 xfs btrfs sch_netem veth nfs nfsv4 md_mod raid1 tun kvm zram scsi_debug")
 
 
 class Tool:
@@ -91,14 +92,31 @@ class Tool:
                 "ready_s": round(self.ready_s, 2)}
 
 
-def prepare(share: str) -> None:
-    """Modules, a network, and this kernel's facts for the host's compiler."""
+def _load_modules() -> None:
+    """With what they need: a fetched kernel has no binary index for modprobe."""
+    folder = f"/lib/modules/{os.uname().release}"
+    needs = {}
+    with open(f"{folder}/modules.dep") as file:
+        for line in file:
+            path, _, others = line.partition(":")
+            needs[os.path.basename(path).partition(".")[0].replace("-", "_")] = [path, *others.split()]
     for module in _MODULES.split():
-        subprocess.run(["modprobe", "-q", module], check=False)
+        for path in reversed(needs.get(module, ())):
+            subprocess.run(["insmod", f"{folder}/{path}"], check=False, stderr=subprocess.DEVNULL)
+
+
+def prepare(share: str, theirs: bool) -> None:
+    """Modules, a network, and this kernel's facts for the host's compiler."""
+    _load_modules()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.makedirs("/tmp/wl", exist_ok=True)
     if os.path.exists(f"{share}/headers.img"):
         subprocess.run(["mount", "-o", "loop,ro", f"{share}/headers.img", "/usr/src"], check=False)
+    if theirs:  # page by page, over the network, they would take minutes
+        os.makedirs(_THEIR_LIBRARIES, exist_ok=True)
+        for pattern in ("libbcc.so.0", "libLLVM-14.so.1", "libclang-cpp.so.14"):
+            for path in glob.glob(f"/usr/lib/*/{pattern}"):
+                shutil.copy(path, _THEIR_LIBRARIES)
     from ebpf.compiler.cache import _modules
     from ebpf.kernel.facts import SystemFacts, read_kconfig
 
@@ -118,9 +136,9 @@ def run_case(share: str, name: str, case: Case, theirs: bool) -> dict[str, Any]:
     args = [word.format(**place) for word in case.args]
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
     plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
-    ways = {"theirs": (["/usr/bin/python3", case.path, *args], plain),
+    ways = {"theirs": (["/usr/bin/python3", case.path, *args], {**plain, "LD_LIBRARY_PATH": _THEIR_LIBRARIES}),
             "ours": ([sys.executable, "-m", "tests.bcc.compare.ours", case.path, *args],
-                     {**env, "EBPF_CACHE_DIR": f"{share}/cache", "EBPF_COMPARE_SHARE": share})}
+                     {**env, "EBPF_CACHE_DIR": f"{share}/cache"})}
     if not theirs:
         del ways["theirs"]
     said: dict[str, Any] = {}
@@ -145,15 +163,16 @@ def run_case(share: str, name: str, case: Case, theirs: bool) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     share, theirs, names = argv[0], "--theirs" in argv, [a for a in argv[1:] if not a.startswith("-")]
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    prepare(share)
+    prepare(share, theirs)
     os.makedirs(f"{share}/results", exist_ok=True)
     for name in names:
         start = time.monotonic()
         result = run_case(share, name, CASES[name], theirs and CASES[name].compare)
         result["seconds"] = round(time.monotonic() - start, 1)
-        with open(f"{share}/results/.new", "w") as file:
+        new = f"{share}/results/.{name}"
+        with open(new, "w") as file:
             json.dump(result, file, indent=1)
-        os.rename(f"{share}/results/.new", f"{share}/results/{name}.json")
+        os.rename(new, f"{share}/results/{name}.json")
         print(name, result["seconds"], flush=True)
     return 0
 

@@ -19,7 +19,7 @@ _TRACEPOINTS = re.compile(r"TRACEPOINT_PROBE\(\s*(\w+)\s*,\s*(\w+)\s*\)|tracepoi
 def main() -> int:
     from ebpf.session import build
 
-    share = os.environ["EBPF_COMPARE_SHARE"]
+    share = os.environ["EBPF_COMPARE_LANE"]
     compile_here = build.compile_bytes
 
     def compile_bytes(text: str, **options: object) -> bytes:

@@ -56,30 +56,29 @@ class GuestFacts(SystemFacts):
 
 
 class Compiler(threading.Thread):
-    """Answers requests in ``share`` until it is told to `stop`."""
+    """Answers requests of one guest, in a ``lane`` of ``share``, until it is told to `stop`."""
 
-    def __init__(self, share: Path) -> None:
+    def __init__(self, share: Path, lane: str) -> None:
         super().__init__(daemon=True)
-        self.share = share
+        self.share, self.lane = share, share / lane
         self.seen = 0
         self._stop_it = threading.Event()
         for folder in ("requests", "answers"):
-            (share / folder).mkdir(parents=True, exist_ok=True)
-        for folder in ("requests", "answers"):
-            for old in (share / folder).iterdir():
+            (self.lane / folder).mkdir(parents=True, exist_ok=True)
+            for old in (self.lane / folder).iterdir():
                 old.unlink()
 
     def run(self) -> None:
         facts: GuestFacts | None = None
         store = cache.Store(str(self.share / "cache"))
         while not self._stop_it.wait(0.03):
-            for path in sorted((self.share / "requests").glob("[!.]*")):
+            for path in sorted((self.lane / "requests").glob("[!.]*")):
                 if facts is None:
                     facts = GuestFacts(self.share, store)
                     cache._modules = facts.modules
                 said = _compile(json.loads(path.read_text()), facts, store)
                 path.unlink()
-                (self.share / "answers" / path.name).write_text(said)
+                (self.lane / "answers" / path.name).write_text(said)
                 self.seen += 1
 
     def stop(self) -> None:

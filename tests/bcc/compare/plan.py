@@ -17,7 +17,6 @@ class Case(NamedTuple):
     ``marks``: regular expressions that tell the lines about the work. ``ends``: it ends by itself.
     ``apart``: one after the other (Debian's BCC leaves a register's garbage in a user probe's semaphore: nobody else can then
     probe the same place).
-    ``absent``: why there is nothing to compare here, ever.
     """
 
     args: tuple[str, ...] = ()
@@ -27,7 +26,6 @@ class Case(NamedTuple):
     ends: bool = False
     apart: bool = False
     linger_s: float = 0.7
-    absent: str = ""
     script: str = ""
 
     @property
@@ -38,7 +36,7 @@ class Case(NamedTuple):
     @property
     def compare(self) -> bool:
         """Whether BCC runs it too."""
-        return not self.absent
+        return self.how != "starts"
 
 
 def _cases(rows: dict[str, Case]) -> dict[str, Case]:

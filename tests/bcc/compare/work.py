@@ -365,7 +365,7 @@ def oom() -> None:
 
 def swap() -> None:
     """Memory that is swapped out and wanted back."""
-    subprocess.run("modprobe -q zram; echo 64M > /sys/block/zram0/disksize; mkswap /dev/zram0 >/dev/null; swapon /dev/zram0",
+    subprocess.run("echo 64M > /sys/block/zram0/disksize; mkswap /dev/zram0 >/dev/null; swapon /dev/zram0",
                    shell=True, check=False)
     child = os.fork()
     if child == 0:
