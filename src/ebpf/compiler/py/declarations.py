@@ -131,8 +131,9 @@ def compile_programs_cached(
     walk = Walk()
     for p in programs:
         walk.program(p)
-    key = cache.object_key("\n".join(walk.parts), programs[0].function.__code__.co_filename if programs else "",
-                           ("python", license, mcpu))
+    key = cache.object_key(
+        "\n".join(walk.parts), programs[0].function.__code__.co_filename if programs else "", ("python", license, mcpu)
+    )
     elf = cache.cached_object(store, key, facts)
     if elf is not None:
         return elf

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sys import modules
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
@@ -45,10 +43,9 @@ def file_text(filename: str) -> str | None:
 
 
 def _remembered(filename: str) -> str | None:
-    linecache = modules.get("linecache")
-    if linecache is None:
-        import linecache  # type: ignore[no-redef]
-    lines = linecache.getlines(filename)
+    from linecache import getlines
+
+    lines = getlines(filename)
     return "".join(lines) if lines else None
 
 

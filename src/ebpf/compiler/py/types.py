@@ -26,7 +26,13 @@ class IntType(type):
     big: bool
 
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, object], *, size: int = 0, signed: bool = False,
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, object],
+        *,
+        size: int = 0,
+        signed: bool = False,
         big: bool = False,
     ) -> IntType:
         cls = super().__new__(mcs, name, bases, namespace)
@@ -229,8 +235,10 @@ class StructType(type):
         cls = super().__new__(mcs, name, bases, namespace)
         if defaults:
             first = next(iter(defaults))
-            raise _usage(f"`{name}.{first}` has a default value: members of a struct begin as zeroes",
-                         helps=[f"leave it away, and write `{name}({first}=…)` where one is made"])
+            raise _usage(
+                f"`{name}.{first}` has a default value: members of a struct begin as zeroes",
+                helps=[f"leave it away, and write `{name}({first}=…)` where one is made"],
+            )
         own = cls.__dict__.get("__annotations__") if sys.version_info < (3, 14) else cls.__annotations__
         cls.packed = packed
         fields: dict[str, StructField] = {}
@@ -244,8 +252,11 @@ class StructType(type):
             t = _resolved(written, frame, f"{name}.{member}")
             size, wanted = size_of(t), 1 if packed else align_of(t)
             if size is None:
-                raise _usage(f"`{name}.{member}` cannot be {written!r}: members are integers, bool, chars[N], arrays "
-                             "and structs", helps=["pointers are kept as u64"])
+                raise _usage(
+                    f"`{name}.{member}` cannot be {written!r}: members are integers, bool, chars[N], arrays "
+                    "and structs",
+                    helps=["pointers are kept as u64"],
+                )
             end = -(-end // wanted) * wanted
             fields[member] = StructField(member, t, end)
             end, align = end + size, max(align, wanted)
@@ -290,8 +301,7 @@ class Struct(_StructBase):
             given = dict(zip(fields, args, strict=False))
             for name, value in named.items():
                 if name not in fields:
-                    raise _usage(f"{type(self).__name__} has no member `{name}`",
-                                 helps=[f"it has {', '.join(fields)}"])
+                    raise _usage(f"{type(self).__name__} has no member `{name}`", helps=[f"it has {', '.join(fields)}"])
                 given[name] = value
             values = {n: convert(f.type, given[n]) if n in given else zero(f.type) for n, f in fields.items()}
             object.__setattr__(self, "_values", values)
