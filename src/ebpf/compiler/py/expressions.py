@@ -160,13 +160,13 @@ class Expressions(Text):
                 return None
             return getattr(owner, node.attr, None)
         if isinstance(node, ast.Subscript):
-            owner: Any = self.global_value(node.value)
-            if isinstance(owner, (P.IntType, P.StructType, P.ArrayType, P.KernelType)) or owner is getattr(
+            element: Any = self.global_value(node.value)
+            if isinstance(element, (P.IntType, P.StructType, P.ArrayType, P.KernelType)) or element is getattr(
                 P, "chars", None
             ):
                 count = self.global_value(node.slice)
                 if isinstance(count, int):
-                    return owner[count]
+                    return element[count]
             return None
         if isinstance(node, ast.Constant):
             return node.value
