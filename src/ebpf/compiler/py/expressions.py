@@ -160,14 +160,11 @@ class Expressions(Text):
                 return None
             return getattr(owner, node.attr, None)
         if isinstance(node, ast.Subscript):
-            element: Any = self.global_value(node.value)
-            if isinstance(element, (P.IntType, P.StructType, P.ArrayType, P.KernelType)) or element is getattr(
-                P, "chars", None
-            ):
-                count = self.global_value(node.slice)
-                if isinstance(count, int):
-                    return element[count]
-            return None
+            element = self.global_value(node.value)
+            count = self.global_value(node.slice)
+            if isinstance(count, int) and isinstance(element, (P.IntType, P.StructType, P.ArrayType, P.KernelType)):
+                return element[count]
+            return P.CharsType(count) if isinstance(count, int) and element is P.chars else None
         if isinstance(node, ast.Constant):
             return node.value
         return None

@@ -213,7 +213,7 @@ class Locals(Expressions):
         if isinstance(v, Maybe):
             return "maybe", v.value.ty
         if isinstance(v, Ref):
-            return "ref", v.t, v.space, v.py, v.nullable, v.pointer, v.shared
+            return "ref", self.state.one(v.t), v.space, v.py, v.nullable, v.pointer, v.shared
         if isinstance(v, Tuple):
             return "tuple", len(v.items)
         if isinstance(v, (Context, Arguments, Bound)):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeVar
 
-    from ebpf.compiler.py.types import chars
+    from ebpf.compiler.py.types import chars, linux
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ def comm() -> chars:
     _outside("comm")
 
 
-def current_task() -> Any:
+def current_task() -> linux.task_struct:
     """The thread's `linux.task_struct`: members are read safely, through any number of pointers."""
     _outside("current_task")
 

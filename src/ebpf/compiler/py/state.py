@@ -66,6 +66,7 @@ class State:
         self.subprograms: dict[Any, tree.FunctionDecl] = {}
         self.types: dict[Any, Any] = {}  # of locals: (instance, name) → type, kept from pass to pass
         self.tracepoints: dict[tuple[str, str], C.Record | None] = {}
+        self.same_types: dict[tuple[str, int], C.CType] = {}
         self.changed = False
 
     def begin(self) -> None:
@@ -151,6 +152,17 @@ class State:
                 return self.checker.constant_of(self.checker.value(parsed))
         known = self.checker.kernel.enumerator(name)
         return known[1] if known is not None else None
+
+    def one(self, t: C.CType) -> C.CType:
+        """The same object for every type that is the same: types are compared from pass to pass."""
+        inner: C.CType = t
+        while isinstance(inner, (C.Array, C.Pointer, C.Qualified, C.Typedef)):
+            inner = inner.element if isinstance(inner, C.Array) else inner.target if isinstance(
+                inner, C.Pointer) else inner.type
+        if inner is t:
+            return t
+        named = id(inner) if isinstance(inner, (C.Record, C.Enum)) else 0
+        return self.same_types.setdefault((C.format_ctype(t), named), t)
 
     # ------------------------------------------------------------------------------------------------ declarations
 

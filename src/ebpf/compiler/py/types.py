@@ -207,7 +207,31 @@ class KernelNames:
         return "ebpf.linux"
 
 
-linux = KernelNames()
+class ContextNames:
+    """``ebpf.contexts``: what programs are called with, for annotations only:
+    ``def count(ctx: ebpf.contexts.tracepoint.syscalls.sys_enter_openat)``. Editors know them once `ebpf stubs` ran.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str = "") -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return ContextNames(f"{self._path}.{name}")
+
+    def __repr__(self) -> str:
+        return f"ebpf.contexts{self._path}"
+
+
+if TYPE_CHECKING:
+    # What `ebpf stubs` wrote; Any where it did not.
+    from ebpf_linux import contexts as contexts, linux as linux
+else:
+    linux = KernelNames()
+    contexts = ContextNames()
 
 
 class StructField:
