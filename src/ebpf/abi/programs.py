@@ -133,6 +133,23 @@ CGROUP_UNIX_GETPEERNAME CGROUP_UNIX_GETSOCKNAME NETKIT_PRIMARY NETKIT_PEER TRACE
 """)
 
 
+ATTACH_SINCE: dict[AttachType, str] = {
+    **dict.fromkeys((AttachType.CGROUP_INET4_GETPEERNAME, AttachType.CGROUP_INET6_GETPEERNAME,
+                     AttachType.CGROUP_INET4_GETSOCKNAME, AttachType.CGROUP_INET6_GETSOCKNAME), "5.8"),
+    AttachType.XDP_DEVMAP: "5.8", AttachType.TRACE_ITER: "5.8", AttachType.CGROUP_INET_SOCK_RELEASE: "5.9",
+    AttachType.XDP_CPUMAP: "5.9", AttachType.SK_LOOKUP: "5.9", AttachType.XDP: "5.9",
+    AttachType.SK_SKB_VERDICT: "5.13", AttachType.SK_REUSEPORT_SELECT: "5.14",
+    AttachType.SK_REUSEPORT_SELECT_OR_MIGRATE: "5.14", AttachType.PERF_EVENT: "5.15",
+    AttachType.TRACE_KPROBE_MULTI: "5.18", AttachType.LSM_CGROUP: "6.0", AttachType.NETFILTER: "6.4",
+    AttachType.TCX_INGRESS: "6.6", AttachType.TCX_EGRESS: "6.6", AttachType.TRACE_UPROBE_MULTI: "6.6",
+    **dict.fromkeys((AttachType.CGROUP_UNIX_CONNECT, AttachType.CGROUP_UNIX_SENDMSG, AttachType.CGROUP_UNIX_RECVMSG,
+                     AttachType.CGROUP_UNIX_GETPEERNAME, AttachType.CGROUP_UNIX_GETSOCKNAME,
+                     AttachType.NETKIT_PRIMARY, AttachType.NETKIT_PEER), "6.7"),
+    AttachType.TRACE_KPROBE_SESSION: "6.10", AttachType.TRACE_UPROBE_SESSION: "6.13",
+}
+"""The first release with an attach type, where its program type is older."""
+
+
 class ProgramType:
     """What a program type is: its context ``struct`` ("" where BTF or the hook decides), the first release ``since``.
 

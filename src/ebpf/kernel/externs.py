@@ -10,7 +10,7 @@ from ebpf.abi.programs import AttachType, ProgType
 from ebpf.btf import types as T
 from ebpf.btf.types import Kind
 from ebpf.diagnostics import did_you_mean
-from ebpf.errors import KernelError, NotSupported, RelocationError, TargetNotFound
+from ebpf.errors import KernelError, NotSupported, RelocationError, TargetNotFound, UsageError
 from ebpf.kernel import facts, features, maps, symbols, sys
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ class KernelTypes:
         ones.
         """
         row = _TARGETS.get((ProgType(type), AttachType(attach_type)))
+        if type == ProgType.EXT:
+            raise UsageError("a freplace program takes the place of a function of another program",
+                             helps=("say which: load_program(name, replaces=program)",))
         if row is None:
             raise RelocationError(f"programs of type {ProgType(type).name.lower()} have no target by name")
         prefix, kind = row
@@ -129,6 +132,26 @@ class KernelTypes:
         similar = did_you_mean(wanted, pool)
         raise TargetNotFound(f"the kernel's BTF has no {what} called {wanted!r}", name=wanted, similar=similar,
                              helps=(f"similar: {', '.join(similar)}",) if similar else ())
+
+
+def target_in_program(fd: int, function: str) -> int:
+    """The id of `function` in the types of the program behind ``fd``: where freplace, fentry and fexit attach to it."""
+    from ebpf.btf import Btf
+    from ebpf.kernel import programs
+    from ebpf.kernel.btf_objects import read_btf
+
+    info = programs.program_info(fd)
+    if not info.btf_id:
+        raise TargetNotFound(f"program {info.name!r} was loaded without types: nothing attaches to its functions",
+                             name=function, helps=("compile it with BTF (clang: -g)",))
+    btf = Btf.parse(read_btf(info.btf_id))
+    found = btf.find(function, Kind.FUNC)
+    if found is None:
+        names = [name for name, _ in btf.iter_names(Kind.FUNC)]
+        similar = did_you_mean(function, names)
+        raise TargetNotFound(f"program {info.name!r} has no function {function!r}", name=function, similar=similar,
+                             helps=(f"it has: {', '.join(names)}",))
+    return found
 
 
 def _targets(types: KernelTypes) -> Sequence[Btf]:

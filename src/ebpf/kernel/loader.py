@@ -312,7 +312,11 @@ class KernelObject:
                                 "member for", helps=("name it in a variable in SEC(\".struct_ops.link\")",))
             attach_btf_id, attach_type = slot.struct_id, slot.member
             attach_btf_fd = self.kernel_types.module_fd(slot.module)
-        elif row is not None and row.btf_target_required and kind != ProgType.EXT:
+        elif attach_prog_fd:
+            from ebpf.kernel.externs import target_in_program
+
+            attach_btf_id = target_in_program(attach_prog_fd, target or spec.name)
+        elif row is not None and row.btf_target_required:
             place = self.kernel_types.attach_target(kind, attach_type, target)
             attach_btf_id, attach_btf_fd = place.id, self.kernel_types.module_fd(place.module)
 

@@ -8,7 +8,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ebpf.abi.programs import PROGRAM_TYPES, ProgType
+from ebpf.abi.programs import ATTACH_SINCE, PROGRAM_TYPES, AttachType, ProgType
 from ebpf.errors import EbpfError, KernelError, NotSupported, PrivilegeError, UsageError
 from ebpf.kernel import features, maps, sys
 
@@ -212,7 +212,7 @@ def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL"
         elif result == -_errno.E2BIG:
             result, log = _load_with_log(members, 1)
     if result < 0:
-        raise _load_failure(name, type, -result, log)
+        raise _load_failure(name, type, expected_attach_type, flags, -result, log)
     return KernelProgram(result, name=name, type=type, expected_attach_type=expected_attach_type,
                          attach_to=attach_to, log=log)
 
@@ -244,8 +244,16 @@ def _load_with_log(members: dict[str, int | bytes], level: int) -> tuple[int, st
         size = min(size * 4, limit)
 
 
-def _load_failure(name: str, type: int, errno: int, log: str) -> Exception:
+def _load_failure(name: str, type: int, attach_type: int, flags: int, errno: int,
+                  log: str) -> Exception:
     what = f"loading {name!r}"
+    if errno == _errno.EINVAL and (not log.strip() or log.startswith("processed 0 insns")):
+        missing = _unknown(ProgType(type), attach_type)
+        if missing is None and flags & BPF_F_XDP_HAS_FRAGS:
+            missing = NotSupported("XDP programs for packets in several buffers", since="5.18",
+                                   instead="a smaller MTU, and SEC(\"xdp\")")
+        if missing is not None:
+            return missing
     if errno == _errno.EPERM and not log:
         row = PROGRAM_TYPES.get(type)
         from ebpf.kernel.privileges import effective_capabilities
@@ -270,6 +278,25 @@ def _load_failure(name: str, type: int, errno: int, log: str) -> Exception:
     if errno == _errno.EAGAIN:
         return KernelError("bpf(BPF_PROG_LOAD)", errno, message=f"{what}: interrupted by signals again and again")
     return sys.failure(what, errno, command="PROG_LOAD")
+
+
+def _unknown(type: ProgType, attach_type: int) -> NotSupported | None:
+    """The error if the kernel's own types do not name that program type or attach type."""
+    from ebpf.abi.instead import INSTEAD
+    from ebpf.kernel.facts import kernel_btf
+
+    btf = kernel_btf()
+    if btf is None:
+        return None
+    row = PROGRAM_TYPES.get(type)
+    if btf.find_enumerator(type.kernel_name) is None:
+        return NotSupported(f"{type.name.lower()} programs", since=row.since if row else None,
+                            instead=INSTEAD.get(type.name.lower()))
+    wanted = AttachType(attach_type)
+    if attach_type and type not in (ProgType.STRUCT_OPS,) and btf.find_enumerator(wanted.kernel_name) is None:
+        what = wanted.name.lower()
+        return NotSupported(f"{what} programs", since=ATTACH_SINCE.get(wanted), instead=INSTEAD.get(what))
+    return None
 
 
 def program_info(fd: int) -> ProgramInfo:

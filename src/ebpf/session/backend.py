@@ -50,6 +50,11 @@ class Link(Protocol):
     def pin(self, path: str) -> None:
         """Keep it attached beyond this process, by a name on a BPF file system; `NotSupported` where it cannot be."""
 
+    def update(self, program: Any) -> None:
+        """Let another program (`RawProgram`) take the place of this one, nothing missed in between; `NotSupported`
+        where the kernel cannot.
+        """
+
     def info(self) -> Any:
         """What the kernel tells about it; ``None`` if it does not know it as a link."""
 
@@ -221,7 +226,7 @@ class RawMap(Protocol):
     def perf_buffer(self, callback: Callable[[int, bytes], Any], *, on_lost: Callable[[int, int], Any] | None = None,
                     pages: int = 8, wakeup_events: int = 1) -> PerfReader: ...
 
-    def open_counters(self, type: int, config: int) -> Closable: ...
+    def open_counters(self, type: int, config: int, first: int = 0) -> Closable: ...
 
     def may_contain(self, value: bytes) -> bool: ...
 
@@ -363,7 +368,8 @@ class Backend(Protocol):
     def programs(self) -> Mapping[str, RawProgram]: ...
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
-                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> RawProgram: ...
+                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
+                     attach_prog_fd: int = 0) -> RawProgram: ...
 
     def attach(self, kind: str, program: Any, target: Any, **details: Any) -> Link:
         """Attach a `RawProgram`. ``kind`` and ``details`` are those of `Program`'s ``attach_`` methods."""
@@ -373,7 +379,9 @@ class Backend(Protocol):
 
     def attach_socket(self, program: Any, sock: Any) -> None: ...
 
-    def read_iterator(self, program: Any) -> bytes: ...
+    def attach_reuseport(self, program: Any, sock: Any) -> None: ...
+
+    def read_iterator(self, program: Any, **over: Any) -> bytes: ...
 
     def trace_pipe(self) -> LinePipe: ...
 

@@ -412,9 +412,12 @@ class Map:
 
         self.arena.write(pointer, codec_in(self._btf, type).encode(value))
 
-    def open_counters(self, type: int, config: int) -> Closable:
-        """Open a perf counter for each online CPU and put it into this perf event array, for programs to read."""
-        return self.raw.open_counters(type, config)
+    def open_counters(self, type: int, config: int, first: int = 0) -> Closable:
+        """Open a perf counter for each online CPU and put it into this perf event array, for programs to read.
+
+        That of CPU 0 has the index ``first``.
+        """
+        return self.raw.open_counters(type, config, first)
 
     @property
     def lost(self) -> int:

@@ -110,13 +110,19 @@ class OnKernel:
 
         socket_filter.attach(program, sock)
 
-    def read_iterator(self, program: KernelProgram) -> bytes:
+    def attach_reuseport(self, program: KernelProgram, sock: Any) -> None:
+        """Choose among the sockets of a group."""
+        from ebpf.kernel.attach import socket_filter
+
+        socket_filter.attach_reuseport(program, sock)
+
+    def read_iterator(self, program: KernelProgram, **over: Any) -> bytes:
         """What an iterator program writes in one round."""
         import os
 
         from ebpf.kernel.attach import tracing
 
-        with tracing.attach_iterator(program) as link:
+        with tracing.attach_iterator(program, **over) as link:
             reader = tracing.open_iterator(link)
             parts = []
             while part := os.read(reader.fileno(), 1 << 16):
@@ -193,6 +199,24 @@ def _xdp(program: KernelProgram, device: str | int, *, flags: int) -> KernelLink
     return xdp.attach(program, device, flags=flags)
 
 
+def _uprobe_multi(program: KernelProgram, binary: str, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import uprobe_multi
+
+    return uprobe_multi.attach(program, binary, **how)
+
+
+def _tc(program: KernelProgram, device: str | int, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import tc
+
+    return tc.attach(program, device, **how)
+
+
+def _lwt(program: KernelProgram, network: str, **how: Any) -> KernelLink:
+    from ebpf.kernel.attach import lwt
+
+    return lwt.attach(program, network, **how)
+
+
 def _tcx(program: KernelProgram, device: str | int, **where: Any) -> KernelLink:
     from ebpf.kernel.attach import tcx
 
@@ -227,10 +251,10 @@ def _raw_socket(program: KernelProgram, device: str) -> KernelLink:
     return socket_filter.attach_raw(program, device)
 
 
-def _cgroup(program: KernelProgram, group: str | int, *, attach_type: int | None) -> KernelLink:
+def _cgroup(program: KernelProgram, group: str | int, **how: Any) -> KernelLink:
     from ebpf.kernel.attach import cgroup
 
-    return cgroup.attach(program, group, attach_type=attach_type)
+    return cgroup.attach(program, group, **how)
 
 
 def _tracing(program: KernelProgram, target: None) -> KernelLink:
@@ -257,5 +281,5 @@ _ATTACH: dict[str, Callable[..., Any]] = {
     "perf_event": _perf_event,
     "tcx": _tcx, "netkit": _netkit, "netns": _netns, "netfilter": _netfilter, "sockmap": _sockmap,
     "xdp": _xdp, "raw_socket": _raw_socket, "cgroup": _cgroup, "tracing": _tracing, "iterator": _iterator,
-    "watchpoint": _watchpoint,
+    "watchpoint": _watchpoint, "uprobe_multi": _uprobe_multi, "tc": _tc, "lwt": _lwt,
 }

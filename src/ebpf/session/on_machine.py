@@ -174,6 +174,10 @@ class OnMachine:
             raise NotSupported(f"attaching {program.name!r} ({kind})", who=_WHO, instead=instead)
         return self.world.attach(self, kind, program.name, target, details)
 
+    def attach_reuseport(self, program: ProgramOnMachine, sock: Any) -> None:
+        """There are no sockets here."""
+        raise NotSupported("choosing among sockets", who="the machine", instead="test runs")
+
     def attach_table(self, name: str) -> Link:
         """Nothing here calls such programs."""
         raise NotSupported(f"struct_ops (map {name!r})", who="the machine", instead="use the kernel")
@@ -405,7 +409,7 @@ class MapOnMachine(_Numbered):
         with world.lock:
             return PerfBuffer(self._open(), callback, on_lost=on_lost, pages=pages)
 
-    def open_counters(self, type: int, config: int) -> Any:
+    def open_counters(self, type: int, config: int, first: int = 0) -> Any:
         raise NotSupported("reading perf counters", who=_WHO)
 
     def may_contain(self, value: bytes) -> bool:

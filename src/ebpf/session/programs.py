@@ -196,11 +196,12 @@ class Program:
         return self._attach("usdt", path, name=name, provider=provider, pid=pid, cookies=cookies)
 
     def attach_perf_event(self, event: str | int, config: int = 0, *, period: int = 0, frequency: int = 0,
-                          pid: int | None = None, cpu: int | None = None, cookie: int | None = None) -> Link:
+                          pid: int | None = None, cpu: int | None = None, cookie: int | None = None,
+                          cgroup: str | None = None) -> Link:
         """Run at every ``period``-th event, or ``frequency`` times a second, on every CPU or one, or in one process.
 
         ``event``: a name as perf(1) has it (``"cpu-clock"``, ``"page-faults"``, ``"cycles"``), or the kernel's number
-        of the type, and ``config`` the number of the event. `NotSupported` where the machine lacks the counter.
+        of the type, and ``config`` the number of the event. ``cgroup``: only while its processes run. `NotSupported` where the machine lacks the counter.
         """
         type = event
         if isinstance(event, str):
@@ -212,7 +213,7 @@ class Program:
                 raise unknown_name("perf event", event, PERF_EVENTS)
             type, config = PERF_EVENTS[event]
         return self._attach("perf_event", type, config=config, period=period, frequency=frequency, pid=pid, cpu=cpu,
-                            cookie=cookie)
+                            cookie=cookie, cgroup=cgroup)
 
     def attach_xdp(self, device: str | int, *, flags: int = 0) -> Link:
         """Run for every packet that arrives at the network device (by name or index). One program for each device.
@@ -231,6 +232,40 @@ class Program:
         front; by default it comes last. `TargetNotFound` if there is no such device.
         """
         return self._attach("tcx", device, side=side, before=_beneath(before), after=_beneath(after))
+
+    def attach_tc(self, device: str | int, side: str = "ingress", *, priority: int = 0) -> Link:
+        """The older way, on every kernel: a tc filter. Lower priorities (1 to 65535) come first; 0: the kernel chooses.
+
+        The kernel would keep it after our end, so a small process waits to take it off (`Program.attach_tcx` needs
+        none). The device's clsact queueing discipline is made if it is missing, and stays.
+        """
+        return self._attach("tc", device, side=side, priority=priority)
+
+    def attach_lwt(self, network: str, device: str | int, *, metric: int = 77) -> Link:
+        """Make a route to ``network`` (``"10.9.0.0/24"``) through the device, whose packets an lwt_in, lwt_out,
+        lwt_xmit or lwt_seg6local program sees (Linux 4.10, 4.18). The route goes with the link, and with this process.
+        """
+        return self._attach("lwt", network, device=device, metric=metric)
+
+    def attach_uprobes(self, binary: str, functions: str | Sequence[str], *, retprobe: bool = False,
+                       pid: int | None = None) -> Link:
+        """Run at many functions of a user program or library: names, or a pattern (``"malloc*"``), by one system call.
+
+        For programs in sections ``uprobe.multi`` (Linux 6.6) and ``uprobe.session`` (6.13).
+        """
+        return self._attach("uprobe_multi", binary, functions=functions, retprobe=retprobe, pid=pid)
+
+    def attach_watchpoint(self, address: int, *, length: int = 8, mode: str = "w", pid: int | None = None) -> Link:
+        """Run when ``length`` bytes (1, 2, 4, 8) at ``address`` are read, written or executed (``mode``: r, w, x, rw).
+
+        ``pid``: in that process; without one the kernel's addresses, on every CPU. `NotSupported` without debug
+        registers.
+        """
+        return self._attach("watchpoint", address, length=length, mode=mode, pid=pid)
+
+    def attach_reuseport(self, sock: Any) -> None:
+        """Choose among the sockets that share this one's address by SO_REUSEPORT (Linux 4.19), until they are gone."""
+        self._session._backend.attach_reuseport(self.raw, sock)
 
     def attach_netkit(self, device: str | int, side: str = "primary", *, before: Link | Program | int | None = None,
                       after: Link | Program | int | None = None) -> Link:
@@ -266,13 +301,15 @@ class Program:
         """
         return self._attach("raw_socket", device)
 
-    def attach_cgroup(self, cgroup: str | int, *, attach_type: int | None = None) -> Link:
+    def attach_cgroup(self, cgroup: str | int, *, attach_type: int | None = None,
+                      before: Link | Program | int | None = None, after: Link | Program | int | None = None) -> Link:
         """Run for the processes of the control group at path ``cgroup`` (version 2) and those below it (Linux 5.7).
 
         ``attach_type`` (`AttachType`) where the section leaves it open (``cgroup/skb``). `TargetNotFound` if there is
-        no such group.
+        no such group. Several programs run in the order of their coming; ``before``, ``after`` as for `attach_tcx`
+        (Linux 6.17).
         """
-        return self._attach("cgroup", cgroup, attach_type=attach_type)
+        return self._attach("cgroup", cgroup, attach_type=attach_type, before=_beneath(before), after=_beneath(after))
 
     def attach_tracing(self) -> Link:
         """Attach an fentry, fexit, fmod_ret, tp_btf, LSM or freplace program to the target that it was loaded for.
@@ -281,9 +318,40 @@ class Program:
         """
         return self._attach("tracing", None)
 
-    def read_iterator(self) -> bytes:
-        """Run an iterator program over everything it iterates, once; the text that it writes (Linux 5.8)."""
-        return self._session._backend.read_iterator(self.raw)
+    def read_iterator(self, *, map: Map | None = None, pid: int | None = None, tid: int | None = None,
+                      cgroup: str | None = None) -> bytes:
+        """Run an iterator program over everything it iterates, once; what it writes (Linux 5.8).
+
+        ``map``: over that map's elements (bpf_map_elem, sockmap, …); ``pid``, ``tid``: over that process or thread;
+        ``cgroup``: that group and those below it (6.1).
+        """
+        import os
+
+        over: dict[str, Any] = {"map": map.raw if map is not None else None, "pid": pid, "tid": tid}
+        given = {name: value for name, value in over.items() if value is not None}
+        if cgroup is None:
+            return self._session._backend.read_iterator(self.raw, **given)
+        group = os.open(cgroup, os.O_RDONLY)
+        try:
+            return self._session._backend.read_iterator(self.raw, cgroup=group, **given)
+        finally:
+            os.close(group)
+
+    def read_rows(self, *, type: str | None = None, **over: Any) -> list[Any]:
+        """The same for a program that writes records (``bpf_seq_write``): typed values.
+
+        ``type`` names their type (``"struct row"``) where the object does not say it, as those of other compilers.
+        """
+        from ebpf.btf import codec
+        from ebpf.session.types import codec_in
+
+        obj = self._session.obj
+        known = obj.events.get(f"{self.name}()")
+        if type is None and (known is None or obj.btf is None):
+            raise UsageError(f"the object does not say what {self.name!r} writes", helps=(
+                'name the type: read_rows(type="struct row")', "or read text with read_iterator()"))
+        found = codec(obj.btf, known) if type is None and known and obj.btf else codec_in(obj.btf, type or "")
+        return list(found.decode_many(self.read_iterator(**over)))
 
     def _attach(self, kind: str, target: Any, **details: Any) -> Link:
         if wish.recorder is not None:
@@ -331,6 +399,14 @@ def _uprobe(program: Program, info: SectionInfo) -> Link:
         raise UsageError(f"program {program.name!r}: {place!r} in section {program.section!r} is no function") from None
 
 
+def _uprobe_multi(program: Program, info: SectionInfo) -> Link:
+    binary, colon, pattern = info.attach_to.rpartition(":")
+    if not colon:
+        raise AttachError(f"program {program.name!r}: section {program.section!r} names a file but no functions",
+                          helps=(f'write SEC("{info.kind}/{info.attach_to}:pattern"), or use attach_uprobes',))
+    return program.attach_uprobes(binary, pattern, retprobe=info.kind.startswith("uret"))
+
+
 def _usdt(program: Program, info: SectionInfo) -> Link:
     binary, _, probe = info.attach_to.partition(":")
     provider, colon, name = probe.partition(":")
@@ -369,7 +445,9 @@ _BY_SECTION: dict[str, Callable[[Program, SectionInfo], Link]] = {
     "raw_tp.w": _raw_tracepoint,
     "tp_btf": _tracing, "fentry": _tracing, "fentry.s": _tracing, "fexit": _tracing, "fexit.s": _tracing,
     "fmod_ret": _tracing, "fmod_ret.s": _tracing, "lsm": _tracing, "lsm.s": _tracing, "freplace": _tracing,
-    "iter": _iterator, "iter.s": _iterator,
+    "iter": _iterator, "iter.s": _iterator, "kprobe.session": _kprobe_multi,
+    **dict.fromkeys(("uprobe.multi", "uprobe.multi.s", "uretprobe.multi", "uretprobe.multi.s", "uprobe.session",
+                     "uprobe.session.s"), _uprobe_multi),
 }
 
 # What to use where a section leaves the target open.
@@ -379,6 +457,14 @@ _HOW: dict[ProgType, str] = {
     ProgType.RAW_TRACEPOINT: "attach_raw_tracepoint",
     ProgType.XDP: "attach_xdp(device)",
     ProgType.SOCKET_FILTER: "attach_socket(socket) or attach_raw_socket(device)",
+    ProgType.SCHED_CLS: "attach_tcx(device) or attach_tc(device)",
+    ProgType.SK_MSG: "attach_sockmap(map)", ProgType.SK_SKB: "attach_sockmap(map)",
+    ProgType.SK_REUSEPORT: "attach_reuseport(socket)", ProgType.SK_LOOKUP: "attach_netns(path)",
+    ProgType.FLOW_DISSECTOR: "attach_netns(path)", ProgType.NETFILTER: "attach_netfilter(hook)",
+    ProgType.SYSCALL: "test_run(context=…): nothing calls it by itself",
+    ProgType.STRUCT_OPS: "session.attach_struct_ops(map)", ProgType.LSM: "attach_cgroup(path)",
+    **dict.fromkeys((ProgType.LWT_IN, ProgType.LWT_OUT, ProgType.LWT_XMIT, ProgType.LWT_SEG6LOCAL),
+                    "attach_lwt(network, device)"),
     ProgType.PERF_EVENT: "attach_perf_event(\"cpu-clock\", frequency=…)",
     **dict.fromkeys((ProgType.CGROUP_SKB, ProgType.CGROUP_SOCK, ProgType.CGROUP_DEVICE, ProgType.CGROUP_SOCK_ADDR,
                      ProgType.CGROUP_SYSCTL, ProgType.CGROUP_SOCKOPT, ProgType.SOCK_OPS), "attach_cgroup(path)"),

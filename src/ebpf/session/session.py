@@ -119,11 +119,14 @@ class Session:
         return found
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
-                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> Program:
+                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
+                     target: Program | None = None) -> Program:
         """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or
         as told.
 
         `type` (`ProgType`), `expected_attach_type` and `attach_to` are for programs whose section does not say.
+        ``target``: the program whose function `attach_to` (by default the section's) a freplace program replaces, or an
+        fentry or fexit program follows. ``ifindex`` binds an XDP program to a device.
         """
         found = self.programs.get(name)
         if found is not None:
@@ -131,7 +134,8 @@ class Session:
         if name not in self.obj.programs:
             raise unknown_name("program", name, self.obj.programs)
         raw = self._backend.load_program(name, type=type, expected_attach_type=expected_attach_type,
-                                         attach_to=attach_to, log_level=log_level, ifindex=ifindex)
+                                         attach_to=attach_to, log_level=log_level, ifindex=ifindex,
+                                         attach_prog_fd=target.fileno() if target is not None else 0)
         self.programs[name] = made = Program(self, raw, self.obj.programs[name])
         return made
 

@@ -1,4 +1,7 @@
-"""``python -m tests.kernel.contract maps|hooks``: the contract on this kernel, a line of JSON for each row."""
+"""``python -m tests.kernel.contract maps|hooks|own-hooks``: the contract on this kernel, a line of JSON for each row.
+
+``hooks`` attaches to the whole machine: in guests alone. ``own-hooks`` leaves those out.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,13 @@ def main() -> None:
     what = sys.argv[1]
     pins = maps.alone()
     if what == "maps":
-        for name, answers in maps.iter_results(pins):
-            print(json.dumps([name, answers]), flush=True)
+        results = maps.iter_results(pins)
+    else:
+        from tests.kernel.contract import hooks
+
+        results = hooks.iter_results(pins, everything=what == "hooks")
+    for name, answers in results:
+        print(json.dumps([name, answers]), flush=True)
 
 
 if __name__ == "__main__":

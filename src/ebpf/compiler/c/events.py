@@ -1,7 +1,8 @@
 """What programs send to Python: the type of a map's records, seen at the helper calls that send them.
 
 ``bpf_ringbuf_reserve(&events, sizeof(struct event), 0)``, ``bpf_ringbuf_output`` and ``bpf_perf_event_output`` name
-the map and, by the size or by the pointers around them, the type. A map whose calls disagree, or whose records have a
+the map and, by the size or by the pointers around them, the type; ``bpf_seq_write`` names the type of the rows that an
+iterator writes (kept under its function's name and ``()``). A map whose calls disagree, or whose records have a
 length that is only known at run time, gets no type: Python then sees bytes. BCC's methods say theirs themselves
 (`dialect/map_methods.py`).
 """
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class _Form(NamedTuple):
-    """Positions of the arguments; no ``data``: the helper returns the record's place."""
+    """Positions of the arguments. No ``data``: the helper returns the record's place; no ``map``: an iterator's row."""
 
-    map: int
+    map: int | None
     size: int
     data: int | None
 
@@ -35,6 +36,7 @@ HELPERS: dict[int, _Form] = {
     111: _Form(map=1, size=4, data=3),  # bpf_skb_output
     121: _Form(map=1, size=4, data=3),  # bpf_xdp_output
     130: _Form(map=0, size=2, data=1),  # bpf_ringbuf_output
+    127: _Form(map=None, size=2, data=1),  # bpf_seq_write
     131: _Form(map=0, size=1, data=None),  # bpf_ringbuf_reserve
 }
 
@@ -44,6 +46,7 @@ class Sent(NamedTuple):
 
     call: tree.CallHelper
     measured: CType | None
+    function: str = ""
 
 
 def note(c: ExprChecker, node: ast.Call, call: tree.CallHelper) -> Sent | None:
@@ -57,7 +60,8 @@ def note(c: ExprChecker, node: ast.Call, call: tree.CallHelper) -> Sent | None:
         measured = c.type_of(size.type)
     elif isinstance(size, ast.SizeofExpr):
         measured = c.unevaluated(size.operand).type
-    return Sent(call, None if measured is POISON or measured is None else unqualified(measured))
+    function = c.function.decl.name if c.function is not None else ""
+    return Sent(call, None if measured is POISON or measured is None else unqualified(measured), function)
 
 
 def find_events(unit: tree.Unit, sent: list[Sent]) -> dict[str, CType]:
@@ -66,7 +70,7 @@ def find_events(unit: tree.Unit, sent: list[Sent]) -> dict[str, CType]:
     targets: dict[int, CType] | None = None
     for one in sent:
         call, form = one.call, HELPERS[one.call.helper]
-        name = _map_name(call.args[form.map])
+        name = f"{one.function}()" if form.map is None else _map_name(call.args[form.map])
         if name is None:
             continue
         length = _constant(call.args[form.size])

@@ -81,6 +81,22 @@ class KernelLink:
             raise NotSupported(f"pinning a {self.kind} attachment that is no BPF link", since="5.15")
         maps.pin(self.fileno(), path)
 
+    def update(self, program: KernelProgram) -> None:
+        """Let another program of the same type take the place of ours at once, nothing missed in between (BPF links:
+        Linux 5.7; not those of tracing and perf events).
+        """
+        if not self.is_bpf_link:
+            raise NotSupported(f"changing the program of a {self.kind} attachment that is no BPF link",
+                               instead="attach the new one, then detach this one")
+        result, _ = sys.attempt("LINK_UPDATE", link_fd=self.fileno(), new_prog_fd=program.fileno())
+        if result in (-_errno.EINVAL, -_errno.EOPNOTSUPP, -sys.ENOTSUPP):
+            raise NotSupported(f"changing the program of a {self.kind} link", notes=(
+                f"the kernel cannot, or {program.name!r} was loaded for something else",),
+                instead="attach the new one, then detach this one")
+        if result < 0:
+            raise sys.failure("bpf(BPF_LINK_UPDATE)", -result, needs=("CAP_BPF",))
+        self.program = program.name
+
     def info(self) -> LinkInfo | None:
         """What the kernel tells about it; None for a perf event without a BPF link."""
         return link_info(self.fileno()) if self.is_bpf_link else None
@@ -96,8 +112,10 @@ class LinkGroup(KernelLink):
 
     def __init__(self, links: Iterable[KernelLink], *, kind: str, target: str, program: str,
                  functions: Iterable[str] = ()) -> None:
-        super().__init__((), kind=kind, target=target, program=program, is_bpf_link=False)
         self.links = tuple(links)
+        # One link is a group, too, that can be pinned and looked at.
+        super().__init__((), kind=kind, target=target, program=program,
+                         is_bpf_link=len(self.links) == 1 and self.links[0].is_bpf_link)
         self.functions = tuple(functions)
 
     @property

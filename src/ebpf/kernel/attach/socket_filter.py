@@ -13,7 +13,7 @@ from ebpf.kernel.attach.xdp import device_index
 if TYPE_CHECKING:
     from ebpf.kernel.programs import KernelProgram
 
-_SO_ATTACH_BPF, _SO_DETACH_BPF, _ETH_P_ALL = 50, 27, 3
+_SO_ATTACH_BPF, _SO_DETACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _ETH_P_ALL = 50, 27, 52, 3
 
 
 def attach(program: KernelProgram, sock: socket.socket) -> None:
@@ -22,6 +22,16 @@ def attach(program: KernelProgram, sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program.fileno())
     except OSError as error:
         raise refused(program, "socket", str(sock.fileno()), error.errno or 0) from None
+
+
+def attach_reuseport(program: KernelProgram, sock: socket.socket) -> None:
+    """Let an sk_reuseport program (or a socket filter, by the number it returns) choose among the sockets that share
+    the address of `sock` by SO_REUSEPORT (Linux 4.5, 4.19). It goes with the last of them.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, program.fileno())
+    except OSError as error:
+        raise refused(program, "reuseport group of socket", str(sock.fileno()), error.errno or 0) from None
 
 
 def detach(sock: socket.socket) -> None:

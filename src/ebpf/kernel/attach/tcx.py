@@ -43,9 +43,7 @@ def attach(program: KernelProgram, device: str | int, side: str = "ingress", *, 
     attach_type = _SIDES[kind].get(side)
     if attach_type is None:
         raise UsageError(f"{kind} has no side {side!r}", helps=(f"it is {' or '.join(map(repr, _SIDES[kind]))}",))
-    if before is not None and after is not None:
-        raise UsageError("a place is before or after another program, not both")
-    flags, relative = _place(before, after)
+    flags, relative = place(before, after)
     target = f"{device} {side}"
 
     def explain(errno: int) -> EbpfError | None:
@@ -70,8 +68,10 @@ def attach(program: KernelProgram, device: str | int, side: str = "ingress", *, 
                   extra=struct.pack("@IxxxxQ", relative, 0), explain=explain)
 
 
-def _place(before: Anchor, after: Anchor) -> tuple[int, int]:
-    """(flags, descriptor or id) for an anchor."""
+def place(before: Anchor, after: Anchor) -> tuple[int, int]:
+    """(flags, descriptor or id) for an anchor; `UsageError` for two."""
+    if before is not None and after is not None:
+        raise UsageError("a place is before or after another program, not both")
     anchor = before if before is not None else after
     if anchor is None:
         return 0, 0

@@ -8,11 +8,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from ebpf.abi.programs import AttachType
-from ebpf.errors import AttachError, EbpfError, NotSupported
+from ebpf.errors import AttachError, EbpfError, NotSupported, UsageError
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import KernelLink, create, refused
 
 if TYPE_CHECKING:
+    from ebpf.kernel.maps import KernelMap
     from ebpf.kernel.programs import KernelProgram
 
 _KINDS = {AttachType.TRACE_FENTRY: "fentry", AttachType.TRACE_FEXIT: "fexit", AttachType.MODIFY_RETURN: "fmod_ret",
@@ -44,9 +45,35 @@ def _explain(kind: str, target: str, errno: int) -> EbpfError | None:
     return None
 
 
-def attach_iterator(program: KernelProgram) -> KernelLink:
-    """Make an iterator usable; `open_iterator` then runs it."""
-    return create(program, target_fd=0, attach_type=AttachType.TRACE_ITER, kind="iter", target=program.attach_to)
+def attach_iterator(program: KernelProgram, *, map: KernelMap | None = None, pid: int | None = None,
+                    tid: int | None = None, cgroup: int | None = None, order: int = 2) -> KernelLink:
+    """Make an iterator usable; `open_iterator` then runs it.
+
+    What it goes over, where it asks: the elements of `map` (bpf_map_elem, sockmap, bpf_sk_storage_map); of one process
+    or thread (task, task_file, task_vma: Linux 6.1); groups from the descriptor `cgroup` on in `order` (1 itself, 2
+    descendants first come first, 3 last, 4 ancestors; Linux 6.1).
+    """
+    info = b""
+    if map is not None:
+        info = struct.pack("@IIII", map.fileno(), 0, 0, 0)
+    elif cgroup is not None:
+        info = struct.pack("@IIQ", order, cgroup, 0)
+    elif pid is not None or tid is not None:
+        info = struct.pack("@IIII", tid or 0, pid or 0, 0, 0)
+    extra = struct.pack("@QI", sys.address_of(info), len(info)) if info else b""
+
+    def explain(errno: int) -> EbpfError | None:
+        if errno in (_errno.EBADF, _errno.EINVAL) and program.attach_to in _OVER_MAPS and map is None:
+            return UsageError(f"iterator {program.name!r} goes over a map", helps=("say which: map=session.maps[…]",))
+        if errno == _errno.EINVAL and info:
+            return NotSupported(f"iterators over {program.attach_to} of one {'map' if map else 'target'}", since="6.1")
+        return None
+
+    return create(program, target_fd=0, attach_type=AttachType.TRACE_ITER, kind="iter", target=program.attach_to,
+                  extra=extra, explain=explain)
+
+
+_OVER_MAPS = frozenset({"bpf_map_elem", "sockmap", "bpf_sk_storage_map"})
 
 
 def open_iterator(link: KernelLink) -> sys.OwnedFd:

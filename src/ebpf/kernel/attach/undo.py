@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno as _errno
 from typing import TYPE_CHECKING, Final
 
-from ebpf.kernel import sys
+from ebpf.kernel import netlink, sys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,5 +28,17 @@ def struct_ops(map: int) -> int:
     return result
 
 
-WAYS: Final[dict[str, Callable[..., int]]] = {"program": program, "struct_ops": struct_ops}
-HARMLESS: Final = frozenset({0, _errno.ENOENT, _errno.ENODEV, _errno.ENXIO})
+def tc(device: int, side: str, program_id: int) -> int:
+    """The tc filter that runs that program."""
+    results = [netlink.delete_filter(device, side, handle, info, found)
+               for handle, info, found in list(netlink.filters(device, side)) if found == program_id]
+    return min(results, default=0)
+
+
+def route(network: str, device: int, metric: int) -> int:
+    """A route with a program."""
+    return netlink.delete_route(network, device, metric)
+
+
+WAYS: Final[dict[str, Callable[..., int]]] = {"program": program, "struct_ops": struct_ops, "tc": tc, "route": route}
+HARMLESS: Final = frozenset({0, _errno.ENOENT, _errno.ENODEV, _errno.ENXIO, _errno.ESRCH})
