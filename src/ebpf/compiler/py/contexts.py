@@ -409,8 +409,9 @@ class Contexts(MapMethods):
         if t is None or not size:
             self.refuse("P0211", type_node, "`load` wants a type: a struct, an integer type or an array")
         offset = self.plain(self.expr(offset_node), offset_node) if offset_node is not None else Const(0)
-        found = self.local(C.Pointer(t))
+        found, there = self.local(C.Pointer(t)), self.local(C.INT)
         self.set(found, self.const(0, C.Pointer(t)))
+        self.set(there, self.const(0, C.INT))
         inside: tree.Expr | None = None
         if isinstance(offset, Const) and isinstance(offset.value, int):
             if not 0 <= offset.value <= _MAX_OFFSET:
@@ -426,6 +427,7 @@ class Contexts(MapMethods):
             end = self.plus(start, self.const(size))
             with self.nested() as fits:
                 self.set(found, cast(start, C.Pointer(t)))
+                self.set(there, self.const(1, C.INT))
             self.branch(self.compare("<=", end, self._data("data_end")), fits)
         if inside is None:
             self.out += body
@@ -433,5 +435,6 @@ class Contexts(MapMethods):
             self.branch(inside, body)
         pointer = self.get(found)
         if ty_of_ctype(t) is not None:
-            return Maybe(pointer, self.value_or_zero(pointer, t, py))
-        return Ref(pointer, C.strip(t) if isinstance(C.strip(t), C.Record) else t, OWN, py, nullable=True)
+            return Maybe(self.get(there), self.value_or_zero(self.get(there), self.deref(pointer, t), py))
+        inner = C.strip(t)
+        return Ref(pointer, inner if isinstance(inner, C.Record) else t, OWN, py, nullable=True, there=self.get(there))

@@ -337,7 +337,7 @@ class Expressions(Text):
                 first = tree.ElementOf(inner.element, self.loc, self.end, self.place_of(own), self.const(0))
                 return self.compare("!=", self.load(first), self.const(0, C.CHAR))
             if v.pointer or v.nullable:
-                return v.e
+                return v.e if v.there is None else v.there
             return True
         if isinstance(v, Tuple):
             return bool(v.items)
@@ -453,7 +453,7 @@ class Expressions(Text):
         elif isinstance(left, Ref):
             if not (left.pointer or left.nullable):
                 return Const(not wanted)
-            e = left.e
+            e = left.e if left.there is None else left.there
         elif isinstance(left, Int):
             return Const(not wanted)
         else:

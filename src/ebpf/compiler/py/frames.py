@@ -183,7 +183,8 @@ class Locals(Expressions):
             a, b = known[1], new[1]
             return "maybe", a if a is b else joined(a, b)
         if kinds == ("ref", "ref") and known[1:4] == new[1:4]:
-            return ("ref", *known[1:4], known[4] or new[4], known[5] or new[5], known[6] or new[6])
+            return ("ref", *known[1:4], known[4] or new[4], known[5] or new[5], known[6] or new[6],
+                    known[7] or new[7])
         if kinds == ("tuple", "tuple") and known[1] == new[1]:
             return known
         self.refuse(
@@ -213,7 +214,7 @@ class Locals(Expressions):
         if isinstance(v, Maybe):
             return "maybe", v.value.ty
         if isinstance(v, Ref):
-            return "ref", self.state.one(v.t), v.space, v.py, v.nullable, v.pointer, v.shared
+            return "ref", self.state.one(v.t), v.space, v.py, v.nullable, v.pointer, v.shared, v.there is not None
         if isinstance(v, Tuple):
             return "tuple", len(v.items)
         if isinstance(v, (Context, Arguments, Bound)):
@@ -254,6 +255,11 @@ class Locals(Expressions):
             )
             e = self.const(0, t) if isinstance(v, Const) else cast(v.e, t)  # type: ignore[attr-defined]
             self.set(variable, e)
+            if known[7]:
+                there: tree.Expr = self.const(int(isinstance(v, Ref)), C.INT)
+                if isinstance(v, Ref) and v.nullable:
+                    there = cast(cast(v.e if v.there is None else v.there, C.BOOL), C.INT)
+                self.set(self.variable(name, "there", C.INT), there)
         elif kind == "tuple":
             items = v.items if isinstance(v, Tuple) else [Const(i) for i in v.value]  # type: ignore[attr-defined]
             for i, item in enumerate(items):
@@ -351,7 +357,8 @@ class Locals(Expressions):
                 else self.variable(name, "", C.Pointer(known[1]))
             )
             nullable = known[4] and name not in frame.flow.sure
-            return Ref(self.get(variable), known[1], known[2], known[3], nullable, known[5], known[6])
+            there = self.get(self.variable(name, "there", C.INT)) if known[7] else None
+            return Ref(self.get(variable), known[1], known[2], known[3], nullable, known[5], known[6], there)
         if kind == "tuple":
             return Tuple([self.local_value(f"{name}.{i}", node) for i in range(known[1])])
         if kind == "none":

@@ -115,7 +115,7 @@ class MapMethods(Maps):
             self.branch(at, found)
             return Int(ty, self.get(result))
         if ty is not None:
-            return Maybe(at, self.value_or_zero(at, t, py))
+            return Maybe(at, self.value_or_zero(at, self.deref(at, t), py))
         return Ref(
             at,
             C.strip(t) if isinstance(C.strip(t), C.Record) else t,
@@ -148,7 +148,7 @@ class MapMethods(Maps):
         self.branch(self.negate(self.get(at)), absent)
         pointer = self.temp(self.get(at))
         if ty_of_ctype(t) is not None:
-            return Maybe(pointer, self.value_or_zero(pointer, t, py))
+            return Maybe(pointer, self.value_or_zero(pointer, self.deref(pointer, t), py))
         return Ref(
             pointer,
             C.strip(t) if isinstance(C.strip(t), C.Record) else t,
@@ -172,9 +172,9 @@ class MapMethods(Maps):
         )
         at = self.temp(cast(call, C.Pointer(t)))
         if ty_of_ctype(t) is not None and not flags:
-            return Maybe(at, self.value_or_zero(at, t, py))
+            return Maybe(at, self.value_or_zero(at, self.deref(at, t), py))
         if ty_of_ctype(t) is not None:
-            return Maybe(at, self.value_or_zero(at, t, py))
+            return Maybe(at, self.value_or_zero(at, self.deref(at, t), py))
         return Ref(at, C.strip(t), OWN, py, nullable=True)
 
     def _update(self, m: MapDecl, node: ast.Call) -> Value:
@@ -231,7 +231,7 @@ class MapMethods(Maps):
             )
         address = self.key(m, key)
         at = self.lookup(m, address, t)
-        value = self.value_or_zero(at, t, py)
+        value = self.value_or_zero(at, self.deref(at, t), py)
         with self.nested() as found:
             self.effect("bpf_map_delete_elem", self.map_pointer(m), cast(address, VOID_POINTER))
         self.branch(at, found)

@@ -164,7 +164,7 @@ class Maps(Arithmetic):
         at = self.lookup(m, entry.key, t)
         ty = ty_of_ctype(t)
         if ty is not None:
-            return self.value_or_zero(at, t, py)
+            return self.value_or_zero(at, self.deref(at, t), py)
         if m.type in ARRAYS:  # an index that is inside: the verifier has to see the question all the same
             with self.nested() as absent:
                 self.leave()
@@ -181,16 +181,17 @@ class Maps(Arithmetic):
     def leave(self) -> None:
         raise NotImplementedError
 
-    def value_or_zero(self, at: tree.Expr, t: C.CType, py: Any) -> Int:
-        ty = ty_of_ctype(t)
+    def value_or_zero(self, there: tree.Expr, place: tree.Expr, py: Any) -> Int:
+        """The number at an lvalue, 0 where it is not ``there``."""
+        ty = ty_of_ctype(place.type)
         assert ty is not None
         result = self.local(ty.ctype)
         self.set(result, self.const(0, ty.ctype))
         with self.nested() as found:
-            v = self.at_place(self.deref(at, t), OWN, py)
+            v = self.at_place(place, OWN, py)
             assert isinstance(v, Int)
             self.set(result, cast(v.e, ty.ctype))
-        self.branch(at, found)
+        self.branch(there, found)
         return Int(ty, self.get(result))
 
     def entry_member(self, entry: Entry, name: str, node: ast.AST) -> Value:
@@ -200,25 +201,13 @@ class Maps(Arithmetic):
         at = self.lookup(m, entry.key, t)
         lvalue, inner = self.member(Ref(at, C.strip(t), OWN, py), name, node)
         if ty_of_ctype(lvalue.type) is not None:
-            return self.value_or_zero_place(at, lvalue, inner)
+            return self.value_or_zero(at, lvalue, inner)
         self.refuse(
             "P0212",
             node,
             f"`{ast.unparse(node)}` may not be there",
             helps=[f"`v = {m.name}.get(key)`, and ask `if v is None`"],
         )
-
-    def value_or_zero_place(self, at: tree.Expr, lvalue: tree.Expr, py: Any) -> Int:
-        ty = ty_of_ctype(lvalue.type)
-        assert ty is not None
-        result = self.local(ty.ctype)
-        self.set(result, self.const(0, ty.ctype))
-        with self.nested() as found:
-            v = self.at_place(lvalue, OWN, py)
-            assert isinstance(v, Int)
-            self.set(result, cast(v.e, ty.ctype))
-        self.branch(at, found)
-        return Int(ty, self.get(result))
 
     def made_entry(self, m: MapDecl, key: tree.Expr, node: ast.AST) -> tree.Expr:
         """The address of an entry, which is made of zeroes where there is none; null where there is no room."""

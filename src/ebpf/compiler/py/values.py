@@ -132,10 +132,11 @@ class Ref(Value):
 
     ``nullable``: it may be None, and has to be asked before it is used. Kernel pointers are never marked so: reading
     through one that leads nowhere gives zeroes. ``pointer``: the program's text had a pointer, not the thing itself.
-    ``shared``: it lies in a map, where other CPUs may write to it.
+    ``shared``: it lies in a map, where other CPUs may write to it. ``there``: a scalar that tells None from the rest
+    where the address does not.
     """
 
-    __slots__ = ("e", "nullable", "pointer", "py", "shared", "space", "t")
+    __slots__ = ("e", "nullable", "pointer", "py", "shared", "space", "t", "there")
 
     def __init__(
         self,
@@ -146,9 +147,10 @@ class Ref(Value):
         nullable: bool = False,
         pointer: bool = False,
         shared: bool = False,
+        there: tree.Expr | None = None,
     ) -> None:
         self.e, self.t, self.space, self.py, self.nullable, self.pointer = e, t, space, py, nullable, pointer
-        self.shared = shared
+        self.shared, self.there = shared, there
 
 
 class Maybe(Value):
