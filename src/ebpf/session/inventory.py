@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.errors import EbpfError, KernelError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ebpf.btf import Btf
     from ebpf.kernel.attach.link import KernelLink, LinkInfo
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ebpf.kernel.programs import KernelProgram, ProgramInfo
     from ebpf.session.audit import Audited
     from ebpf.session.maps import Map
+    from ebpf.session.profile import Profiler
     from ebpf.session.statistics import Statistics
 
 _COMMANDS = {"program": "prog", "map": "map", "link": "link"}
@@ -112,6 +113,18 @@ class Inventory:
 
         return Statistics()
 
+    def profile(self, which: int | str, metrics: Sequence[str] = ("cycles", "instructions")) -> Profiler:
+        """Count events of the processor while that program runs, until the result is closed; `Profiler.read` tells.
+
+        ``which`` as for `program`; ``metrics`` by perf(1)'s names, eight at most. An fentry and an fexit program of
+        ours run around it (Linux 5.7; the program must have types). `NotSupported` where this machine lacks a counter
+        (virtual ones often have none of the processor's).
+        """
+        from ebpf.session.profile import Profiler
+
+        with self.program(which) as program:
+            return Profiler(program, metrics)
+
     def link_target(self, info: LinkInfo) -> str:
         """What a link is attached to, in words; "" where the kernel does not tell."""
         if info.type != "tracing":
@@ -145,32 +158,9 @@ class Inventory:
 
         ``but_us`` leaves this process out: to look at something is to hold it.
         """
-        from ebpf.kernel.pins import KINDS
+        from ebpf.kernel.holders import holders
 
-        found: dict[tuple[str, int], list[tuple[int, str]]] = {}
-        tags = {"prog_id": "program", "map_id": "map", "link_id": "link"}
-        own = str(os.getpid()) if but_us else ""
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            if pid == own:
-                continue
-            try:
-                held = [fd for fd in os.listdir(f"/proc/{pid}/fd") if _target(f"/proc/{pid}/fd/{fd}") in KINDS]
-                if not held:
-                    continue
-                with open(f"/proc/{pid}/comm") as file:
-                    command = file.read().strip()
-                for fd in held:
-                    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
-                        fields = dict(line.split(":", 1) for line in file if ":" in line)
-                    # A link's fdinfo names its program too; the link's own id is what it is.
-                    tag = next((t for t in ("link_id", "map_id", "prog_id") if t in fields), None)
-                    if tag is not None:
-                        owners = found.setdefault((tags[tag], int(fields[tag])), [])
-                        if (int(pid), command) not in owners:
-                            owners.append((int(pid), command))
-            except (OSError, ValueError):  # ended meanwhile, or not ours to look at
-                continue
-        return found
+        return holders(but_us=but_us)
 
     def _open(self, kind: str, which: int | str, by_id: Callable[[int], Any], pinned: Callable[[str], Any],
               listing: Callable[[], Iterator[Any]] | None) -> Any:
@@ -216,13 +206,6 @@ class Inventory:
             raise UsageError(f"what is pinned at {path} is a {found}, not a {kind}",
                              helps=(f"`ebpf {_COMMANDS[found]} show {path}`",))
         return opened
-
-
-def _target(descriptor: str) -> str:
-    try:
-        return os.readlink(descriptor)
-    except OSError:  # closed meanwhile (of our own process: the one that lists them)
-        return ""
 
 
 inventory = Inventory()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe, queried
 from ebpf.kernel.attach.link import create
 from ebpf.kernel.attach.tcx import place
 
@@ -39,6 +40,8 @@ def attach(program: KernelProgram, cgroup: str | int, *, attach_type: int | None
     fd = owned.fileno() if owned is not None else int(cgroup)
 
     def explain(errno: int) -> EbpfError | None:
+        if errno == _errno.EPERM and (there := queried(fd, wanted)):
+            return AttachError(f"{cgroup} has a program that lets no other beside it", notes=describe(there))
         if errno == _errno.EPERM:
             return sys.failure(f"attaching {program.name!r} to {cgroup}", errno, needs=("CAP_BPF", "CAP_NET_ADMIN"))
         if errno == _errno.EBADF:

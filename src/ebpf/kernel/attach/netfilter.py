@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ebpf.abi.programs import AttachType
 from ebpf.errors import AttachError, EbpfError, UsageError
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe, linked
 from ebpf.kernel.attach.link import create
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def attach(program: KernelProgram, hook: str, *, family: str = "ipv4", priority:
                                needs=("CAP_BPF", "CAP_NET_ADMIN"))
         if errno in (_errno.EBUSY, _errno.EEXIST):
             return AttachError(f"netfilter {family} {hook} has a program of priority {priority} already",
+                               notes=describe(linked(lambda info: info.type == "netfilter" and info.target == target)),
                                helps=("give this one another priority",))
         return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ebpf.errors import AttachError, EbpfError, TargetNotFound
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe, queried
 from ebpf.kernel.attach.link import create
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def attach(program: KernelProgram, namespace: str = "/proc/self/ns/net") -> Kern
             return sys.failure(f"attaching {program.name!r} to {namespace}", errno, needs=("CAP_BPF", "CAP_NET_ADMIN"))
         if errno in (_errno.EEXIST, _errno.EBUSY):
             return AttachError(f"{namespace} has a {program.type_name} program already",
+                               notes=describe(queried(fd.fileno(), program.expected_attach_type)),
                                helps=("detach the link that holds it (`ebpf link list`)",))
         if errno == _errno.EINVAL:
             return TargetNotFound(f"{namespace} is no network namespace", name=namespace)

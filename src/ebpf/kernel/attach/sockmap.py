@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ebpf.abi.programs import AttachType, ProgType
 from ebpf.errors import AttachError, EbpfError, NotSupported
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe, queried
 from ebpf.kernel.attach.janitor import Janitor
 from ebpf.kernel.attach.link import create, refused
 
@@ -29,7 +30,8 @@ def attach(program: KernelProgram, map: KernelMap) -> KernelLink:
 
     def explain(errno: int) -> EbpfError | None:
         if errno in (_errno.EBUSY, _errno.EEXIST):
-            return AttachError(f"map {map.name!r} has such a program already")
+            return AttachError(f"map {map.name!r} has such a program already",
+                               notes=describe(queried(map.fileno(), attach_type)))
         if errno == _errno.EINVAL:
             return NotSupported(f"links of sockmaps (map {map.name!r})", since="6.10")
         return None
@@ -42,6 +44,9 @@ def attach(program: KernelProgram, map: KernelMap) -> KernelLink:
 
 
 def _without_link(program: KernelProgram, map: KernelMap, attach_type: int) -> KernelLink:
+    # BPF_PROG_ATTACH would replace what is there.
+    if there := queried(map.fileno(), attach_type):
+        raise AttachError(f"map {map.name!r} has such a program already", notes=describe(there))
     janitor = Janitor("program", map.fileno(), attach_type, program.fileno(), fds=(map.fileno(), program.fileno()))
     result, _ = sys.attempt("PROG_ATTACH", target_fd=map.fileno(), attach_bpf_fd=program.fileno(),
                             attach_type=attach_type)

@@ -7,9 +7,10 @@ import errno as _errno
 import struct
 from typing import TYPE_CHECKING
 
-from ebpf.abi.programs import AttachType
+from ebpf.abi.programs import AttachType, ProgType
 from ebpf.errors import AttachError, EbpfError, NotSupported, UsageError
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe, linked
 from ebpf.kernel.attach.link import KernelLink, create, refused
 
 if TYPE_CHECKING:
@@ -23,23 +24,30 @@ _KINDS = {AttachType.TRACE_FENTRY: "fentry", AttachType.TRACE_FEXIT: "fexit", At
 def attach(program: KernelProgram, *, cookie: int = 0) -> KernelLink:
     """Attach `program` where it was loaded for. Needs BTF in the kernel and (fentry, fexit) CONFIG_FUNCTION_TRACER."""
     kind = _KINDS.get(AttachType(program.expected_attach_type), "tracing")
+    if program.type == ProgType.EXT:
+        kind = "freplace"
     target = program.attach_to or "its target"
     if cookie:  # tail of LINK_CREATE for tracing: target_btf_id, (padding), cookie; Linux 5.19
         return create(program, target_fd=0, attach_type=program.expected_attach_type, kind=kind, target=target,
-                      extra=struct.pack("@IQ", 0, cookie), explain=lambda e: _explain(kind, target, e))
+                      extra=struct.pack("@IQ", 0, cookie), explain=lambda e: _explain(kind, target, e, program))
     result, _ = sys.attempt("RAW_TRACEPOINT_OPEN", prog_fd=program.fileno())
     if result < 0:
-        raise _explain(kind, target, -result) or refused(program, kind, target, -result, needs=("CAP_PERFMON",))
+        raise _explain(kind, target, -result, program) or refused(program, kind, target, -result,
+                                                                  needs=("CAP_PERFMON",))
     return KernelLink((result,), kind=kind, target=target, program=program.name, is_bpf_link=True)
 
 
-def _explain(kind: str, target: str, errno: int) -> EbpfError | None:
+def _explain(kind: str, target: str, errno: int, program: KernelProgram) -> EbpfError | None:
     if errno in (sys.ENOTSUPP, _errno.EOPNOTSUPP):
         return NotSupported(f"{kind} programs", instead="use kprobes; this kernel is built without "
                             "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" if kind != "lsm" else "boot with lsm=…,bpf")
     if errno == _errno.EBUSY:
+        attach_type, function = program.expected_attach_type, program.info().attach_btf_id
+        there = linked(lambda info: info.type == "tracing" and bool(function)
+                       and info.details["target_btf_id"] == function
+                       and (kind == "freplace" or info.details["attach_type"] == attach_type))
         return AttachError(f"{kind} {target}: it is taken (a function takes one fmod_ret or freplace, or is "
-                           "being live-patched)")
+                           "being live-patched)", notes=describe(there))
     if errno == _errno.E2BIG:
         return AttachError(f"{kind} {target}: 38 programs are attached there already, the kernel's limit")
     return None

@@ -10,7 +10,9 @@ from ebpf.abi.programs import AttachType
 from ebpf.diagnostics import did_you_mean
 from ebpf.errors import AttachError, EbpfError, NotSupported, TargetNotFound
 from ebpf.kernel import sys
+from ebpf.kernel.attach.conflict import describe
 from ebpf.kernel.attach.link import create
+from ebpf.kernel.netlink import xdp_program
 
 if TYPE_CHECKING:
     from ebpf.kernel.attach.link import KernelLink
@@ -29,9 +31,10 @@ def attach(program: KernelProgram, device: str | int, *, flags: int = 0) -> Kern
             return sys.failure(f"attaching {program.name!r} to {device}", errno,
                                needs=("CAP_BPF", "CAP_NET_ADMIN"))
         if errno in (_errno.EBUSY, _errno.EEXIST):
-            return AttachError(f"{device} has an XDP program already", helps=(
-                f"take it off first: `ip link set dev {device} xdp off`, or detach the link that holds it "
-                "(`ebpf link list`)",))
+            return AttachError(f"{device} has an XDP program already", notes=describe([xdp_program(index)]), helps=(
+                "programs of ours can share a device: attach each with chain=PRIORITY",
+                f"or take that one off: `ip link set dev {device} xdp off`, or detach the link that holds it "
+                "(`ebpf link list`)"))
         if errno == _errno.ENODEV:
             return no_device(str(device))
         if errno in (_errno.EOPNOTSUPP, _errno.EINVAL) and flags & (FLAGS_DRV_MODE | FLAGS_HW_MODE):
