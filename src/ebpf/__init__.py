@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         be32 as be32,
         be64 as be64,
         chars as chars,
+        contexts as contexts,
         i8 as i8,
         i16 as i16,
         i32 as i32,
@@ -231,6 +232,7 @@ if TYPE_CHECKING:
     from ebpf.session.inventory import inventory as inventory
     from ebpf.session.recordings import record as record
     from ebpf.session.statistics import ProgramCost as ProgramCost
+    from ebpf.session.stubs import stubs as stubs
     from ebpf.session.toolchain import build as build, link as link
     from ebpf.session.tracing.build import trace as trace
     from ebpf.session.tracing.listing import list_probes as list_probes
@@ -270,6 +272,9 @@ _HOMES = {
     "ebpf.session": (
         "EventStream", "Link", "Map", "Program", "Session", "compile", "load", "open",
         "use",
+    ),
+    "ebpf.session.stubs": (
+        "stubs",
     ),
     "ebpf.session.toolchain": (
         "build", "link",
@@ -320,8 +325,8 @@ _HOMES = {
         "signal", "sizeof", "tail_call", "tid", "uid",
     ),
     "ebpf.compiler.py.types": (
-        "Struct", "be16", "be32", "be64", "chars", "i16", "i32", "i64", "i8", "linux", "u16", "u32", "u64",
-        "u8",
+        "Struct", "be16", "be32", "be64", "chars", "contexts", "i16", "i32", "i64", "i8", "linux",
+        "u16", "u32", "u64", "u8",
     ),
     "ebpf.session.functions.attaching": (
         "attach",

@@ -30,11 +30,12 @@ COMMANDS = {
     "compile": "compile C to an object file (or assembly, or LLVM IR)",
     "verify": "prove a program safe without loading it, or show where it is not",
     "disasm": "show the instructions of an object file or of a loaded program",
-    "prog": "programs in the kernel: list, show, dump",
+    "prog": "programs in the kernel: list, show, dump, profile",
     "map": "maps in the kernel: list, show, dump",
     "link": "several objects as one; links in the kernel: list, show",
     "top": "what programs in the kernel cost, live",
     "audit": "what is loaded, whose it is, and what it could do to others",
+    "stubs": "the kernel's types and hooks for editors and type checkers",
     "doctor": "what this kernel and this user can do, and what to change",
     "explain": "what an error's code means",
 }
