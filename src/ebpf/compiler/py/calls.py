@@ -334,7 +334,7 @@ class Calls(Locals):
         inner.bind_parameters(inner.frame, definition, given)
         inner.statements(definition.body)
         inner.out.append(tree.Return(inner.loc, inner.end, inner.const(0, C.LONG)))
-        decl.body = inner.block([*inner.frame.declared, *inner.out])
+        decl.body = inner.block([*inner.scratch_variables, *inner.frame.declared, *inner.out])
         return decl
 
     # ------------------------------------------------------------------------------------------------------ structs

@@ -53,7 +53,7 @@ class Program(Statements):
         self.statements(definition.body)
         if self.frame.flow.live:
             self.out.append(tree.Return(self.loc, self.end, self.const(0, C.INT)))
-        out.body = self.block([*self.frame.declared, *self.out])
+        out.body = self.block([*self.scratch_variables, *self.frame.declared, *self.out])
         return out
 
     def leave(self) -> None:

@@ -28,6 +28,9 @@ class Emitter:
         self.c = state.checker
         self.source = source
         self.out: list[tree.Stmt] = []
+        self.scratch_variables: list[tree.Stmt] = []
+        self._free: dict[tuple[int, int], list[tree.Variable]] = {}
+        self._taken: list[tuple[tuple[int, int], tree.Variable]] = []
         self.loc = self.end = 0
         self.at(node)
 
@@ -145,6 +148,36 @@ class Emitter:
     def raw_memory(self, t: C.CType) -> tree.Expr:
         """The lvalue of new memory on the stack that somebody else fills in."""
         return self.ref(self.local(t))
+
+    def scratch(self, t: C.CType, *, clean: bool = False) -> tree.Expr:
+        """The lvalue of memory on the stack for the statement at hand (keys, values on their way); others have it
+        afterwards. ``clean``: all zeroes.
+        """
+        size, align = C.size_of(t) or 1, C.align_of(t)
+        words = max(align, 4 if size <= 4 else 8)
+        key = -(-size // words) * words, words
+        free = self._free.get(key)
+        if free:
+            v = free.pop()
+        else:
+            unit = C.ULONG if words == 8 else C.UINT
+            v = tree.Variable("", C.Array(unit, key[0] // words), "local", self.loc, self.end)
+            self.scratch_variables.append(tree.Declare(self.loc, self.end, v, None))
+        self._taken.append((key, v))
+        place = self.deref(cast(self.address(self.ref(v)), C.Pointer(t)), t)
+        if clean:
+            args = [cast(self.address(self.ref(v)), VOID_POINTER), self.const(0, C.INT), self.const(size, C.ULONG)]
+            self.evaluate(tree.Builtin(VOID_POINTER, self.loc, self.end, "memset", args))
+        return place
+
+    def mark(self) -> int:
+        return len(self._taken)
+
+    def release(self, mark: int) -> None:
+        """Give back the scratch memory that was taken since."""
+        for key, v in self._taken[mark:]:
+            self._free.setdefault(key, []).append(v)
+        del self._taken[mark:]
 
     def block(self, items: list[tree.Stmt]) -> tree.Block:
         return tree.Block(self.loc, self.end, items)

@@ -140,7 +140,7 @@ class MapMethods(Maps):
         at = self.local(C.Pointer(t))
         self.set(at, self.lookup(m, address, t))
         with self.nested() as absent:
-            place = self.memory(t)
+            place = self.scratch(t, clean=True)
             if default is not None:
                 self.put_node(default, place, py, f"a value of `{m.name}`", clean=True)
             self.update(m, address, place, _NOEXIST)
@@ -184,7 +184,7 @@ class MapMethods(Maps):
         assert key is not None and value is not None
         t, py = self.value_type(m, node)
         address = self.key(m, key)
-        place = self.memory(t)
+        place = self.scratch(t, clean=True)
         self.put_node(value, place, py, f"a value of `{m.name}`", clean=True)
         how = self.const(0, C.ULONG) if flags is None else self.int_as(self.expr(flags), U64, flags, "flags")
         failed = self.helper(
@@ -262,7 +262,7 @@ class MapMethods(Maps):
         value, flags = self.given(node, "value flags", 1)
         assert value is not None
         t, py = self.value_type(m, node)
-        place = self.memory(t)
+        place = self.scratch(t, clean=True)
         self.put_node(value, place, py, f"a value of `{m.name}`", clean=True)
         how = self.const(0, C.ULONG) if flags is None else self.int_as(self.expr(flags), U64, flags, "flags")
         failed = self.helper("bpf_map_push_elem", self.map_pointer(m), self.pointer(place), how)
@@ -280,7 +280,7 @@ class MapMethods(Maps):
         t, py = self.value_type(m, node)
         key_t, key_py = self.key_type(m)
         if isinstance(key_py, P.StructType):
-            place = self.memory(key_t)
+            place = self.scratch(key_t, clean=True)
             names = list(key_py.fields)
             of = Ref(self.address(place), C.strip(key_t), OWN, key_py)
             if key is not None:
@@ -291,7 +291,7 @@ class MapMethods(Maps):
         else:
             if key is not None:
                 self.refuse("P0211", key, f"`{m.name}` has one histogram, without keys")
-            place = self.raw_memory(key_t)
+            place = self.scratch(key_t)
             self.put(slot, place, key_py, "the slot", node)
         at = self.made_entry(m, self.address(place), node)
         amount: Value = Const(1) if by is None else self.plain(self.expr(by), by)
@@ -338,7 +338,7 @@ class MapMethods(Maps):
                 return self._send_built(m, made, t, record)
         v = self.expr(record)
         if isinstance(v, (Int, Const, Tuple, Format)) and t is not None:
-            place = self.memory(t)
+            place = self.scratch(t, clean=True)
             self.put(v, place, py, f"a record of `{m.name}`", record)
             v = Ref(self.address(place), t, OWN, py)
         if not isinstance(v, Ref):

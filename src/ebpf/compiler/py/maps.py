@@ -106,11 +106,11 @@ class Maps(Arithmetic):
         """The address of a key."""
         t, py = self.key_type(m)
         if ty_of_ctype(t) is not None:
-            place = self.raw_memory(t)
+            place = self.scratch(t)
             self.put(self.expr(node), place, py, f"the key of `{m.name}`", node, clean=True)
             return self.address(place)
         if isinstance(node, ast.Tuple) and isinstance(py, P.StructType):
-            place = self.memory(t)
+            place = self.scratch(t, clean=True)
             if len(node.elts) != len(py.fields):
                 self.refuse(
                     "P0204",
@@ -129,7 +129,7 @@ class Maps(Arithmetic):
         if isinstance(v, Ref) and v.space == OWN and v.py is not None and v.py == py:
             self.not_none(v, node)
             return v.e
-        place = self.memory(t)
+        place = self.scratch(t, clean=True)
         self.put(v, place, py, f"the key of `{m.name}`", node, clean=True)
         return self.address(place)
 
@@ -217,7 +217,7 @@ class Maps(Arithmetic):
         if m.type in ARRAYS:
             return self.get(at)
         with self.nested() as absent:
-            zero = self.memory(t)
+            zero = self.scratch(t, clean=True)
             self.effect(
                 "bpf_map_update_elem",
                 self.map_pointer(m),
@@ -234,14 +234,14 @@ class Maps(Arithmetic):
         m = entry.map
         t, py = self.value_type(m, node)
         if ty_of_ctype(t) is not None:
-            place = self.raw_memory(t)
+            place = self.scratch(t)
             self.put(self.expr(node), place, py, f"a value of `{m.name}`", node, clean=True)
         else:
             v = self.expr(node)
             if isinstance(v, Ref) and v.space == OWN and v.py == py and not v.nullable:
                 place = self.place_of(v)
             else:
-                place = self.memory(t)
+                place = self.scratch(t, clean=True)
                 self.put(v, place, py, f"a value of `{m.name}`", node, clean=True)
         self.update(m, entry.key, place, 0)
 
@@ -311,7 +311,7 @@ class Maps(Arithmetic):
         """``k in m``."""
         if m.type == M.BLOOM_FILTER:
             t, py = self.value_type(m, node)
-            place = self.memory(t)
+            place = self.scratch(t, clean=True)
             self.put_node(node, place, py, f"a value of `{m.name}`", clean=True)
             found = self.helper("bpf_map_peek_elem", self.map_pointer(m), self.pointer(place))
             return self.truth_of(self.compare("==", found, self.const(0, found.type)))

@@ -55,7 +55,7 @@ class Statements(Loops):
         for s in body:
             if not self.frame.flow.live:
                 return
-            before = self.loc, self.end
+            before, mark = (self.loc, self.end), self.mark()
             self.at(s)
             try:
                 handler = _HANDLERS.get(type(s))
@@ -67,6 +67,7 @@ class Statements(Loops):
                 self._assume(s)
             finally:
                 self.loc, self.end = before
+                self.release(mark)
 
     def _assume(self, s: ast.stmt) -> None:
         """After a mistake: what the statement would have given a value counts as having one, so that no message
