@@ -7,11 +7,12 @@ import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from bench.harness import HEADER, Report
 
 NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "machine_maps", "verifier", "jit", "trace",
-         "tracing", "data")
+         "trace_events", "tracing", "data", "functions")
 
 _SUMMARY = re.compile(r"(\d+) figures, (\d+) missed, (\d+) skipped")
 
@@ -20,9 +21,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--once", action="store_true", help="one round each: shows that they run, measures little")
+    parser.add_argument("--guest", metavar="KERNEL", help="run them in a guest under that kernel, as root")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target was missed")
     options = parser.parse_args()
     names = options.names or list(NAMES)
+    if options.guest:
+        again = [flag for flag in ("--once", "--strict") if flag in sys.argv]
+        command = ["./dev", "guest", "--kernel", options.guest, "--timeout", "3600", "--", sys.executable, "-m", "bench"]
+        root = Path(__file__).resolve().parents[1]
+        return subprocess.run([*command, *names, *again], cwd=root, check=False).returncode
     print(HEADER, flush=True)
     figures, missed, skipped = _one(names[0], options.once) if len(names) == 1 else _several(names, options.once)
     print(f"\n{figures} figures, {missed} missed, {skipped} skipped")

@@ -36,6 +36,8 @@ class Builtins(Expressions):
     probe_number = 0
     cookie = False
     in_callback = False
+    called_loops: frozenset[int] = frozenset()
+    """Loops over ranges (`id` of the node) whose body the kernel calls."""
     leaving: tree.Expr | None = None
     """In a loop over a map: where the program is told to end."""
     left = False
@@ -385,6 +387,10 @@ class Builtins(Expressions):
             return Value(T.KSYM, cast(e, C.ULONG))
         if self.kind in ("fentry", "fexit"):
             return self.string_value(self.point.parts[-1].encode())
+        if self.kind == "kretprobe":  # the registers are those of the trampoline; `Programs` gave each function its own
+            v = self.state.globals_extern(self.point.parts[-1], node)
+            e = self.address(tree.VarRef(v.type, node.loc, node.end, v))
+            return Value(T.KSYM, self.temp(self.long(cast(e, C.Pointer(C.VOID)), False)))
         return Value(T.KSYM, self.register_value(registers(self.c).ip, node).e)
 
     def probe(self, node: ast.Node) -> Value:

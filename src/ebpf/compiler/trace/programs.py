@@ -15,6 +15,10 @@ from ebpf.compiler.trace.targets import Target, Targets
 if TYPE_CHECKING:
     from ebpf.compiler.trace.state import ScriptState
 
+# So many rounds the verifier follows without complaint.
+_SHORT_LOOP = 64
+# Builtins and functions that look at what the probe was given.
+_OF_THE_CONTEXT = frozenset("args ctx retval kstack ustack func reg probe usermode override uaddr".split())
 _COOKIE_PROBES = frozenset(("kprobe", "kretprobe", "uprobe", "uretprobe", "tracepoint"))
 
 
@@ -124,14 +128,33 @@ class Programs:
             if group:
                 self.program(node, group, uses)
 
+    def is_called(self, loop: ast.For) -> bool:
+        """Whether a loop over a range is one that the kernel is to go through: long, and with a body that does not need
+        what the probe was given.
+        """
+        if loop.last is None:
+            return False
+        if isinstance(loop.over, ast.Number) and isinstance(loop.last, ast.Number):
+            if loop.last.value - loop.over.value <= _SHORT_LOOP:
+                return False
+        names = {n.name for n in ast.walk(loop.body) if isinstance(n, (ast.Name, ast.Call))}
+        return not (names & _OF_THE_CONTEXT or names & {*self.state.macros, *self.state.user_functions}
+                    or any(name.startswith(("arg", "sarg")) for name in names))
+
     def sharing(self, t: Target, uses: set[str]) -> tuple[object, ...]:
         """Targets of one key can run one program."""
         kind = t.provider.kind
         if kind in ("fentry", "fexit", "usdt", "iter", "begin", "end", "self") or uses & {"probe", "uaddr"}:
             return (id(t),)
+        if self.needs_own_name(t, uses):
+            return (id(t),)
         if kind == "tracepoint":
             return (kind, t.point.parts[0] == "syscalls", t.text if "args" in uses else "")
         return (kind,)
+
+    def needs_own_name(self, t: Target, uses: set[str]) -> bool:
+        """Whether ``func`` is what the compiler knows: before Linux 5.15 nothing tells a kretprobe its function."""
+        return t.provider.kind == "kretprobe" and "func" in uses and not self.state.has_helper("bpf_get_func_ip")
 
     def expanded(self, t: Target, uses: set[str]) -> list[Target]:
         """A pattern's targets, where each needs a program of its own, or the kernel tells a program nothing of its
@@ -141,6 +164,7 @@ class Programs:
         if not t.wildcard:
             return [t]
         needs_each = kind in ("fentry", "fexit") or (kind == "tracepoint" and "args" in uses)
+        needs_each = needs_each or self.needs_own_name(t, uses)
         tells = kind in _COOKIE_PROBES and self.state.facts.kernel_version >= 0x50F00
         if not needs_each and not ("probe" in uses and not tells):
             return [t]
@@ -182,7 +206,8 @@ class Programs:
             for t in group:
                 self.program(node, [t], uses)
             return
-        if group[0].provider.kind in ("fentry", "fexit") and len(group) > 1 or ("probe" in uses and len(group) > 1):
+        alone = group[0].provider.kind in ("fentry", "fexit") or "probe" in uses
+        if len(group) > 1 and (alone or self.needs_own_name(group[0], uses)):
             for t in group:
                 self.program(node, [t], uses)
             return
@@ -197,8 +222,11 @@ class Programs:
         looped = {v.name for s in ast.walk(node.body) if isinstance(s, ast.While) for v in _variables(s)}
         if self.state.frugal:  # but for what loops count with: the verifier has to follow that
             compiler.shared_names = frozenset(v.name for v in _variables(node.body)) - looped
+        loops = [s for s in ast.walk(node.body) if isinstance(s, ast.For)]
+        if self.state.has_helper("bpf_loop"):
+            compiler.called_loops = frozenset(id(s) for s in loops if self.is_called(s))
         compiler.shared_names |= frozenset(
-            v.name for s in ast.walk(node.body) if isinstance(s, ast.For) and s.last is None for v in _variables(s.body)
+            v.name for s in loops if s.last is None or id(s) in compiler.called_loops for v in _variables(s.body)
         )
         try:
             context_type = self.context_type(compiler, first, uses)

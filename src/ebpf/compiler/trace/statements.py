@@ -169,6 +169,9 @@ class Statements(Functions):
     def for_range(self, s: ast.For) -> None:
         assert s.last is not None
         first, last = self.number(s.over), self.number(s.last)
+        if id(s) in self.called_loops:
+            self.for_range_called(s, self.long(first.e), self.long(last.e))
+            return
         limit = self.temp(self.long(last.e))
         i = self.local(C.LONG)
         self.set(i, self.long(first.e))
@@ -185,8 +188,29 @@ class Statements(Functions):
             tree.Loop(loc, end, None, self.compare("<", self.get(i), limit), step, tree.Block(loc, end, body), False, 1)
         )
 
+    def for_range_called(self, s: ast.For, first: tree.Expr, last: tree.Expr) -> None:
+        """The kernel calls the body (bpf_loop): then the verifier follows it once, and not each of its rounds."""
+        start = self.deref(self.scratch_memory(8, keep=True), C.LONG)
+        self.store(start, first)
+        rounds = self.local(C.LONG)
+        self.set(rounds, self.binary("-", last, self.load(start)))
+        self.branch(self.compare("<", self.get(rounds), self.const(0)), self._statements_of(rounds))
+        index = tree.Variable("index", C.ULONG, "parameter", s.loc, s.end)
+        parameters = [index, tree.Variable("data", C.Pointer(C.VOID), "parameter", s.loc, s.end)]
+
+        def begin() -> None:
+            number = self.binary("+", self.load(start), cast(self.get(index), C.LONG))
+            self.assign_variable(s.name, Value(T.INT, self.temp(number)), s)
+
+        self.each(s, parameters, begin, lambda body: self.call_void(
+            "bpf_loop", cast(self.get(rounds), C.UINT), body, self.const(0, C.Pointer(C.VOID)), self.const(0, C.ULONG)))
+
+    def _statements_of(self, rounds: tree.Variable) -> list[tree.Stmt]:
+        with self.nested() as none:
+            self.set(rounds, self.const(0))
+        return none
+
     def for_map(self, s: ast.For, over: ast.MapAccess) -> None:
-        """The body becomes a function that the kernel calls for each entry; variables live in scratch memory."""
         if not self.state.has_helper("bpf_for_each_map_elem"):
             self.refuse("T0303", s, "loops over maps need Linux 5.13")
         m = self.state.map(over.name)
@@ -203,28 +227,54 @@ class Statements(Functions):
         keys = m.key or ()
         key_type = keys[0] if len(keys) == 1 else T.tuple_type([(str(i), t) for i, t in enumerate(keys)])
         value_type = m.value if m.value.kind not in T.AGGREGATES else Ty("int", 8, True)
+
+        def begin() -> None:
+            from ebpf.compiler.trace.expressions import Local
+
+            pair = T.tuple_type([("0", key_type), ("1", value_type)])
+            memory = self.scratch_memory(pair.size, keep=True)
+            stored = T.stored_size(key_type)
+            self.copy(memory, self.get(parameters[1]), stored if keys else 8)
+            if m.value.kind in T.AGGREGATES:
+                total = self.read_aggregate(m, self.get(parameters[1]))
+                self.put(total, value_type, self.offset(memory, stored))
+            else:
+                self.copy(self.offset(memory, stored), self.get(parameters[2]), T.stored_size(value_type))
+            self.scopes[-1][s.name] = Local(pair, s, None, memory)
+
+        self.each(s, parameters, begin, lambda body: self.call_void(
+            "bpf_for_each_map_elem", self.map_address(m.variable), body, self.const(0, C.Pointer(C.VOID)),
+            self.const(0, C.ULONG)))
+
+    def each(self, s: ast.For, parameters: list[tree.Variable], begin: Callable[[], None],
+             call: Callable[[tree.Expr], None]) -> None:
+        """A loop whose body is a function that the kernel calls for each round; variables live in scratch memory.
+
+        ``begin`` makes what the function begins with, ``call`` has it called.
+        """
         # What `exit()` and `return` in the body tell the code behind the loop; one word for all loops inside.
         outermost, left = self.leaving is None, self.left
         if self.leaving is None:
             self.leaving = self.scratch_memory(8, keep=True)
             self.store(self.deref(self.leaving, C.ULONG), self.const(0, C.ULONG))
         self.left = False
+        call(self._body_function(s, parameters, begin))
+        leaving = self.leaving
+        if outermost:
+            self.leaving = None
+        if self.left:
+            with self.nested() as over:
+                self.end_program()
+            self.branch(self.compare("!=", self.load(self.deref(leaving, C.ULONG)), self.const(0, C.ULONG)), over)
+        self.left = left or (self.left and not outermost)
+
+    def _body_function(self, s: ast.For, parameters: list[tree.Variable], begin: Callable[[], None]) -> tree.Expr:
+        loc, end = s.loc, s.end
         outer = self.out, self.locals, self.in_callback, self.returns
         self.out, self.locals, self.in_callback, self.returns = [], [], True, C.LONG
         free, taken, stack = self.take_stack()
         self.scopes.append({})
-        pair = T.tuple_type([("0", key_type), ("1", value_type)])
-        memory = self.scratch_memory(pair.size, keep=True)
-        size = T.stored_size(key_type) if keys else 8
-        self.copy(memory, self.get(parameters[1]), size)
-        if m.value.kind in T.AGGREGATES:
-            total = self.read_aggregate(m, self.get(parameters[1]))
-            self.put(total, value_type, self.offset(memory, T.stored_size(key_type)))
-        else:
-            self.copy(self.offset(memory, T.stored_size(key_type)), self.get(parameters[2]), T.stored_size(value_type))
-        from ebpf.compiler.trace.expressions import Local
-
-        self.scopes[-1][s.name] = Local(pair, s, None, memory)
+        begin()
         self.loops.append("callback")
         self.out += self.scoped(s.body)
         self.loops.pop()
@@ -235,24 +285,7 @@ class Statements(Functions):
         name = f"{self.program_name}_each_{len(self.state.functions)}"
         decl = self.subprogram(name, C.LONG, parameters, body, linkage="static", noinline=True)
         self.state.functions[name] = decl
-        t = C.Pointer(decl.type)
-        designator = tree.FunctionRef(decl.type, loc, end, decl)
-        callback = tree.Convert(t, loc, end, "function", designator)
-        self.call_void(
-            "bpf_for_each_map_elem",
-            self.map_address(m.variable),
-            callback,
-            self.const(0, C.Pointer(C.VOID)),
-            self.const(0, C.ULONG),
-        )
-        leaving = self.leaving
-        if outermost:
-            self.leaving = None
-        if self.left:
-            with self.nested() as over:
-                self.end_program()
-            self.branch(self.compare("!=", self.load(self.deref(leaving, C.ULONG)), self.const(0, C.ULONG)), over)
-        self.left = left or (self.left and not outermost)
+        return tree.Convert(C.Pointer(decl.type), loc, end, "function", tree.FunctionRef(decl.type, loc, end, decl))
 
     def end_program(self) -> None:
         """Leave it from wherever: out of the body of a loop over a map by way of the loop."""
