@@ -27,9 +27,9 @@ def main() -> int:
     names = options.names or list(NAMES)
     if options.guest:
         again = [flag for flag in ("--once", "--strict") if flag in sys.argv]
-        command = ["./dev", "guest", "--kernel", options.guest, "--timeout", "3600", "--", sys.executable, "-m", "bench"]
+        guest = ["./dev", "guest", "--kernel", options.guest, "--timeout", "3600", "--"]
         root = Path(__file__).resolve().parents[1]
-        return subprocess.run([*command, *names, *again], cwd=root, check=False).returncode
+        return subprocess.run([*guest, sys.executable, "-m", "bench", *names, *again], cwd=root, check=False).returncode
     print(HEADER, flush=True)
     figures, missed, skipped = _one(names[0], options.once) if len(names) == 1 else _several(names, options.once)
     print(f"\n{figures} figures, {missed} missed, {skipped} skipped")
