@@ -18,7 +18,8 @@ def run(report: Report) -> None:
         for round_ in range(report.rounds + 1):
             with tempfile.TemporaryDirectory(prefix="ebpf-bench-") as empty:
                 # Not the first start on the machine: the kernel's types are indexed once, whatever is compiled.
-                run_process([PYTHON, "-c", "import ebpf; ebpf.compile('struct task_struct t;')"], {"EBPF_CACHE_DIR": empty})
+                indexed = "import ebpf; ebpf.compile('struct task_struct t;')"
+                run_process([PYTHON, "-c", indexed], {"EBPF_CACHE_DIR": empty})
                 a = _seconds(empty)
             b = _seconds(warm)
             if round_:
