@@ -27,12 +27,12 @@ def test_a_script_on_every_kernel() -> None:
         BEGIN { printf("begin %s\\n", probe); @start = nsecs; }
         tracepoint:syscalls:sys_enter_openat /comm == "cat"/ { @open[str(args->filename)] = count(); }
         kprobe:vfs_read /comm == "cat"/ { @reads[pid] = nsecs; @size = hist(arg2); @from[kstack(2)] = count(); }
-        kretprobe:vfs_read /@reads[pid]/ { @times[func] = count(); @got = stats(retval); delete(@reads[pid]); }
+        kretprobe:vfs_rea? /@reads[pid]/ { @times[func] = count(); @got = stats(retval); delete(@reads[pid]); }
         interval:ms:100 { @ticks = count(); }
         END { printf("end\\n"); clear(@reads); clear(@start); }""", CAT)
     assert "begin BEGIN\n" in text and "end\n" in text
     assert "@open[/etc/hostname]: 1\n" in text
-    assert "vfs_read+" in text and "@times[" in text and "@size: \n[" in text
+    assert "vfs_read+" in text and "@times[vfs_read]: " in text and "@size: \n[" in text
     assert "@got: count " in text
 
 
