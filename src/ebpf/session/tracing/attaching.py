@@ -224,6 +224,8 @@ class Attaching:
             site.where or probe.details["event"]))
 
     def _uprobe(self, probe: Probe, found: Sequence[Site]) -> None:
+        if len(found) > 1 and self._uprobes_at_once(probe, found):
+            return
         program, details = self._program(probe), probe.details
         attach = program.attach_uretprobe if probe.kind == "uretprobe" else program.attach_uprobe
 
@@ -233,6 +235,40 @@ class Attaching:
                           offset=details.get("offset") or 0, pid=self._pid, cookie=self._cookie(probe, number))
 
         self._each(probe, found, one)
+
+    def _uprobes_at_once(self, probe: Probe, found: Sequence[Site]) -> bool:
+        """Attach with one system call a file, where the kernel can (uprobe.multi, Linux 6.6)."""
+        from ebpf.abi.programs import AttachType, ProgType
+        from ebpf.session.choice import wish
+
+        session = self._session
+        # Of a process only the first thread was seen before 6.10: there, each place by itself.
+        if session.backend != "kernel" or self._pid is not None or wish.recorder is not None:
+            return False
+        backend: Any = session._backend
+        files: dict[str, list[tuple[str, int]]] = {}
+        for number, site in enumerate(found):
+            path, symbol = site.where
+            files.setdefault(path, []).append((symbol, number))
+        links: list[Any] = []
+        try:
+            copy = backend.load_program(probe.program, type=ProgType.KPROBE, again=True,
+                                        expected_attach_type=AttachType.TRACE_UPROBE_MULTI)
+            try:
+                for path, places in files.items():
+                    links.append(backend.attach(
+                        "uprobe_multi", copy, path, functions=[symbol for symbol, _ in places],
+                        retprobe=probe.kind == "uretprobe",
+                        cookies=[number for _, number in places] if probe.details.get("cookie") else ()))
+            finally:
+                copy.close()  # the links hold on to it
+        except EbpfError:  # an older kernel, or one place among them that cannot be probed
+            for link in links:
+                link.detach()
+            return False
+        for link in links:
+            session.adopt(link)
+        return True
 
     def _usdt(self, probe: Probe, found: Sequence[Site]) -> None:
         program, details = self._program(probe), probe.details
