@@ -244,7 +244,7 @@ def test_what_is_not_ip_passes(firewall: Rig, kind: int) -> None:
     (ethernet(ipv4("192.0.2.7", udp(23), protocol=17)), CLOSED_PORT, 23),
     (ethernet(ipv4("192.0.2.7", tcp(80), fragment=1)), FRAGMENT, 0),
     (ethernet(ipv4("192.0.2.7", b"")), MALFORMED, 0),
-])
+], ids=["blocked", "closed", "closed for UDP", "fragment", "malformed"])
 def test_each_drop_is_an_event(firewall: Rig, packet: bytes, reason: int, port: int) -> None:
     block(firewall, "10.0.0.0/8")
     close(firewall, 23)
@@ -261,7 +261,8 @@ def test_the_source_of_ipv6_is_whole(firewall: Rig) -> None:
     assert (bytes(event.source), event.family) == (ip_address("2001:db8::1:2:3").packed, 10)
 
 
-@pytest.mark.parametrize("packet", [ethernet(ipv4("192.0.2.7", tcp(80))), ethernet(bytes(46), 0x0806)])
+@pytest.mark.parametrize("packet", [ethernet(ipv4("192.0.2.7", tcp(80))), ethernet(bytes(46), 0x0806)],
+                         ids=["TCP", "ARP"])
 def test_a_packet_that_passes_is_unchanged_and_no_event(firewall: Rig, packet: bytes) -> None:
     verdict = firewall.send(packet)
     assert verdict == "XDP_PASS" and not verdict.changed

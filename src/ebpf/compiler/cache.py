@@ -17,6 +17,7 @@ Nothing here raises for what is wrong with the cache: a program must work withou
 from __future__ import annotations
 
 import os
+import sys
 from stat import S_ISDIR, S_ISREG
 from zlib import crc32
 
@@ -430,10 +431,16 @@ def _still_true(manifest: str, facts: Facts) -> bool:
 # ------------------------------------------------------------------------------------------------------------ objects
 
 
+def _is_covered() -> bool:
+    """Whether `ebpf.compiler.coverage` is there at all, and on: who does not use it does not import it."""
+    switch = sys.modules.get("ebpf.compiler.coverage")
+    return switch is not None and switch.is_on()
+
+
 def object_key(text: str, filename: str, options: Iterable[object]) -> str:
     """The key of a compilation: its inputs, this package's compiler, LLVM, and the running kernel's release."""
     system = os.uname()
-    parts = [text, filename, *map(repr, options), _compiler_identity(), system.release, system.version, system.machine]
+    parts = [text, filename, *map(repr, options), "covered" * _is_covered(), _compiler_identity(), system.release, system.version, system.machine]
     digest = _sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogateescape")

@@ -30,7 +30,10 @@ def cost_of(source: Any, program: str | None = None, **compile: Any) -> Cost:
 
     By our own verifier, without any kernel, so that it is the same everywhere.
     """
-    obj = source.obj if isinstance(source, Rig) else open_source(source, compile).obj
+    if isinstance(source, Rig):
+        source, compile = source.origin
+    with ebpf.coverage.paused():  # what counts for coverage is no part of the program
+        obj = open_source(source, compile).obj
     if program is None:
         if len(obj.programs) != 1:
             raise UsageError(f"{obj.name} has {len(obj.programs)} programs: say which",

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from ebpf.testing.lab import Lab
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--ebpf-cov`` and its relatives."""
+    group = parser.getgroup("ebpf", "tests of eBPF programs")
+    group.addoption("--ebpf-cov", action="append", nargs="?", const="term", default=[], metavar="REPORT",
+                    help="coverage of the programs' source: term (the default), html[:DIR], json[:FILE], lcov[:FILE]")
+    group.addoption("--ebpf-cov-fail-under", type=float, default=0.0, metavar="PERCENT",
+                    help="fail if less of the programs' statements and branches was run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing, unless an option asks for it."""
+    if config.getoption("ebpf_cov"):
+        from ebpf.testing.cov import CoveragePlugin
+
+        config.pluginmanager.register(CoveragePlugin(config), "ebpf_cov")
+
+
 @pytest.fixture
 def ebpf_machine(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The userspace machine: ``ebpf_machine.load("prog.c")`` gives a `Rig` to send packets and events to.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ebpf
 from ebpf import NotSupported, UsageError
 from ebpf.testing.clock import FrozenClock
 from ebpf.testing.packets import iter_packets, packet_bytes
@@ -41,7 +42,7 @@ def load(source: Any, *, backend: str = "machine", cpus: int | None = None, engi
     elif cpus is not None or engine:
         raise UsageError("cpus and engine are the machine's: a kernel has its own")
     session = loaded.load(backend, options)
-    return Rig(session, loaded.name, seed=seed)
+    return Rig(session, loaded.name, seed=seed, origin=(source, dict(compile or {})))
 
 
 class Rig:
@@ -50,8 +51,10 @@ class Rig:
     In the machine ``clock``, ``task``, ``cpu`` and ``memory`` are what the programs see; a kernel has its own.
     """
 
-    def __init__(self, session: Session, name: str = "", *, seed: int = 0) -> None:
+    def __init__(self, session: Session, name: str = "", *, seed: int = 0, origin: tuple[Any, Any] | None = None) -> None:
         self.session = session
+        #: what `load` was given, and the compiler's options
+        self.origin = origin or (session.obj, {})
         self.name = name or session.obj.name
         #: the CPU that runs the next event
         self.cpu = 0
@@ -246,6 +249,8 @@ class Rig:
 
     def close(self) -> None:
         """Close the session; doing so again is harmless."""
+        if ebpf.coverage.running and not self.session.closed:
+            ebpf.coverage.collect(self.session)
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()

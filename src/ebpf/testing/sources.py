@@ -58,7 +58,7 @@ def open_source(source: Any, options: Mapping[str, Any]) -> Source:
 def _from_path(source: str | os.PathLike[str], options: Mapping[str, Any]) -> Source:
     text = os.fspath(source)
     is_text = isinstance(source, str) and ("\n" in text or not text.endswith((".c", ".o")))
-    how = tuple(sorted((name, _frozen(value)) for name, value in options.items()))
+    how = (ebpf.coverage.running, *sorted((name, _frozen(value)) for name, value in options.items()))
     if is_text:
         return Source(_kept(("text", text, how), lambda: ebpf.compile(text, **options)), "<text>")
     try:

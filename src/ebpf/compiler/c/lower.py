@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ebpf.compiler import coverage
 from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_function import FunctionLowering, signature
 from ebpf.compiler.c.lower_init import constant_initializer
@@ -26,6 +27,7 @@ from ebpf.compiler.llvm.debuginfo import DebugInfo, NoDebugInfo
 from ebpf.compiler.llvm.ir import FunctionWriter, Module, quote, stand_in, symbol
 
 if TYPE_CHECKING:
+    from ebpf.compiler.c.lower_coverage import Marks
     from ebpf.compiler.c.source import Diagnostics
     from ebpf.compiler.options import Options
 
@@ -58,6 +60,11 @@ class UnitLowering:
             self.module, diagnostics.sources, unit.filename, optimized=options.opt_level > 0
         )
         self.questions = 0
+        self.marks: Marks | None = None
+        if coverage.is_on() and not self.host:
+            from ebpf.compiler.c.lower_coverage import Marks
+
+            self.marks = Marks(self)
         self._globals: dict[int, str] = {}
         self._functions: dict[int, str] = {}
         self._names: set[str] = {v.name for v in unit.globals} | {f.name for f in unit.functions}
@@ -86,6 +93,8 @@ class UnitLowering:
                         if isinstance(target, Pointer) and is_context_target(t):
                             self.debug.whole(target.target)
                 FunctionLowering(self, decl).lower()
+        if self.marks is not None:
+            self.marks.finish()
         self.debug.finish()
         return self.module.text()
 

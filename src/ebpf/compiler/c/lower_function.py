@@ -35,6 +35,8 @@ class FunctionLowering:
         self.unit = unit
         self.module = unit.module
         self.debug = unit.debug
+        self.marks = unit.marks
+        self._follows: list[int] = []  # for each open block, what comes after its statement: a loc, 0 the end
         self.options = unit.options
         self.decl = decl
         self.w = unit.begin(decl)
@@ -169,6 +171,8 @@ class FunctionLowering:
                 w.end(f"ret {ir_type(self.result)} {'null' if ir_type(self.result) == 'ptr' else '0'}")
 
     def statement(self, s: tree.Stmt) -> None:
+        if self.marks is not None:
+            self.marks.statement(self, s)
         _STATEMENTS[type(s)](self, s)
 
     # -------------------------------------------------------------------------------------- statements
@@ -177,7 +181,9 @@ class FunctionLowering:
         track = lives and self._scoped and id(s) not in self._jumped_into
         self._lives.append([] if track else None)
         statements = _STATEMENTS
-        for item in s.items:
+        if self.marks is not None:
+            self._covered_items(s)
+        for item in s.items if self.marks is None else ():
             if type(item) is tree.Declare:
                 self.declare(item)
             else:
@@ -185,6 +191,23 @@ class FunctionLowering:
         for address in self._lives.pop() or ():
             if self.w.open:
                 self.w.do(f"call void {self.module.intrinsic('llvm.lifetime.end.p0', 'void (ptr)')}(ptr {address})")
+
+    def _covered_items(self, s: tree.Block) -> None:
+        """The block's statements, each with its mark, and with what follows it known."""
+        follows = [*(item.loc for item in s.items[1:]), self._follows[-1] if self._follows else 0]
+        for item, after in zip(s.items, follows, strict=True):
+            self._follows.append(after)
+            self.statement(item)
+            self._follows.pop()
+
+    def _way(self, origin: int, target: tree.Stmt | None) -> None:
+        """A way out of a condition begins here; to whatever follows where ``target`` is None or an empty block."""
+        if self.marks is not None:
+            while isinstance(target, tree.Block) and target.items:
+                first = (i for i in target.items if not isinstance(i, tree.Declare) or i.init is not None)
+                target = next(first, target.items[0])
+            follows = self._follows[-1] if self._follows else 0
+            self.marks.way(self, origin, follows if target is None or isinstance(target, tree.Block) else target.loc)
 
     def begin_life(self, address: str) -> None:
         """Say that a local lives from here to the end of its block, so that others may have its place afterwards."""
@@ -211,15 +234,18 @@ class FunctionLowering:
     def if_(self, s: tree.If) -> None:
         w = self.w
         then, done = w.label("then"), w.label("endif")
-        otherwise = w.label("else") if s.otherwise is not None else done
+        otherwise = w.label("else") if s.otherwise is not None or self.marks is not None else done
         self.at(s.loc)
         branch(self, s.condition, then, otherwise)
         w.block(then)
+        self._way(s.loc, s.then)
         self.statement(s.then)
         w.jump(done)
-        if s.otherwise is not None:
+        if otherwise is not done:
             w.block(otherwise)
-            self.statement(s.otherwise)
+            self._way(s.loc, s.otherwise)
+            if s.otherwise is not None:
+                self.statement(s.otherwise)
             w.jump(done)
         w.block(done)
 
@@ -229,6 +255,8 @@ class FunctionLowering:
         if s.init is not None:
             self.statement(s.init)
         test, body, step, done = w.label("test"), w.label("body"), w.label("step"), w.label("done")
+        covered = self.marks is not None and s.condition is not None
+        into, out = (w.label("into"), w.label("out")) if covered else (body, done)
         w.jump(body if s.test_last else test)
 
         def check(metadata: str) -> None:
@@ -238,16 +266,25 @@ class FunctionLowering:
                 w.end(f"br label %{body}{metadata}")
             elif metadata:
                 # The metadata has to sit on the edge that goes back.
-                w.end(f"br i1 {condition(self, s.condition)}, label %{body}, label %{done}{metadata}")
+                w.end(f"br i1 {condition(self, s.condition)}, label %{into}, label %{out}{metadata}")
             else:
-                branch(self, s.condition, body, done)
+                branch(self, s.condition, into, out)
+            if covered:
+                w.block(into)
+                self._way(s.loc, s.body)
+                w.jump(body)
+                w.block(out)
+                self._way(s.loc, None)
+                w.jump(done)
 
         metadata = self._unroll(s.unroll)
         if not s.test_last:
             check("")
         w.block(body)
         self._targets.append((done, step))
+        self._follows.append(s.loc)
         self.statement(s.body)
+        self._follows.pop()
         self._targets.pop()
         w.block(step)
         if s.step is not None:
@@ -277,12 +314,21 @@ class FunctionLowering:
         value, kind = self.value(s.value), ir_type(s.value.type)
         bits, signed = bits_of(s.value.type), is_signed(s.value.type)
         done = w.label("endswitch")
-        default = self._label(s.default, "default") if s.default is not None else done
+        ways: list[tuple[str, str, tree.Stmt | None]] = []
+
+        def arm(label: str, case: tree.Stmt | None) -> str:
+            """Where the switch goes for ``case``: there, or past a mark."""
+            if self.marks is None:
+                return label
+            ways.append((w.label("arm"), label, case))
+            return ways[-1][0]
+
+        default = arm(self._label(s.default, "default") if s.default is not None else done, s.default)
         arms = []
         for case in s.cases:
             if case.low is None:
                 continue
-            label = self._label(case, "case")
+            label = arm(self._label(case, "case"), case)
             low, high = case.low, case.low if case.high is None else case.high
             if high - low < _RANGE_AS_VALUES:
                 arms += [f"{kind} {v & ((1 << bits) - 1)}, label %{label}" for v in range(low, high + 1)]
@@ -294,6 +340,10 @@ class FunctionLowering:
                 w.branch(w.emit(f"and i1 {above}, {below}"), label, rest)
                 w.block(rest)
         w.end(f"switch {kind} {value}, label %{default} [ {' '.join(arms)} ]")
+        for name, label, target in ways:
+            w.block(name)
+            self._way(s.loc, target)
+            w.jump(label)
         self._find_jumped_into(s.body)
         self._targets.append((done, self._targets[-1][1] if self._targets else done))
         self.statement(s.body)
