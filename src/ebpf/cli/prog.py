@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_actions(parser, "program", ("list", "show", "dump"), "an id, a name, or the path where it is pinned")
+    add_actions(parser, "program", ("list", "show", "dump", "profile"),
+                "an id, a name, or the path where it is pinned")
+    parser.add_argument("--metrics", metavar="NAME,NAME", default="cycles,instructions",
+                        help="profile: what to count, by perf(1)'s names (cycles,instructions)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", default=3.0, help="profile: how long (3)")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         return _list(args)
+    if args.action == "profile":
+        return _profile(args)
     with ebpf.inventory.program(need_which(args, "prog")) as program:
         info = program.info()
         if args.action == "dump":
@@ -50,4 +56,24 @@ def _list(args: argparse.Namespace) -> int:
     print_table(("id", "type", "name", "tag", "insns", "maps", "held by"), (
         (i.id, i.type_name, i.name, i.tag, i.xlated_bytes // 8, ",".join(map(str, i.map_ids)),
          holders_text(holders, "program", i.id)) for i in infos), "no programs are loaded")
+    return 0
+
+
+def _profile(args: argparse.Namespace) -> int:
+    from time import sleep
+
+    metrics = [name for name in args.metrics.split(",") if name]
+    with ebpf.inventory.profile(need_which(args, "prog"), metrics) as profiler:
+        try:
+            sleep(max(0.0, args.duration))
+        except KeyboardInterrupt:
+            pass
+        profile = profiler.read()
+    if args.json:
+        print_json(profile)
+        return 0
+    print(f"{profile.program}: {profile.runs} runs")
+    print_table(("metric", "count", "for a run", "counted"), (
+        (m.name, m.count, f"{m.count / profile.runs:.1f}" if profile.runs else "-", f"{m.share:.0%} of the time")
+        for m in profile.metrics), "nothing was counted")
     return 0

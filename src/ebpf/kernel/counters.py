@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 
 class Counters:
-    """Perf counters in a perf event array, one for each online CPU; closing takes them out again."""
+    """Perf counters in a perf event array, one for each online CPU; closing takes them out again.
 
-    def __init__(self, map: KernelMap, type: int, config: int) -> None:
+    That of CPU n has the index ``first`` + n.
+    """
+
+    def __init__(self, map: KernelMap, type: int, config: int, first: int = 0) -> None:
         self._map = map
+        self._first = first
         self._fds: dict[int, sys.OwnedFd] = {}
         attr = sys.perf_event_attr(type, config)
         try:
@@ -25,7 +29,7 @@ class Counters:
                     raise sys.failure(f"perf_event_open(type={type}, config={config}, cpu={cpu})", -fd,
                                       needs=("CAP_PERFMON",))
                 self._fds[cpu] = sys.OwnedFd(fd)
-                map.update(cpu.to_bytes(4, "little"), fd.to_bytes(4, "little"))
+                map.update((first + cpu).to_bytes(4, "little"), fd.to_bytes(4, "little"))
         except BaseException:
             self.close()
             raise
@@ -35,5 +39,5 @@ class Counters:
         fds, self._fds = self._fds, {}
         for cpu, fd in fds.items():
             if not self._map.closed:
-                self._map.delete(cpu.to_bytes(4, "little"))
+                self._map.delete((self._first + cpu).to_bytes(4, "little"))
             fd.close()
