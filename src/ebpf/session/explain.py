@@ -11,6 +11,7 @@ _TABLES = (
     ("ebpf.compiler.c.checker_codes", "CODES"),
     ("ebpf.compiler.c.lower_codes", "CODES"),
     ("ebpf.compiler.trace.codes", "CODES"),
+    ("ebpf.compiler.py.codes", "CODES"),
     ("ebpf.isa.assembler", "CODES"),
     ("ebpf.abi.refusals", "TITLES"),
 )

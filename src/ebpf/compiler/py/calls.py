@@ -106,6 +106,7 @@ class Calls(Locals):
             self.expr(function.value)  # gives the map its name
             return self.call_map(owner_value, function.attr, node)
         if owner_value is not None and not isinstance(owner_value, (str, bytes, int, tuple)):
+            self.known(owner_value, ast.unparse(function.value), function.value)
             return None
         owner = self.expr(function.value)
         name = function.attr
@@ -208,9 +209,9 @@ class Calls(Locals):
             out[name] = self._argument(n)
         for k in node.keywords:
             if k.arg not in (*positional, *keyword):
-                self.refuse("P0211", k.value, f"`{function.__name__}` has no parameter `{k.arg}`")
+                self.refuse("P0211", k, f"`{function.__name__}` has no parameter `{k.arg}`")
             if k.arg in out:
-                self.refuse("P0211", k.value, f"`{k.arg}` is given twice")
+                self.refuse("P0211", k, f"`{k.arg}` is given twice")
             out[k.arg] = self._argument(k.value)
         defaults = dict(zip(positional[::-1], (function.__defaults__ or ())[::-1], strict=False))
         defaults.update(function.__kwdefaults__ or {})
@@ -355,12 +356,12 @@ class Calls(Locals):
                 close = did_you_mean(k.arg or "**", list(t.fields))
                 self.refuse(
                     "P0209",
-                    k.value,
+                    k,
                     f"{t.__name__} has no member `{k.arg}`",
                     helps=[f"did you mean `{close[0]}`?"] if close else [f"it has {', '.join(t.fields)}"],
                 )
             if k.arg in given:
-                self.refuse("P0211", k.value, f"`{k.arg}` is given twice")
+                self.refuse("P0211", k, f"`{k.arg}` is given twice")
             given[k.arg] = k.value
         if into is not None and C.strip(into.place.type) is record:
             place = into.place

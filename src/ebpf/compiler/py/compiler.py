@@ -64,15 +64,18 @@ class Program(Statements):
         if a.vararg is not None or a.kwarg is not None or a.kwonlyargs:
             self.refuse("P0302", definition, "a program has the context and the hook's arguments as its parameters")
         given: dict[str, Value] = {}
+        refused = False
         for i, p in enumerate((*a.posonlyargs, *a.args)):
             self.at(p)
             if not i:
                 given[p.arg] = Context()
                 continue
-            try:
-                given[p.arg] = self.parameter(i - 1, p.arg, p)
-            except Refused:
-                given[p.arg] = Unknown()
+            given[p.arg] = Unknown()
+            if not refused:
+                try:
+                    given[p.arg] = self.parameter(i - 1, p.arg, p)
+                except Refused:
+                    refused = True
         self.bind_parameters(self.frame, definition, given)
 
 

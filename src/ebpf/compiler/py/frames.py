@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.py import types as P
+from ebpf.compiler.py.declarations import GlobalDecl, MapDecl
 from ebpf.compiler.py.emit import Refused
 from ebpf.compiler.py.expressions import _MISSING, Expressions
 from ebpf.compiler.py.values import (
@@ -149,6 +150,10 @@ class Locals(Expressions):
         frame.bound.pop(name, None)
         key = self._key(name)
         known = self.state.types.get(key)
+        if known is None and isinstance(frame.function.__globals__.get(name), (MapDecl, GlobalDecl)):
+            what = "map" if isinstance(frame.function.__globals__[name], MapDecl) else "variable"
+            self.refuse("P0203", node, f"`{name}` is a {what} of programs, and this would be a local name",
+                        helps=[f"write `{name}.value = …`"] if what == "variable" else ["use another name"])
         if name in frame.annotated:
             self.assign_annotated(name, v, node)
             return
@@ -256,10 +261,10 @@ class Locals(Expressions):
             e = self.const(0, t) if isinstance(v, Const) else cast(v.e, t)  # type: ignore[attr-defined]
             self.set(variable, e)
             if known[7]:
-                there: tree.Expr = self.const(int(isinstance(v, Ref)), C.INT)
+                asked: tree.Expr = self.const(int(isinstance(v, Ref)), C.INT)
                 if isinstance(v, Ref) and v.nullable:
-                    there = cast(cast(v.e if v.there is None else v.there, C.BOOL), C.INT)
-                self.set(self.variable(name, "there", C.INT), there)
+                    asked = cast(cast(v.e if v.there is None else v.there, C.BOOL), C.INT)
+                self.set(self.variable(name, "there", C.INT), asked)
         elif kind == "tuple":
             items = v.items if isinstance(v, Tuple) else [Const(i) for i in v.value]  # type: ignore[attr-defined]
             for i, item in enumerate(items):

@@ -74,15 +74,16 @@ class MapMethods(Maps):
                 self.refuse(
                     "P0211",
                     a,
-                    f"`{shown}` takes {len(wanted)} argument{'s' * (len(wanted) != 1)} at most: "
-                    f"{', '.join(wanted) or 'none'}",
+                    f"`{shown}` takes {len(wanted)} argument{'s' * (len(wanted) != 1)} at most: {', '.join(wanted)}"
+                    if wanted
+                    else f"`{shown}` takes no arguments",
                 )
             out[i] = a
         for k in node.keywords:
             if k.arg not in wanted:
                 self.refuse(
                     "P0211",
-                    k.value,
+                    k,
                     f"`{shown}` has no parameter `{k.arg}`",
                     helps=[f"it has {', '.join(wanted)}"] if wanted else [],
                 )

@@ -174,7 +174,7 @@ class Maps(Arithmetic):
         self.refuse(
             "P0212",
             node,
-            f"`{named}` may have no entry, and a {words(Ref(at, t, OWN, py))} has no zero to stand for that",
+            f"`{named}` may have no entry, and {words(Ref(at, t, OWN, py))} has no zero to stand for that",
             helps=[f"`v = {m.name}.get(key)` is None then", f"`{m.name}.setdefault(key)` makes an entry"],
         )
 

@@ -297,7 +297,7 @@ class Memory(Emitter):
     def _put_record(self, v: Value, place: tree.Expr, t: C.Record, what: str, node: ast.AST) -> None:
         source = C.strip(v.t) if isinstance(v, Ref) else None
         if not isinstance(v, Ref) or source is not t:
-            self.refuse("P0204", node, f"{what} is a {t.tag}, and this is {words(v)}")
+            self.refuse("P0204", node, f"{what} is {t.tag}, and this is {words(v)}")
         self.copy(place, v, t.size, node)
 
     def copy(self, place: tree.Expr, v: Ref, size: int, node: ast.AST) -> None:
@@ -416,4 +416,4 @@ def _is(e: tree.Expr, place: tree.Expr) -> bool:
 
 
 def _a(ty: IntTy) -> str:
-    return f"{'an' if ty.name[0] == 'i' or ty.name == 'u8' else 'a'} {ty.name}"
+    return f"{'an' if ty.name[0] == 'i' else 'a'} {ty.name}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.compiler.c import types as C
 from ebpf.compiler.py import types as P
+from ebpf.compiler.py.declarations import MapDecl
 
 if TYPE_CHECKING:
     from ebpf.compiler.c import tree
@@ -227,6 +228,8 @@ def words(v: Value | Any) -> str:
             return f"the text {v.value!r}"
         if isinstance(v.value, P.StructType):
             return f"the struct {v.value.__name__}"
+        if isinstance(v.value, MapDecl):
+            return f"the map `{v.value.name}`"
         return f"a {type(v.value).__name__}"
     if isinstance(v, Ref):
         inner = C.strip(v.t)
