@@ -252,6 +252,12 @@ class KernelMap(sys.OwnedFd):
             return found
         return self._read_one_by_one()
 
+    def chunks(self, size: int = 1 << 16) -> Iterator[Bulk]:
+        """Every entry, about `size` at a time."""
+        from ebpf.kernel.map_chunks import iter_chunks
+
+        return iter_chunks(self, size)
+
     def take_all(self) -> Bulk:
         """Every entry, removed as it is read; nothing written meanwhile is lost. Needs 5.6 for atomicity per bucket.
 
@@ -497,11 +503,11 @@ class KernelMap(sys.OwnedFd):
 
         return PerfBuffer(self, callback, on_lost=on_lost, pages=pages, wakeup_events=wakeup_events)
 
-    def open_counters(self, type: int, config: int) -> Counters:
-        """Open a perf counter on each online CPU and put it into this perf event array, for programs to read."""
+    def open_counters(self, type: int, config: int, first: int = 0) -> Counters:
+        """Open a perf counter on each online CPU and put it into this perf event array, that of CPU 0 at ``first``."""
         from ebpf.kernel.counters import Counters
 
-        return Counters(self, type, config)
+        return Counters(self, type, config, first)
 
 
 _ENDIAN: Final = "little" if struct.pack("@H", 1)[0] else "big"

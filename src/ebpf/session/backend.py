@@ -101,6 +101,10 @@ class PerfRing(Protocol):
 
     def consume(self, callback: Callable[[int, bytes], Any], on_lost: Callable[[int, int], Any] | None) -> int: ...
 
+    def consume_addresses(self, callback: Callable[[int, int, int], Any],
+                          on_lost: Callable[[int, int], Any] | None) -> int:
+        """``callback(cpu, address, size)``: the address is valid during the call only."""
+
 
 class PerfReader(Protocol):
     """The reader of a perf event array: its rings by CPU, callbacks, and what was lost."""
@@ -203,6 +207,10 @@ class RawMap(Protocol):
     def read_all(self) -> Bulk: ...
 
     def take_all(self) -> Bulk: ...
+
+    def chunks(self, size: int = 1 << 16) -> Iterator[Bulk]: ...
+
+    def freeze(self) -> None: ...
 
     def update_batch(self, keys: bytes | bytearray | memoryview, values: bytes | bytearray | memoryview,
                      flags: int = 0) -> int: ...

@@ -242,6 +242,17 @@ class Map:
         bulk = self._all(take=True)
         return list(zip(self._keys_of(bulk), self._values_of(bulk)))
 
+    def chunks(self, size: int = 1 << 16) -> Iterator[list[tuple[Any, Any]]]:
+        """`items` in pieces of about ``size`` entries, for maps that are larger than one's memory or patience."""
+        if self.type in _KEYLESS:
+            raise UsageError(f"a {self.type.name.lower()} cannot be listed")
+        for bulk in self.raw.chunks(size):
+            yield list(zip(self._keys_of(bulk), self._values_of(bulk), strict=True))
+
+    def freeze(self) -> None:
+        """From now on only programs write to it (Linux 5.2)."""
+        self.raw.freeze()
+
     def _all(self, *, take: bool = False) -> Bulk:
         if self.type in _KEYLESS:
             raise UsageError(f"a {self.type.name.lower()} cannot be read as a whole",

@@ -334,6 +334,12 @@ class MapOnMachine(_Numbered):
         with world.lock:
             return self._open().read_all()
 
+    def chunks(self, size: int = 1 << 16) -> Any:
+        return iter([self.read_all()])
+
+    def freeze(self) -> None:
+        raise NotSupported(f"freezing a map ({self.name!r})", who=_WHO)
+
     def take_all(self) -> Bulk:
         with world.lock:
             return self._open().take_all()

@@ -26,7 +26,7 @@ def attach(program: KernelProgram, namespace: str = "/proc/self/ns/net") -> Kern
     def explain(errno: int) -> EbpfError | None:
         if errno == _errno.EPERM:
             return sys.failure(f"attaching {program.name!r} to {namespace}", errno, needs=("CAP_BPF", "CAP_NET_ADMIN"))
-        if errno in (_errno.EEXIST, _errno.EBUSY):
+        if errno in (_errno.EEXIST, _errno.EBUSY, _errno.E2BIG):
             return AttachError(f"{namespace} has a {program.type_name} program already",
                                notes=describe(queried(fd.fileno(), program.expected_attach_type)),
                                helps=("detach the link that holds it (`ebpf link list`)",))
