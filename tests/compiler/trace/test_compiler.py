@@ -287,3 +287,14 @@ def test_installed_tools_load():
             program.close()
     assert set(refused) <= _ABSENT, refused
     assert all("T0302" in text or "T0210" in text for text in refused.values()), refused
+
+
+def test_a_return_probe_knows_its_function_on_every_kernel():
+    """Before Linux 5.15 no helper tells: each function has its own program, which holds the name."""
+    script = "kretprobe:vfs_*, kretprobe:tcp_connect { @[func, 1] = count(); } kprobe:vfs_read { @[func, 0] = count(); }"
+    old = compile_script(script, facts=FakeFacts(kernel_version=0x50A00))
+    assert [(p.details["function"], p.program) for p in old.plan.probes if p.kind == "kretprobe"] == [
+        (name, f"kretprobe_{name}") for name in ("vfs_read", "vfs_write", "vfs_open", "tcp_connect")]
+    assert {"vfs_read", "vfs_write", "vfs_open", "tcp_connect"} <= set(read_object(old.elf).externs)
+    new = compile_script(script, facts=FakeFacts(kernel_version=0x60100))
+    assert len({p.program for p in new.plan.probes}) == 2 and not read_object(new.elf).externs

@@ -72,7 +72,7 @@ class OtherKernel(SystemFacts):
         from fnmatch import fnmatchcase
 
         if not any(c in pattern for c in "*?["):
-            found = (pattern,) if pattern in self._named() else ()
+            found: tuple[str, ...] = (pattern,) if pattern in self._named() else ()
         else:
             found = tuple(sorted(name for name in self._named() if fnmatchcase(name, pattern)))
         if not found:
