@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "docs" / name for name in ("guide.md", "bcc.md", "c.md", "trace.md", "packets.md")]  # README.md: tests/test_docs.py
+PAGES = [ROOT / "docs" / name  # README.md: tests/test_docs.py
+         for name in ("guide.md", "bcc.md", "c.md", "trace.md", "packets.md", "python.md")]
 
 _BLOCK = re.compile(r"(?:^<!-- (?P<marks>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _TOLD = re.compile(r"print\(.*\)\s+# (.*)")
