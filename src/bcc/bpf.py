@@ -299,12 +299,11 @@ class BPF(Attaching):
         if self._perf_poller is None:
             self._perf_poller = self.session.poller()
         self._perf_tables.append(table)
-        buffer = table._buffer
-        for ring in buffer.rings.values():
-            self._watch_perf(buffer, ring)
+        for ring in table._buffer.rings.values():
+            self._watch_perf(table, ring)
 
-    def _watch_perf(self, buffer: Any, ring: Any) -> None:
-        self._perf_poller.add(ring.fileno(), lambda: ring.consume(buffer.callback, buffer.on_lost))
+    def _watch_perf(self, table: Any, ring: Any) -> None:
+        self._perf_poller.add(ring.fileno(), lambda: table._consume_ring(ring))
 
     def _remove_perf_buffer(self, table: Any) -> None:
         if table in self._perf_tables:
@@ -331,7 +330,7 @@ class BPF(Attaching):
             self._next_refresh = now + 2.0
             for table in self._perf_tables:
                 for ring in table._buffer.refresh():
-                    self._watch_perf(table._buffer, ring)
+                    self._watch_perf(table, ring)
         self._perf_poller.poll(None if timeout < 0 else timeout / 1000)
 
     kprobe_poll = perf_buffer_poll
@@ -339,7 +338,7 @@ class BPF(Attaching):
     def perf_buffer_consume(self) -> None:
         """Call the callbacks of events that are there, without waiting."""
         for table in list(self._perf_tables):
-            table._buffer.consume()
+            table._consume()
 
     def _add_ring_buffer(self, table: Any, fd: int, consume: Callable[[], int]) -> None:
         if self._ring_poller is None:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-# Where the characters of a bytes object begin, seen from id(): its header without the NUL that ends it.
-_BYTES_HEADER = sys.getsizeof(b"") - 1
-
 
 class _Events(TableBase):
     _event_class: Any = None
@@ -45,19 +42,17 @@ class _Events(TableBase):
         return self._event_class
 
 
-def _guarded(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """A closed pipe behind ``print`` (``| head``) ends the script quietly, as in BCC."""
+def guarded(call: Callable[..., Any], *args: Any) -> Any:
+    """``call(*args)``, which runs callbacks: a closed pipe behind their ``print`` (``| head``) ends the script quietly,
+    as in BCC.
+    """
+    try:
+        return call(*args)
+    except BrokenPipeError:
+        import os
 
-    def call(*args: Any) -> Any:
-        try:
-            return callback(*args)
-        except BrokenPipeError:
-            import os
-
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
-            sys.exit(0)
-
-    return call
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
+        sys.exit(0)
 
 
 class PerfEventArray(_Events, ArrayBase):
@@ -66,6 +61,7 @@ class PerfEventArray(_Events, ArrayBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffer: Any = None
+        self._callback: Callable[[int, Any, int], Any] | None = None
         self._counters: list[Any] = []
 
     def open_perf_buffer(self, callback: Callable[[int, Any, int], Any], page_cnt: int = 8,
@@ -77,26 +73,29 @@ class PerfEventArray(_Events, ArrayBase):
         """
         if page_cnt & (page_cnt - 1) or page_cnt < 1:
             raise Exception("Perf buffer page_cnt must be a power of two")
-        call = _guarded(callback)
-
-        def on_sample(cpu: int, data: bytes) -> None:
-            call(cpu, id(data) + _BYTES_HEADER, len(data))
-
-        report = _guarded(lost_cb) if lost_cb is not None else None
 
         def on_lost(cpu: int, count: int) -> None:
-            if report is not None:
-                report(count)
+            if lost_cb is not None:
+                lost_cb(count)
             else:
                 print(f"Possibly lost {count} samples", file=sys.stderr)
 
         self._close_buffer()
-        self._buffer = self._map.perf_buffer(on_sample, on_lost=on_lost, pages=page_cnt, wakeup_events=wakeup_events)
+        self._callback = callback
+        self._buffer = self._map.perf_buffer(lambda cpu, data: None, on_lost=on_lost, pages=page_cnt,
+                                             wakeup_events=wakeup_events)
         self.bpf._add_perf_buffer(self)
 
     def open_perf_event(self, typ: int, config: int) -> None:
         """Put a counter for each online CPU into the table, for ``table.perf_read(CUR_CPU)`` in the program."""
         self._counters.append(self._map.open_counters(typ, config))
+
+    def _consume_ring(self, ring: Any) -> int:
+        """Call the callback for what waits in one CPU's ring."""
+        return guarded(ring.consume_addresses, self._callback, self._buffer.on_lost)  # type: ignore[no-any-return]
+
+    def _consume(self) -> int:
+        return sum(map(self._consume_ring, list(self._buffer.rings.values())))
 
     @property
     def lost(self) -> int:
@@ -132,14 +131,13 @@ class RingBuf(_Events):
 
         ``data`` is an address, valid during the call: give it to `event`.
         """
-        call = _guarded(callback)
         self.close()
         self._ring = ring = self._map.ring_buffer()
 
         def deliver(address: int, size: int) -> None:
-            call(ctx, address, size)
+            callback(ctx, address, size)
 
-        self.bpf._add_ring_buffer(self, ring.fileno(), lambda: ring.consume_addresses(deliver))
+        self.bpf._add_ring_buffer(self, ring.fileno(), lambda: guarded(ring.consume_addresses, deliver))
 
     def __len__(self) -> int:
         return 0

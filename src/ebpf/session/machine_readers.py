@@ -201,6 +201,15 @@ class PerfBuffer(_Reader):
                 report(cpu, new)
         return total
 
+    def consume_addresses(self, callback: Callable[[int, int, int], Any],
+                          on_lost: Callable[[int, int], Any] | None) -> int:
+        """The same, with ``callback(cpu, address, size)``: the address is valid during the call only."""
+
+        def one(cpu: int, data: bytes) -> None:
+            callback(cpu, id(data) + _BYTES_HEADER, len(data))
+
+        return self.consume(one, on_lost)
+
     def close(self) -> None:
         """Stop reading."""
         fd = self._fd

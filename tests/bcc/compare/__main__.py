@@ -21,7 +21,7 @@ from tests.bcc.compare.plan import CASES
 from tests.guests import store
 
 _ROOT = Path(__file__).resolve().parents[3]
-_BATCH = 40
+_BATCH = 200
 
 
 def home() -> Path:

@@ -16,32 +16,50 @@ import tempfile
 import time
 from typing import Any
 
-from tests.bcc.compare.plan import CASES, Case
+from tests.bcc.compare.plan import CASES
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 _WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128", "202"),
             "aarch64": ("22", "441", "101", "115", "72", "73", "137", "98")}[os.uname().machine]
 _PATIENCE_S = 240
 _TAP_S = 0.15
+_AT_ONCE = 8
 _THEIR_LIBRARIES = "/run/bcc"
 _MODULES = ("loop ext4 xfs btrfs sch_netem veth nfs nfsv4 md_mod raid1 tun kvm zram scsi_debug")
+
+
+class Forks:
+    """A process that forks tools: of ours, or of theirs."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(argv, env=env, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def spawn(self, argv: list[str], out: str, err: str, status: str) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"argv": argv, "out": out, "err": err, "status": status}) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
 
 class Tool:
     """One tool under way."""
 
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    def __init__(self, forks: Forks, argv: list[str]) -> None:
+        self.folder = tempfile.mkdtemp(prefix="tool-", dir="/run")
         self.began = time.monotonic()
         self.ready_s = -1.0
-        self.process = subprocess.Popen(argv, stdout=self.out, stderr=self.err, env=env, cwd=_ROOT, start_new_session=True,
-                                        stdin=subprocess.DEVNULL)
+        self.pid = forks.spawn(argv, *(f"{self.folder}/{name}" for name in ("out", "err", "status")))
+
+    def ended(self) -> bool:
+        return os.path.exists(f"{self.folder}/status")
 
     def wait_ready(self) -> bool:
         """Until it waits for events, or has ended by itself; whether it waits."""
         times = 0
         while time.monotonic() < self.began + _PATIENCE_S:
-            if self.process.poll() is not None:
+            if self.ended():
                 return False
             times = times + 1 if self._waits() else 0
             if times >= 3:
@@ -51,7 +69,7 @@ class Tool:
         return False
 
     def _waits(self) -> bool:
-        pid = self.process.pid
+        pid = self.pid
         if os.path.exists(f"/run/compiling-{pid}"):
             return False
         try:
@@ -63,32 +81,31 @@ class Tool:
         except (OSError, IndexError):
             return False
 
-    def wait_end(self, seconds: float) -> None:
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
+    def wait_end(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not self.ended() and time.monotonic() < until:
+            time.sleep(0.03)
+        return self.ended()
 
-    def interrupt(self) -> None:
+    def interrupt(self, number: int = signal.SIGINT) -> None:
         """What Ctrl-C does: to the tool and what it started."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
+        if not self.ended():
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                pass
 
     def told(self) -> dict[str, Any]:
         """Its last words."""
-        late = False
-        try:
-            self.process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            late = True
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        texts = []
-        for file in (self.out, self.err):
-            file.seek(0)
-            texts.append(file.read().decode("utf-8", "replace"))
-            file.close()
-        return {"out": texts[0], "err": texts[1], "status": "killed" if late else self.process.returncode,
+        late = not self.wait_end(_PATIENCE_S)
+        if late:
+            self.interrupt(signal.SIGKILL)
+            self.wait_end(10)
+        said = {}
+        for name in ("out", "err", "status"):
+            with open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as file:
+                said[name] = file.read()
+        return {"out": said["out"], "err": said["err"], "status": "killed" if late else int(said["status"]),
                 "ready_s": round(self.ready_s, 2)}
 
 
@@ -128,36 +145,42 @@ def prepare(share: str, theirs: bool) -> None:
                    "release": os.uname().release}, file)
 
 
-def run_case(share: str, name: str, case: Case, theirs: bool) -> dict[str, Any]:
-    """Both tools on one piece of work; one after the other where they could not be at the same place at once."""
+def run_together(names: list[str], forks: dict[str, Forks]) -> list[dict[str, Any]]:
+    """Some tools at once, on the work of all of them. Ours and theirs watch the same work, or where both could not be at
+    the same place one after the other."""
     from tests.bcc.compare import work
 
-    place = work.prepare(case.work)
-    args = [word.format(**place) for word in case.args]
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
-    plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
-    ways = {"theirs": (["/usr/bin/python3", case.path, *args], {**plain, "LD_LIBRARY_PATH": _THEIR_LIBRARIES}),
-            "ours": ([sys.executable, "-m", "tests.bcc.compare.ours", case.path, *args],
-                     {**env, "EBPF_CACHE_DIR": f"{share}/cache"})}
-    if not theirs:
-        del ways["theirs"]
-    said: dict[str, Any] = {}
-    for together in [[who] for who in ways] if case.apart else [list(ways)]:
-        tools = {}
+    pieces = " ".join(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
+    place = {"device": "loop0", **work.prepare(pieces)}
+    said: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for together in [[who] for who in forks] if any(CASES[name].apart for name in names) else [list(forks)]:
+        tools: dict[tuple[str, str], Tool] = {}
         for who in together:
-            tools[who] = Tool(*ways[who])
-            tools[who].wait_ready()
-        if any(tool.process.poll() is None for tool in tools.values()):
-            work.run(case.work)
-            time.sleep(case.linger_s)
-        if case.ends:
+            for name in names:
+                if who == "ours" or CASES[name].compare:
+                    words = [word.format(**place) for word in CASES[name].args]
+                    tools[name, who] = Tool(forks[who], [CASES[name].path, *words])
             for tool in tools.values():
+                tool.wait_ready()
+        work.run(pieces)
+        time.sleep(max(CASES[name].linger_s for name in names))
+        for (name, _), tool in tools.items():
+            if CASES[name].ends:
                 tool.wait_end(40)
-        for tool in tools.values():
             tool.interrupt()
-        said.update({who: tool.told() for who, tool in tools.items()})
-    work.clean(case.work)
-    return {"name": name, "script": os.path.basename(case.path), "args": args, "work": case.work, **said}
+        for (name, who), tool in tools.items():
+            said[name][who] = tool.told()
+    work.clean(pieces)
+    return [{"name": name, "script": os.path.basename(CASES[name].path), "work": pieces, **found}
+            for name, found in said.items()]
+
+
+def _keep(share: str, result: dict[str, Any]) -> None:
+    new = f"{share}/results/.{result['name']}"
+    with open(new, "w") as file:
+        json.dump(result, file, indent=1)
+    os.rename(new, f"{share}/results/{result['name']}.json")
+    print(result["name"], result.get("seconds", ""), flush=True)
 
 
 def main(argv: list[str]) -> int:
@@ -165,15 +188,18 @@ def main(argv: list[str]) -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     prepare(share, theirs)
     os.makedirs(f"{share}/results", exist_ok=True)
-    for name in names:
-        start = time.monotonic()
-        result = run_case(share, name, CASES[name], theirs and CASES[name].compare)
-        result["seconds"] = round(time.monotonic() - start, 1)
-        new = f"{share}/results/.{name}"
-        with open(new, "w") as file:
-            json.dump(result, file, indent=1)
-        os.rename(new, f"{share}/results/{name}.json")
-        print(name, result["seconds"], flush=True)
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
+    plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fork.py")
+    forks = {}
+    if theirs:
+        forks["theirs"] = Forks(["/usr/bin/python3", script], {**plain, "LD_LIBRARY_PATH": _THEIR_LIBRARIES})
+    forks["ours"] = Forks([sys.executable, "-m", "tests.bcc.compare.fork"], {**env, "EBPF_CACHE_DIR": f"{share}/cache"})
+    for group in (False, True):
+        chosen = [name for name in names if CASES[name].apart == group]
+        for at in range(0, len(chosen), _AT_ONCE):
+            for result in run_together(chosen[at:at + _AT_ONCE], forks):
+                _keep(share, result)
     return 0
 
 
