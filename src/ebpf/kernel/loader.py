@@ -258,10 +258,12 @@ class KernelObject:
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, attach_prog_fd: int = 0, ifindex: int = 0,
-                     log_level: int | None = None, again: bool = False) -> KernelProgram:
+                     log_level: int | None = None, again: bool = False,
+                     reshape: Callable[[Linked, bytes], tuple[Linked, bytes]] | None = None) -> KernelProgram:
         """The program `name`, loaded if it is not yet. `again` loads another copy, which the caller owns.
 
-        `type`, `expected_attach_type` and `attach_to` replace what its section says. Raises `VerifierError` and the
+        `type`, `expected_attach_type` and `attach_to` replace what its section says; `reshape` gets the finished
+        instructions and gives those to load. Raises `VerifierError` and the
         like.
         """
         if not again and name in self.programs:
@@ -270,7 +272,7 @@ class KernelObject:
         if spec is None:
             raise unknown_name("program", name, self.obj.programs)
         loaded = self._load(spec, type, expected_attach_type, attach_to, attach_prog_fd, ifindex,
-                            self._log_level if log_level is None else log_level)
+                            self._log_level if log_level is None else log_level, reshape)
         if not again:
             self.programs[name] = loaded
             self._fill_program_arrays(name, loaded)
@@ -284,7 +286,8 @@ class KernelObject:
                         self.maps[spec.name].update(struct.pack("@I", index), struct.pack("@i", loaded.fileno()))
 
     def _load(self, spec: ProgramSpec, type: int | None, expected: int | None, attach_to: str | None,
-              attach_prog_fd: int, ifindex: int, log_level: int) -> KernelProgram:
+              attach_prog_fd: int, ifindex: int, log_level: int,
+              reshape: Callable[[Linked, bytes], tuple[Linked, bytes]] | None) -> KernelProgram:
         from ebpf.object.linker import link
 
         kind = type if type is not None else self.types.get(spec.name, spec.type)
@@ -302,6 +305,8 @@ class KernelObject:
         linked = link(self.obj, spec.name)
         code = self._relocate_core(spec, linked)
         code, fd_array = self._relocate(spec, linked, code)
+        if reshape is not None:
+            linked, code = reshape(linked, code)
 
         attach_btf_id = attach_btf_fd = 0
         row = PROGRAM_TYPES.get(kind)

@@ -66,6 +66,8 @@ class OnKernel:
         """Attach it: one function below for each ``kind``."""
         if kind == "kprobes":
             return self._attach_kprobes(program, target, **details)
+        if kind == "xdp" and details.get("chain") is not None:
+            return self._attach_to_chain(program, target, **details)
         link: KernelLink = _ATTACH[kind](program, target, **details)
         return link
 
@@ -99,6 +101,16 @@ class OnKernel:
                                              expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
         except EbpfError:  # uses what only single kprobes may (bpf_override_return)
             return None
+
+    def _attach_to_chain(self, program: KernelProgram, device: str | int, *, flags: int, chain: int) -> KernelLink:
+        from ebpf.kernel import xdp_chain
+        from ebpf.kernel.attach import xdp_chain as hook
+
+        def member(place: xdp_chain.Chain, slot: int) -> KernelProgram:
+            return self._loaded.load_program(program.name, again=True, reshape=lambda linked, code: xdp_chain.as_member(
+                linked, code, place, slot))
+
+        return hook.attach(member, device, chain, flags=flags)
 
     def attach_table(self, name: str) -> KernelLink:
         """Register a struct_ops map."""
@@ -193,7 +205,7 @@ def _perf_event(program: KernelProgram, type: int, *, config: int, **how: Any) -
     return perf_event.attach(program, type, config, **how)
 
 
-def _xdp(program: KernelProgram, device: str | int, *, flags: int) -> KernelLink:
+def _xdp(program: KernelProgram, device: str | int, *, flags: int, chain: int | None = None) -> KernelLink:
     from ebpf.kernel.attach import xdp
 
     return xdp.attach(program, device, flags=flags)

@@ -215,14 +215,17 @@ class Program:
         return self._attach("perf_event", type, config=config, period=period, frequency=frequency, pid=pid, cpu=cpu,
                             cookie=cookie, cgroup=cgroup)
 
-    def attach_xdp(self, device: str | int, *, flags: int = 0) -> Link:
-        """Run for every packet that arrives at the network device (by name or index). One program for each device.
+    def attach_xdp(self, device: str | int, *, flags: int = 0, chain: int | None = None) -> Link:
+        """Run for every packet that arrives at the network device (by name or index). One program for each device,
+        but with ``chain`` up to sixteen: the next one runs when one says XDP_PASS, lower numbers first; other processes
+        join the same chain.
 
         Linux 5.9. ``flags``: 2 the generic way (any device), 4 the driver's own, 8 offloaded; 0 lets the kernel choose.
         `AttachError` if the device has a program already, `TargetNotFound` if there is no such device. In the machine
         the device is one of a network of its own (docs/machine.md).
         """
-        return self._attach("xdp", device, flags=flags)
+        how: dict[str, Any] = {} if chain is None else {"chain": chain}
+        return self._attach("xdp", device, flags=flags, **how)
 
     def attach_tcx(self, device: str | int, side: str = "ingress", *, before: Link | Program | int | None = None,
                    after: Link | Program | int | None = None) -> Link:

@@ -40,5 +40,19 @@ def route(network: str, device: int, metric: int) -> int:
     return netlink.delete_route(network, device, metric)
 
 
-WAYS: Final[dict[str, Callable[..., int]]] = {"program": program, "struct_ops": struct_ops, "tc": tc, "route": route}
+def xdp_chain(device: int, members: int, order: int, slot: int, program_id: int) -> int:
+    """A member of a device's chain of XDP programs."""
+    from ebpf.errors import EbpfError
+    from ebpf.kernel import maps, xdp_chain
+
+    try:
+        with xdp_chain.locked(device):
+            xdp_chain.Chain(maps._from_fd(members), maps._from_fd(order)).remove(slot, program_id)
+    except EbpfError:
+        return -_errno.EIO
+    return 0
+
+
+WAYS: Final[dict[str, Callable[..., int]]] = {"program": program, "struct_ops": struct_ops, "tc": tc, "route": route,
+                                              "xdp_chain": xdp_chain}
 HARMLESS: Final = frozenset({0, _errno.ENOENT, _errno.ENODEV, _errno.ENXIO, _errno.ESRCH})
