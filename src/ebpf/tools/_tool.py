@@ -263,3 +263,14 @@ def attach_those_there(session: ebpf.Session) -> None:
             missing = error
     if not attached and missing is not None:
         raise missing
+
+
+def attach_first(session: ebpf.Session, *names: str, needed: bool = True) -> None:
+    """Attach the first of these programs whose hook this kernel has, in that form."""
+    for name in names:
+        try:
+            session.programs[name].attach()
+            return
+        except (ebpf.AttachError, ebpf.KernelError):
+            if needed and name == names[-1]:
+                raise

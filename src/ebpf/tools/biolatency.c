@@ -26,21 +26,39 @@ static __always_inline int start(struct request *request)
     return 0;
 }
 
-SEC("raw_tp/block_rq_insert")
-int insert(__u64 *ctx)
+static __always_inline int send(struct request *request)
 {
-    return start(request_of(ctx));
-}
-
-SEC("raw_tp/block_rq_issue")
-int issue(__u64 *ctx)
-{
-    struct request *request = request_of(ctx);
     __u64 id = (__u64)request;
 
     if (from_queue && bpf_map_lookup_elem(&starts, &id))        /* one that never waited begins here */
         return 0;
     return start(request);
+}
+
+/* Before 5.11 these tracepoints had the queue as their first argument. A program that reads a second one can be
+ * attached only where there is one: that is how the right one of each pair is found. */
+SEC("raw_tp/block_rq_insert")
+int insert_behind_queue(__u64 *ctx)
+{
+    return start((struct request *)ctx[1]);
+}
+
+SEC("raw_tp/block_rq_insert")
+int insert(__u64 *ctx)
+{
+    return start((struct request *)ctx[0]);
+}
+
+SEC("raw_tp/block_rq_issue")
+int issue_behind_queue(__u64 *ctx)
+{
+    return send((struct request *)ctx[1]);
+}
+
+SEC("raw_tp/block_rq_issue")
+int issue(__u64 *ctx)
+{
+    return send((struct request *)ctx[0]);
 }
 
 SEC("raw_tp/block_rq_complete")

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from ebpf.tools._disks import NEEDS_KERNEL, Disks, device_number, operation_name
 from ebpf.tools._histogram import Histogram, HistogramTool
 from ebpf.tools._options import Options, option
+from ebpf.tools._tool import attach_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+
+    import ebpf
 
 
 class BioLatency(HistogramTool):
@@ -36,8 +39,11 @@ class BioLatency(HistogramTool):
         return {**super().settings(options), "by_disk": options.disks, "by_operation": options.operations,
                 "from_queue": options.queued, "only_device": options.disk or 0}
 
-    def programs(self, options: Options) -> Iterable[str] | None:
-        return None if options.queued else ("issue", "complete")
+    def attach(self, session: ebpf.Session, options: Options) -> None:
+        if options.queued:
+            attach_first(session, "insert_behind_queue", "insert")
+        attach_first(session, "issue_behind_queue", "issue")
+        session.attach("complete")
 
     def label(self, key: Any, comm: str, options: Options) -> str:
         said = [f"disk = {self._disks.name(key.device)}"] if options.disks else []

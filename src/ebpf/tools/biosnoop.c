@@ -20,7 +20,6 @@ struct done {
 
 const volatile __u32 only_device = 0;
 const volatile __u64 at_least_ns = 0;
-const volatile bool filtered = false;
 
 EVENTS(struct done);
 HASH(requests, __u64, struct begun, 65536);
@@ -51,22 +50,32 @@ int BPF_KPROBE(account_io_start, struct request *request)
     return begin(request);
 }
 
+/* What is not accounted for (flushes, passthrough), and all where neither of these can be watched: the sender's. */
+static __always_inline int send(struct request *request)
+{
+    __u64 id = (__u64)request;
+    struct begun *begun = bpf_map_lookup_elem(&requests, &id);
+
+    if (!begun) {
+        begin(request);
+        begun = bpf_map_lookup_elem(&requests, &id);
+    }
+    if (begun)
+        begun->issued_ns = bpf_ktime_get_ns();
+    return 0;
+}
+
+/* Before 5.11 the queue came first; a program that reads a second argument can be attached only where there is one. */
+SEC("raw_tp/block_rq_issue")
+int issue_behind_queue(__u64 *ctx)
+{
+    return send((struct request *)ctx[1]);
+}
+
 SEC("raw_tp/block_rq_issue")
 int issue(__u64 *ctx)
 {
-    __u64 id = (__u64)request_of(ctx);
-    struct begun *begun = bpf_map_lookup_elem(&requests, &id), made = {};
-
-    if (begun) {
-        begun->issued_ns = bpf_ktime_get_ns();
-        return 0;
-    }
-    if (filtered)
-        return 0;
-    fill_who(&made.who);        /* what is not accounted for (flushes, passthrough): the sender */
-    made.inserted_ns = made.issued_ns = made.who.time_ns;
-    bpf_map_update_elem(&requests, &id, &made, BPF_ANY);
-    return 0;
+    return send((struct request *)ctx[0]);
 }
 
 SEC("raw_tp/block_rq_complete")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ebpf
 from ebpf.tools import _values
 from ebpf.tools._columns import Column, decimals, text_column
 from ebpf.tools._disks import NEEDS_KERNEL, Disks, device_number, operation
 from ebpf.tools._options import Options, option, positive
-from ebpf.tools._tool import EventTool
+from ebpf.tools._tool import EventTool, attach_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import ebpf
 
 
 class Request(NamedTuple):
@@ -52,18 +53,13 @@ class BioSnoop(EventTool):
     _disks = Disks()
 
     def settings(self, options: Options) -> dict[str, Any]:
-        filtered = any(getattr(options, name) is not None for name in self.filters)
-        return {"only_device": options.disk or 0, "at_least_ns": int((options.min or 0) * 1e6), "filtered": filtered,
-                "own_pid": 0}
+        return {"only_device": options.disk or 0, "at_least_ns": int((options.min or 0) * 1e6), "own_pid": 0}
 
     def attach(self, session: ebpf.Session, options: Options) -> None:
-        programs = session.programs
-        try:
-            programs["io_start"].attach()
-        except ebpf.TargetNotFound:
-            programs["account_io_start"].attach()  # before 6.5
-        programs["issue"].attach()
-        programs["complete"].attach()
+        # Before 6.5 there is a function in its place, unless it is inlined: then whoever sends a request counts.
+        attach_first(session, "io_start", "account_io_start", needed=False)
+        attach_first(session, "issue_behind_queue", "issue")
+        session.attach("complete")
 
     def item(self, record: Any, options: Options, clock: _values.Clock) -> Request:
         who = record.who

@@ -10,18 +10,6 @@ struct request_queue___5_17 {
     struct gendisk *disk;
 } __attribute__((preserve_access_index));
 
-/* The request among a tracepoint's arguments: the first, or the one behind its queue (before 5.11). A request that
- * names the first argument as its queue settles it. */
-static __always_inline struct request *request_of(__u64 *arguments)
-{
-    struct request *second = (struct request *)arguments[1];
-    struct request_queue *queue = NULL;
-
-    if (!bpf_core_read(&queue, sizeof(queue), &second->q) && queue && (__u64)queue == arguments[0])
-        return second;
-    return (struct request *)arguments[0];
-}
-
 static __always_inline struct gendisk *disk_of(struct request *request)
 {
     struct request___5_16 *old = (void *)request;

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ebpf
 from ebpf.tools._columns import Column
 from ebpf.tools._options import Options
-from ebpf.tools._tool import ReportTool
+from ebpf.tools._tool import ReportTool, attach_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import ebpf
 
 
 class CacheUse(NamedTuple):
@@ -45,11 +46,8 @@ class CacheStat(ReportTool):
     def attach(self, session: ebpf.Session, options: Options) -> None:
         # The older name stays in newer kernels, as a wrapper of the newer one: one of the two counts, not both.
         for newer, older in (("access_folio", "access_page"), ("add_folio", "add_page"), ("dirty_folio", "dirty_page")):
-            try:
-                session.programs[newer].attach()
-            except ebpf.TargetNotFound:
-                session.programs[older].attach()
-        session.programs["dirty_buffer"].attach()
+            attach_first(session, newer, older)
+        session.attach("dirty_buffer")
 
     def collect(self, session: ebpf.Session, options: Options, seconds: float) -> Iterable[CacheUse]:
         variables = session.variables

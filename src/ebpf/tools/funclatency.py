@@ -27,9 +27,9 @@ class FunctionLatency(HistogramTool):
              "library (c:malloc) or program (/usr/bin/bash:readline); a * stands for any letters.")
     examples = (
         ("vfs_read", "the kernel's vfs_read, at Ctrl-C"),
-        ("-u 'tcp_send*' 1 10", "several functions, in microseconds, each second, ten times"),
+        ("-u 'tcp_send*' 1 10", "several, in µs, each second, ten times"),
         ("-p 181 c:malloc", "malloc of the C library, in process 181"),
-        ("c:getaddrinfo -- curl -s example.com", "of a command, as an ordinary user"),
+        ("c:getaddrinfo -- curl -s example.com", "of a command"),
     )
     options = (
         option("function", metavar="FUNCTION", help="FUNCTION of the kernel, or FILE:FUNCTION, or LIBRARY:FUNCTION"),
