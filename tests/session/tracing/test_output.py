@@ -251,3 +251,14 @@ def test_a_time_series_has_gaps() -> None:
     assert [value for _, value in series] == [12, None, 14]
     assert str(series).count("\n") == 4 and "*" in str(series)
     assert [round(b - a, 3) for (a, _), (b, _) in zip(series.points, series.points[1:])] == [1, 1]
+
+
+def test_errors_of_the_script_are_no_output() -> None:
+    said: list[str] = []
+    told: list[str] = []
+    output = TextOutput(said.append, error=told.append)
+    output.message("printf", "x")
+    output.message("errorf", "bad 1\n", (1,))
+    assert (said, told) == (["x"], ["bad 1\n"])
+    JsonOutput(said.append).message("errorf", "bad 1", (1,))
+    assert json.loads(said[1]) == {"type": "errorf", "data": "bad 1"}

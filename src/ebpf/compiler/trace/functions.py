@@ -232,6 +232,33 @@ class Functions(Aggregations, Strings):
         e = self.address(tree.VarRef(v.type, node.loc, node.end, v))
         return Value(Ty("int", 8, False, space="kernel"), self.temp(self.long(cast(e, C.Pointer(C.VOID)), False)))
 
+    def percpu_kaddr(self, node: ast.Call) -> Value:
+        """Where a CPU's copy of a per-CPU variable of the kernel is; 0 for a CPU that there is not."""
+        symbol = self.kaddr(node)
+        offsets = self.state.globals_extern("__per_cpu_offset", node)
+        table = self.address(tree.VarRef(offsets.type, node.loc, node.end, offsets))
+        place = self.temp(cast(table, C.Pointer(C.ULONG)))
+        own = self.helper("bpf_get_smp_processor_id") if len(node.args) == 1 else self.number(node.args[1]).e
+        cpu = self.temp(cast(self.long(own), C.ULONG))
+        found = self.local(C.ULONG)
+        self.set(found, self.const(0, C.ULONG))
+        with self.nested() as there:
+            at = tree.PointerAdd(place.type, node.loc, node.end, place, cpu)
+            offset = self.at_place(self.deref(self.temp(at), C.ULONG), "kernel")
+            self.set(found, self.binary("+", cast(symbol.e, C.ULONG), cast(offset.e, C.ULONG)))
+        self.branch(self.compare("<", cpu, self.const(self.state.facts.cpus_possible, C.ULONG)), there)
+        return Value(Ty("int", 8, False, space="kernel"), self.get(found))
+
+    def socket_cookie(self, node: ast.Call) -> Value:
+        """The number that the kernel gives a socket for life."""
+        if self.kind not in ("fentry", "fexit"):
+            self.not_here(node, "socket_cookie", where="fentry and fexit, whose arguments the verifier trusts")
+        v = self.expr(node.args[0])
+        tag = v.ty.ctype.tag if v.ty.kind == "pointer" and isinstance(v.ty.ctype, C.Record) else ""
+        if tag not in ("sock", "sock_common"):
+            self.refuse("T0207", node.args[0], f"`socket_cookie` takes a `struct sock *`, not {T.words(v.ty)}")
+        return Value(T.UINT, self.helper("bpf_get_socket_cookie", cast(v.e, C.Pointer(C.VOID))))
+
     def uaddr(self, node: ast.Call) -> Value:
         if self.kind not in ("uprobe", "uretprobe", "usdt"):
             self.not_here(node, "uaddr", where="uprobe, uretprobe and usdt")
@@ -472,6 +499,8 @@ FUNCTIONS: dict[str, Function] = {
     "ksym": Function(_F.ksym, 1, 1, "ksym(address)"),
     "usym": Function(_F.usym, 1, 1, "usym(address)"),
     "kaddr": Function(_F.kaddr, 1, 1, 'kaddr("symbol")'),
+    "percpu_kaddr": Function(_F.percpu_kaddr, 1, 2, 'percpu_kaddr("symbol", cpu)'),
+    "socket_cookie": Function(_F.socket_cookie, 1, 1, "socket_cookie(struct sock *)"),
     "uaddr": Function(_F.uaddr, 1, 1, 'uaddr("symbol")'),
     "kstack": Function(_F.stack_of, 0, 2, "kstack(mode, frames)"),
     "ustack": Function(_F.stack_of, 0, 2, "ustack(mode, frames)"),

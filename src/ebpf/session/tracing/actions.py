@@ -187,7 +187,7 @@ class Actions:
 
 
 _MAKERS: Final[dict[str, Callable[[Actions, Event], Action]]] = {
-    "printf": Actions._message, "errorf": Actions._warning, "warnf": Actions._warning, "time": Actions._time,
+    "printf": Actions._message, "errorf": Actions._message, "warnf": Actions._warning, "time": Actions._time,
     "join": Actions._join, "cat": Actions._cat, "system": Actions._system, "print_map": Actions._print_map,
     "print_value": Actions._print_value, "clear": Actions._clear, "zero": Actions._zero, "exit": Actions._exit,
     "helper_error": Actions._helper_error,

@@ -37,11 +37,12 @@ class Stats(NamedTuple):
 
 
 class TextOutput:
-    """As bpftrace writes it."""
+    """As bpftrace writes it. ``error`` gets what errorf() says, which is not output."""
 
-    def __init__(self, write: Write, quiet: bool = False) -> None:
+    def __init__(self, write: Write, quiet: bool = False, error: Write = lambda text: None) -> None:
         self._write = write
         self._quiet = quiet
+        self._error = error
 
     def attached(self, count: int) -> None:
         if not self._quiet:
@@ -49,7 +50,10 @@ class TextOutput:
 
     def message(self, kind: str, text: str, values: Sequence[Any] = ()) -> None:
         """What printf, time, join, cat and system say; of these join alone is a line by itself."""
-        self._write(text if kind != "join" else f"{text}\n")
+        if kind == "errorf":
+            self._error(text)
+        else:
+            self._write(text if kind != "join" else f"{text}\n")
 
     def value(self, value: Any) -> None:
         self._write(f"{show(value)}\n")

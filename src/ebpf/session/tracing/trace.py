@@ -34,11 +34,10 @@ _AT_ONCE = 4096  # records handled before signals and processes are looked at ag
 class TraceEvent(NamedTuple):
     """Something that a script said.
 
-    ``kind``: ``"printf"``, ``"time"``, ``"join"``, ``"cat"``, ``"system"`` (``text``; ``values`` are printf's
-    arguments, typed, join's words);
-    ``"value"`` (``print($x)``: ``values`` holds it); ``"map"`` (``print(@m)``: ``name``, ``values`` are pairs of key
-    and value in
-    the order of printing, the key ``None`` where the map has none).
+    ``kind``: ``"printf"``, ``"errorf"``, ``"time"``, ``"join"``, ``"cat"``, ``"system"`` (``text``; ``values`` are
+    printf's arguments, typed, join's words); ``"value"`` (``print($x)``: ``values`` holds it); ``"map"``
+    (``print(@m)``: ``name``, ``values`` are pairs of key and value in the order of printing, the key ``None`` where the
+    map has none).
     """
 
     kind: str
@@ -504,7 +503,7 @@ class Trace:
 
         if format not in ("text", "json"):
             raise UsageError(f"there is no format {format!r}", helps=("there are text and json",))
-        sink: Sink = JsonOutput(write, quiet) if format == "json" else TextOutput(write, quiet)
+        sink: Sink = JsonOutput(write, quiet) if format == "json" else TextOutput(write, quiet, _error_on_stderr)
         self._sink = sink
         try:
             self.start()
@@ -649,6 +648,10 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _error_on_stderr(text: str) -> None:
+    print(f"ebpf: error: {text.rstrip()}", file=sys.stderr)
 
 
 def _warn_on_stderr(text: str) -> None:
