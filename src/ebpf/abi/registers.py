@@ -53,3 +53,11 @@ USER_REGISTER_NAMES: dict[str, str] = {
     "rip": "ip", "orig_rax": "orig_ax", "eflags": "flags",
 }
 """x86-64: the members' names in user space's <asm/ptrace.h> → the kernel's."""
+
+
+# Members of other architectures' ``struct pt_regs``, by which a program shows what it was written for.
+FOREIGN_MEMBERS: dict[str, str] = {
+    "gpr": "powerpc", "gprs": "s390x", "psw": "s390x", "uregs": "32-bit arm", "regs": "arm64", "pstate": "arm64",
+    "a0": "riscv64", "a1": "riscv64", "epc": "riscv64", "csr_era": "loongarch64", "di": "x86", "si": "x86",
+    "orig_ax": "x86",
+}

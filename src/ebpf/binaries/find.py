@@ -83,7 +83,9 @@ def mapped_files(pid: int) -> list[str]:
         with open(f"/proc/{pid}/maps") as file:
             rows = [line.rstrip("\n").split(maxsplit=5) for line in file]
     except OSError as error:
-        raise TargetNotFound(f"process {pid}: {os.strerror(error.errno or 0)}", name=str(pid)) from None
+        gone = isinstance(error, (FileNotFoundError, ProcessLookupError))
+        raise TargetNotFound(f"there is no process {pid} (any more)" if gone else
+                             f"process {pid}: {os.strerror(error.errno or 0)}", name=str(pid)) from None
     paths = sorted({row[5] for row in rows if len(row) == 6 and row[5].startswith("/") and "x" in row[1]})
     seen = [(path, f"/proc/{pid}/root{path}") for path in paths]
     return [path if _same_file(path, inside) else inside for path, inside in seen]

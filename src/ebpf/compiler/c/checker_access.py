@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ebpf.abi.registers import FOREIGN_MEMBERS
 from ebpf.compiler.c import ast, tree, types as C
 from ebpf.compiler.c.checker_base import SIZE_T, Refused
 from ebpf.compiler.c.checker_operators import OperatorChecker
@@ -125,6 +126,9 @@ class AccessChecker(OperatorChecker):
             if not record.complete:
                 self.incomplete(node, record)
             helps = self.suggest(name, member_names(record))
+            if record.tag == "pt_regs" and (theirs := FOREIGN_MEMBERS.get(name)) is not None:
+                helps = [f"that is {theirs}'s; this machine is {self.facts.arch}: PT_REGS_PARM1(ctx) and its sisters "
+                         "are right on both"]
             label = ""
             if isinstance(node, ast.Member) and node.name_loc:
                 span_node = ast.Name(node.name_loc, node.name_loc + len(name), name)
