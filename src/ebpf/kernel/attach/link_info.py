@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -183,15 +184,10 @@ def _attach_type(number: int) -> str:
 
 def _device_name(index: int) -> str:
     """The network device in this network namespace with that index."""
-    base = "/sys/class/net"
     try:
-        for name in os.listdir(base):
-            with open(f"{base}/{name}/ifindex") as file:
-                if int(file.read()) == index:
-                    return name
-    except (OSError, ValueError):
-        pass
-    return f"device {index}" if index else "a device that is gone"
+        return socket.if_indextoname(index) if index else "a device that is gone"
+    except OSError:  # of another namespace
+        return f"device {index}"
 
 
 def _cgroup_path(id: int) -> str:
