@@ -22,6 +22,8 @@ from tests.guests import store
 
 _ROOT = Path(__file__).resolve().parents[3]
 _BATCH = 200
+SAMPLE = ("opensnoop", "execsnoop", "killsnoop", "exitsnoop", "statsnoop", "syncsnoop", "mountsnoop", "shmsnoop",
+          "filelife", "vfsstat")
 
 
 def home() -> Path:

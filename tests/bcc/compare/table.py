@@ -1,0 +1,54 @@
+"""The table of docs/bcc.md, out of the results on disk."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+from tests.bcc.compare.plan import CASES
+
+_DOC = Path(__file__).resolve().parents[3] / "docs" / "bcc.md"
+_BEGIN, _END = "<!-- comparison -->\n", "<!-- end of comparison -->\n"
+_KERNELS = ("5.10", "6.12", "6.18", "7.2")
+_ORDER = ("failed", "different", "ended", "started", "equal")
+
+
+def write() -> None:
+    """Put it into the page."""
+    text = _DOC.read_text()
+    head, _, rest = text.partition(_BEGIN)
+    _DOC.write_text(head + _BEGIN + "\n" + render() + "\n" + _END + rest.partition(_END)[2])
+
+
+def render() -> str:
+    """As Markdown."""
+    from tests.bcc.compare.__main__ import home, results
+    from tests.guests import store
+
+    by_kernel = {kernel: results(kernel) for kernel in (store.SAMPLE, *_KERNELS)}
+    facts = {k: json.loads(p.read_text())["release"] for k in by_kernel if (p := home() / k / "facts.json").exists()}
+    scripts: dict[str, list[str]] = {}
+    for name, case in CASES.items():
+        scripts.setdefault(Path(case.path).name.removesuffix("-bpfcc"), []).append(name)
+    rows, equal, compared = [], 0, 0
+    for script, names in sorted(scripts.items()):
+        found = [by_kernel[store.SAMPLE][n][1] for n in names if n in by_kernel[store.SAMPLE]]
+        result = min((v.result for v in found), key=_ORDER.index, default="not run")
+        equal += result == "equal"
+        compared += any(CASES[n].compare for n in names) and bool(found)
+        reason = "; ".join(dict.fromkeys(v.reason for v in found if v.reason and v.result == result))
+        cells = []
+        for kernel in _KERNELS:
+            others = [by_kernel[kernel][n][1] for n in names if n in by_kernel[kernel]]
+            cells.append(min((v.result for v in others), key=_ORDER.index, default="–"))
+        rows.append(f"| {script} | {result} | {_cell(reason)} | {' | '.join(cells)} |")
+    known = ", ".join(f"{release}" for release in facts.values())
+    return "\n".join([
+        f"{datetime.date.today():%d %B %Y}; kernels {known}. {equal} of {len(scripts)} scripts say the same as BCC's own run.",
+        "", f"| script | {store.SAMPLE}, beside BCC | | {' | '.join(_KERNELS)} |", "|---|---|---|" + "---|" * len(_KERNELS), *rows, ""])
+
+
+def _cell(text: str) -> str:
+    text = " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return text if len(text) <= 160 else text[:157] + "…"
