@@ -50,6 +50,15 @@ def test_another_script_sees_the_same_events(recorded: tuple[Path, str]) -> None
     assert len(values) == text.count("sys_enter_openat ")
 
 
+def test_what_a_damaged_recording_still_says(recorded: tuple[Path, str], tmp_path: Path) -> None:
+    path, text = recorded
+    cut = tmp_path / "cut.rec"
+    cut.write_bytes(path.read_bytes()[:-40])
+    told: list[str] = []
+    assert "sys_enter_openat /" in said(ebpf.trace(replay=cut, warn=told.append))
+    assert len(told) == 1 and "cut short at byte" in told[0]
+
+
 def test_exit_ends_a_replay(recorded: tuple[Path, str]) -> None:
     text = said(ebpf.trace("tracepoint:syscalls:sys_enter_openat { @n++; if (@n == 2) { exit(3); } }",
                            replay=recorded[0]))

@@ -86,6 +86,13 @@ class Replay:
         """The same for a time since boot."""
         return self.real_ahead_ns - int(self.recording.description.get("boot_ahead_ns", 0))
 
+    def missing(self) -> Iterator[str]:
+        """What is not as it was, a sentence each."""
+        if self.recording.lost:
+            yield f"{self.recording.lost} events are not in the recording: they came faster than they could be written"
+        if self.recording.damage is not None:
+            yield self.recording.damage.message
+
     def targets(self, plan: Plan) -> list[list[str]]:
         """The names of the places that each probe had."""
         known = self._start.get("targets", {})

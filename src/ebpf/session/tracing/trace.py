@@ -204,7 +204,7 @@ class Trace:
             replay.open(backend.machine, {probe.kind for probe in plan.probes})
             self._open(names)
             self._tell_start(replay.started, replay.command)
-            for warning in plan.warnings:
+            for warning in (*plan.warnings, *replay.missing()):
                 self._warn(warning)
             self._run_own("begin")
             self._consume()
