@@ -1,7 +1,7 @@
 """Unit tests of firewall.c: ``pytest examples/firewall``. No privilege and no kernel is needed; 200 tests, two seconds.
 
-The fixture `ebpf_machine` comes with the package. ``pytest --ebpf-cov=term examples/firewall`` says which lines of the C
-the tests have run.
+The fixture `ebpf_machine` comes with the package. ``pytest --ebpf-cov=term examples/firewall`` says which lines of
+the C the tests have run.
 """
 
 from __future__ import annotations

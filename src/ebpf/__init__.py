@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         u32 as u32,
         u64 as u64,
     )
+    from ebpf.debugger import Debugger as Debugger, debug as debug
     from ebpf.diagnostics import (
         Diagnostic as Diagnostic,
         format_diagnostic as format_diagnostic,
@@ -251,6 +252,9 @@ _HOMES = {
     ),
     "ebpf.btf": (
         "Btf", "Record",
+    ),
+    "ebpf.debugger": (
+        "Debugger", "debug",
     ),
     "ebpf.diagnostics": (
         "Diagnostic", "format_diagnostic", "format_error",

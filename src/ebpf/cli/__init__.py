@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "run a C program, an object file or a Python script",
     "trace": "run a script of the tracing language (bpftrace's), or list what it could attach to",
     "tools": "tools that show what a system does: opensnoop, execsnoop, biolatency, ...",
+    "debug": "step through a program: source lines, registers, stack, maps",
     "test-run": "run a program on given packets or contexts, without attaching it",
     "record": "write down what a program's events look like, in a kernel or the machine",
     "replay": "feed the events of a recording to a program, anywhere",

@@ -20,8 +20,8 @@ _on = 0
 
 
 class Point(NamedTuple):
-    """A statement at ``line`` (``to`` is 0), or the way from the condition at ``line`` to the line ``to``; negative: out
-    of the function that begins there. Lines count from 1.
+    """A statement at ``line`` (``to`` is 0), or the way from the condition at ``line`` to the line ``to``; negative:
+    out of the function that begins there. Lines count from 1.
     """
 
     file: str

@@ -46,6 +46,16 @@ class Program:
         return self.raw.fileno()
 
     @property
+    def context_fields(self) -> dict[str, int]:
+        """The fields of its context that `test_run` takes by name, and the bytes of each; pointers are left out."""
+        from ebpf.abi.context_layouts import context_layout
+
+        layout = context_layout(int(self.type))
+        return {field.name: field.end - field.offset for field in layout.fields
+                if not field.pointer and field.unit == field.end - field.offset
+                and not field.name.startswith("pad")} if layout is not None else {}
+
+    @property
     def takes_packets(self) -> bool:
         """Whether its event is a packet: `test_run` wants ``data`` then."""
         from ebpf.machine.packets import PACKET_TYPES

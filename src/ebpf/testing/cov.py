@@ -97,7 +97,8 @@ def total(files: Iterable[FileReport]) -> float:
 
 def format_term(files: list[FileReport]) -> list[str]:
     """The table."""
-    rows = [(f.name, len(f.statements), len(f.missing), f.branches, f.partial, f.percent, f.missing_text) for f in files]
+    rows = [(f.name, len(f.statements), len(f.missing), f.branches, f.partial, f.percent, f.missing_text)
+            for f in files]
     width = max([len("Name"), *(len(row[0]) for row in rows)])
     head = f"{'Name':<{width}}  Stmts   Miss Branch BrPart  Cover   Missing"
     lines = [head, "-" * (len(head) + 8)]
@@ -153,8 +154,8 @@ def _source(file: FileReport, root: str | os.PathLike[str]) -> str:
     return next(name for name in ebpf.coverage.files if os.path.isfile(name) and _relative(name, root) == file.name)
 
 
-_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;color:#222}table{border-collapse:collapse}
-td,th{padding:.2em .9em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
+_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;color:#222}
+table{border-collapse:collapse}td,th{padding:.2em .9em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
 pre{margin:0;font:13px/1.5 ui-monospace,monospace}pre div{padding-left:.6em;border-left:5px solid transparent}
 .run{border-color:#4a4!important}.mis{border-color:#c33!important;background:#fdd}.par{border-color:#c90!important;
 background:#ffc}.n{color:#999;display:inline-block;width:4em}.w{float:right;color:#a60;padding-right:1em}"""
@@ -182,8 +183,9 @@ def write_html(files: list[FileReport], directory: str, root: str | os.PathLike[
             text.append(f'<div class="{kind}">{note}<span class="n">{line}</span>{escape(source)}</div>')
         (out / page).write_text(_page(f.name, f"<h1>{escape(f.name)}: {_percent(f.percent)}%</h1><pre>"
                                       + "".join(text) + "</pre>"))
-    table = "<table><tr><th>File<th>Statements<th>Missing<th>Branches<th>Partial<th>Covered" + "".join(rows) + "</table>"
-    (out / "index.html").write_text(_page("eBPF coverage", f"<h1>eBPF coverage: {_percent(total(files))}%</h1>{table}"))
+    head = "<tr><th>File<th>Statements<th>Missing<th>Branches<th>Partial<th>Covered"
+    (out / "index.html").write_text(_page(
+        "eBPF coverage", f"<h1>eBPF coverage: {_percent(total(files))}%</h1><table>{head}{''.join(rows)}</table>"))
 
 
 def _page(title: str, body: str) -> str:
@@ -207,7 +209,8 @@ class CoveragePlugin:
         """The limit decides about the exit status."""
         percent = total(reports(self._config.rootpath))
         if self._under and percent < self._under:
-            self._failed = f"FAIL Required eBPF coverage of {self._under:g}% not reached. Total coverage: {percent:.2f}%"
+            self._failed = (f"FAIL Required eBPF coverage of {self._under:g}% not reached. "
+                            f"Total coverage: {percent:.2f}%")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

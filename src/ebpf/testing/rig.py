@@ -51,7 +51,8 @@ class Rig:
     In the machine ``clock``, ``task``, ``cpu`` and ``memory`` are what the programs see; a kernel has its own.
     """
 
-    def __init__(self, session: Session, name: str = "", *, seed: int = 0, origin: tuple[Any, Any] | None = None) -> None:
+    def __init__(self, session: Session, name: str = "", *, seed: int = 0,
+                 origin: tuple[Any, Any] | None = None) -> None:
         self.session = session
         #: what `load` was given, and the compiler's options
         self.origin = origin or (session.obj, {})
