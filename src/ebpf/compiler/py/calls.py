@@ -269,9 +269,15 @@ class Calls(Locals):
         """A function that stays one: numbers and pointers in, a number out."""
         kinds: list[Any] = []
         args: list[tree.Expr] = []
+        outer, self.frame = self.frame, Frame(function, definition, source, (), self.frame)
+        annotated = {p.arg: self.annotation(self.frame, p) for p in definition.args.args}
+        self.frame = outer
         for name, v in given.items():
-            if isinstance(v, Const) and isinstance(v.value, int):
-                v = given[name] = self.number(v, node)
+            ty = self.annotated_int(annotated.get(name))
+            if ty is not None:
+                v = Int(ty, self.int_as(v, ty, node, f"`{name}`"))
+            elif isinstance(v, Const) and isinstance(v.value, int):
+                v = self.number(v, node)
             if isinstance(v, Int):
                 kinds.append((name, v.ty))
                 args.append(cast(v.e, v.ty.ctype))

@@ -133,7 +133,7 @@ class Locals(Expressions):
         """The variable that holds a part of what ``name`` is; it begins as zero."""
         key = name, part
         known = self.frame.variables.get(key)
-        if known is None or known.type is not t:
+        if known is None or not C.same(known.type, t):
             shown = name if not part and name.isidentifier() and name != "return" else ""
             known = self.frame.variables[key] = tree.Variable(shown, t, "local", self.loc, self.end)
             inner = C.strip(t)

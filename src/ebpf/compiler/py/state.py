@@ -100,10 +100,10 @@ class State:
         if t is int:
             return _NAMED["i64"]
         if isinstance(t, P.CharsType):
-            return C.Array(C.CHAR, t.count)
+            return self.one(C.Array(C.CHAR, t.count))
         if isinstance(t, P.ArrayType):
             element = self.ctype(t.element)
-            return None if element is None else C.Array(element, t.count)
+            return None if element is None else self.one(C.Array(element, t.count))
         if isinstance(t, P.StructType):
             return self.record(t)
         if isinstance(t, P.PointerType):

@@ -106,7 +106,7 @@ class Text(Contexts):
         number = self.number(v, node.value)
         prefix = "l" * 2 if number.ty.size == 8 else ""
         body, letter = (spec[:-1], spec[-1]) if spec and spec[-1] in "dxXobc" else (spec, "")
-        flags = "#" if body.startswith("#") else ""
+        before = b"0x" if body.startswith("#") else b""  # the kernel's printf has no `#`
         body = body.removeprefix("#")
         if letter in ("o", "b", "c") or not (body == "" or body.isdigit()):
             self.refuse(
@@ -116,7 +116,7 @@ class Text(Contexts):
                 helps=["there are `x`, `X`, `d`, `#x` and widths such as `08x`"],
             )
         kind = letter if letter in ("x", "X") else "d" if number.ty.signed else "u"
-        return f"%{flags}{body}{prefix}{kind}".encode(), number
+        return before + f"%{body}{prefix}{kind}".encode(), number
 
     def print_value(self, v: Value, node: ast.expr) -> None:
         if isinstance(v, Const):
