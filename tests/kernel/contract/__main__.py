@@ -1,6 +1,7 @@
 """``python -m tests.kernel.contract maps|hooks|own-hooks``: the contract on this kernel, a line of JSON for each row.
 
-``hooks`` attaches to the whole machine: in guests alone. ``own-hooks`` leaves those out.
+``hooks`` attaches to the whole machine: in guests alone. ``own-hooks`` leaves those out. ``tables DIRECTORY`` writes what
+was kept of such runs (DIRECTORY/maps-6.1.jsonl, hooks-6.1.jsonl, …) into docs/kernel.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ from tests.kernel.contract import maps
 
 def main() -> None:
     what = sys.argv[1]
+    if what == "tables":
+        from pathlib import Path
+
+        from tests.kernel.contract import tables
+
+        return tables.write(Path(sys.argv[2]))
     pins = maps.alone()
     if what == "maps":
         results = maps.iter_results(pins)
