@@ -17,6 +17,7 @@ from typing import Any
 
 import ebpf
 from ebpf.tools._columns import jsonable
+from ebpf.tools._tool import Report
 from tests.bcc.compare import work
 from tests.tools.cases import CASES
 
@@ -35,11 +36,15 @@ def _use_objects(folder: str) -> None:
     ebpf.compile = compiled  # type: ignore[assignment]
 
 
-def _read(tool: Any, session: ebpf.Session, options: Any, seconds: float) -> list[Any]:
+def _read(tool: Any, session: ebpf.Session, options: Any, seconds: float) -> tuple[list[Any], list[str]]:
+    """What it saw, and how it looks."""
     if tool.summarises:
-        return [jsonable(item) for item in tool.collect(session, options, seconds)]
+        report = Report(list(tool.collect(session, options, seconds)), seconds, False)
+        return report.items, list(tool.lines(report, options))
     options.__dict__["duration"] = 0.001
-    return [jsonable(item) for item in tool.items(session, options) if item is not None]
+    items = [item for item in tool.items(session, options) if item is not None]
+    table = tool.table(options)
+    return items, [table.header(), *map(table.line, items)]
 
 
 def _waits(pid: int) -> bool:
@@ -97,7 +102,9 @@ def main(argv: list[str]) -> int:
     time.sleep(0.5)
     for name, (tool, options, session) in live.items():
         try:
-            told[name]["ours"] = _read(tool, session, options, time.monotonic() - began)
+            items, lines = _read(tool, session, options, time.monotonic() - began)
+            told[name]["ours"] = [jsonable(item) for item in items]
+            told[name]["text"] = lines[:200]
             told[name]["lost"] = tool.lost(session)
         except ebpf.EbpfError as error:
             told[name]["error"] = str(error)

@@ -104,7 +104,7 @@ class MemLeak(ReportTool):
         if options.json:
             yield from map(json_line, report.items)
             return
-        yield f"[{clock_time(time.time())}] the {len(report.items)} stacks that hold most:"
+        yield f"[{clock_time(time.time())}] the stacks that hold most:"
         for held in report.items:
             yield f"    {held.held_bytes} bytes in {held.blocks} block{'s' * (held.blocks != 1)} from" + (
                 f" process {held.pid}" if held.pid else "")
