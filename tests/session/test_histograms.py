@@ -92,7 +92,7 @@ def test_a_declared_histogram(backend: str) -> None:
         sizes, latency  # noqa: B018
         return 0
 
-    fill._object = ebpf.compile(r"""
+    fill._life.object = ebpf.compile(r"""
     struct histogram_key { u32 key; u32 slot; };
     struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 64); __type(key, u32); __type(value, u64); }
         sizes SEC(".maps");

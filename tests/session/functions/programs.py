@@ -84,5 +84,5 @@ def make() -> Function:
         opens, pairs, percpu, totals, percpu_totals, blocked, waiting, pile, events  # noqa: B018
         return wanted.value + limit.value
 
-    count._object = _object()
+    count._life.object = _object()
     return count

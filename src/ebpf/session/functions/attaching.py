@@ -62,7 +62,7 @@ def load_functions(programs: Iterable[Function], *, backend: str | None = None, 
     from ebpf.session.variables import find_variables
 
     functions = list(programs)
-    obj = functions[0]._object if len(functions) == 1 and _checked(functions) else None
+    obj = functions[0]._life.object if len(functions) == 1 and _checked(functions) else None
     obj = compile_functions(functions) if obj is None else obj
     uses = collect(functions)
     declared = {name: decl for name, decl in uses.maps.items() if name in obj.maps}

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from ebpf.session.session import Session
 
 
+class _Life:
+    """What a function has come to: shared with those that `Function.on` makes of it."""
+
+    __slots__ = ("object", "sessions", "trial")
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+        self.trial: Session | None = None  # what `test_run` began
+        self.object: Object | None = None
+
+
 class Function(ProgramDecl):
     """What a decorator such as `ebpf.kprobe` makes of a function: a program that `ebpf.attach` and `ebpf.load` take.
 
@@ -31,9 +42,7 @@ class Function(ProgramDecl):
         super().__init__(function, section, name=name)
         #: where and how to attach it, as its decorator was told
         self.attach_options: dict[str, Any] = dict(attach_options or {})
-        self._sessions: list[Session] = []
-        self._trial: Session | None = None
-        self._object: Object | None = None
+        self._life = _Life()
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -62,7 +71,7 @@ class Function(ProgramDecl):
 
         check_options(self.name, self.section, options)
         made = Function(self.function, self.section, name=self.name, attach_options={**self.attach_options, **options})
-        made._object = self._object
+        made._life = self._life
         return made
 
     # ---- what it is ----
@@ -79,11 +88,11 @@ class Function(ProgramDecl):
     @property
     def object(self) -> Object:
         """The object that the function is compiled to, alone (`ebpf.load` takes it, too)."""
-        if self._object is None:
+        if self._life.object is None:
             from ebpf.session.functions.attaching import compile_functions
 
-            self._object = compile_functions([self])
-        return self._object
+            self._life.object = compile_functions([self])
+        return self._life.object
 
     @property
     def spec(self) -> ProgramSpec:
@@ -100,15 +109,16 @@ class Function(ProgramDecl):
     # ---- where it runs ----
 
     def _bind(self, session: Session) -> None:
-        self._sessions = [old for old in self._sessions if not old.closed] + [session]
-        if self._trial is not None and self._trial is not session:
-            self._trial.close()
-            self._trial = None
+        life = self._life
+        life.sessions = [old for old in life.sessions if not old.closed] + [session]
+        if life.trial is not None and life.trial is not session:
+            life.trial.close()
+            life.trial = None
 
     @property
     def session(self) -> Session | None:
         """The open session that was made from it last."""
-        return next((s for s in reversed(self._sessions) if not s.closed), None)
+        return next((s for s in reversed(self._life.sessions) if not s.closed), None)
 
     @property
     def program(self) -> Program:
@@ -133,14 +143,14 @@ class Function(ProgramDecl):
         if self.session is None:
             from ebpf.session.functions.attaching import load_functions
 
-            self._trial = load_functions([self], backend="machine")
+            self._life.trial = load_functions([self], backend="machine")
         return self.program.test_run(data, context, **options)
 
     def reset(self) -> None:
         """End the session that `test_run` began: maps and variables begin anew with the next one."""
-        if self._trial is not None:
-            self._trial.close()
-            self._trial = None
+        if self._life.trial is not None:
+            self._life.trial.close()
+            self._life.trial = None
 
     def _repr_html_(self) -> str:
         from ebpf.session.notebook import function_page
