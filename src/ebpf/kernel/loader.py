@@ -467,7 +467,9 @@ def _reopen(path: str, spec: MapSpec) -> KernelMap:
                                ("value size", found.value_size, spec.value_size),
                                ("max_entries", found.max_entries, spec.max_entries or found.max_entries)):
         if theirs != ours:
-            raise MapError(f"the map pinned at {path} has {what} {theirs}, this object's {spec.name!r} has {ours}",
+            shown = [MapType(n).name.lower() if what == "type" else str(n) for n in (theirs, ours)]
+            found.close()
+            raise MapError(f"the map pinned at {path} has {what} {shown[0]}, this object's {spec.name!r} has {shown[1]}",
                            map_name=spec.name, helps=(f"remove {path} if nothing needs it any more",))
     found.name = spec.name
     return found

@@ -663,7 +663,9 @@ def pin(fd: int, path: str) -> None:
     name = os.fsencode(path) + b"\0"
     result, _ = sys.attempt("OBJ_PIN", pathname=sys.address_of(name), bpf_fd=fd)
     if result == -_errno.EEXIST:
-        raise KernelError("bpf(BPF_OBJ_PIN)", _errno.EEXIST, message=f"{path} exists already",
+        from ebpf.kernel.pins import describe
+
+        raise KernelError("bpf(BPF_OBJ_PIN)", _errno.EEXIST, message=f"{path} exists already", notes=describe(path),
                           helps=("remove it first, or open what is pinned there",))
     if result in (-_errno.EPERM, -_errno.ENOENT, -_errno.EINVAL):
         folder = os.path.dirname(path) or "."

@@ -9,7 +9,8 @@ from ebpf.errors import EbpfError
 from ebpf.kernel import maps, sys
 
 # What the kernel calls the descriptors (readlink of /proc/self/fd/N), and what we call the things.
-KINDS: Final = {"anon_inode:bpf-prog": "program", "anon_inode:bpf-map": "map", "anon_inode:bpf_link": "link"}
+KINDS: Final = {"anon_inode:bpf-prog": "program", "anon_inode:bpf-map": "map", "anon_inode:bpf_link": "link",
+                "anon_inode:bpf-link": "link"}  # a pinned link's is written so (kernel/bpf/inode.c, syscall.c)
 
 
 def mounts() -> list[str]:
@@ -21,6 +22,29 @@ def mounts() -> list[str]:
             if right.split(" ", 1)[0] == "bpf":
                 found.append(left.split()[4].encode().decode("unicode_escape"))  # a space in a path is \\040 there
     return found
+
+
+def describe(path: str) -> tuple[str, ...]:
+    """A note on what is pinned there: of a program or link who loaded it, when, and who holds it."""
+    found = _what(path)
+    if found is None:
+        return ()
+    kind, id = found
+    from ebpf.kernel.attach import conflict
+    from ebpf.kernel.attach.link import open_pinned_link
+
+    try:
+        if kind == "program":
+            return conflict.describe((id,))
+        if kind == "link":
+            with open_pinned_link(path) as link:
+                info = link.info()
+            return (f"a {info.type} link (id {id}) of {info.target or 'its target'} is pinned there",
+                    *conflict.describe((info.prog_id,))) if info is not None else ()
+        map = maps.map_info_of(id)
+        return (f"map {map.name!r} (id {id}) is pinned there",)
+    except EbpfError:
+        return ()
 
 
 def pinned() -> dict[tuple[str, int], tuple[str, ...]]:

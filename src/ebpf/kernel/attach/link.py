@@ -89,6 +89,9 @@ class KernelLink:
             raise NotSupported(f"changing the program of a {self.kind} attachment that is no BPF link",
                                instead="attach the new one, then detach this one")
         result, _ = sys.attempt("LINK_UPDATE", link_fd=self.fileno(), new_prog_fd=program.fileno())
+        if result in (-_errno.ENOLINK, -_errno.ENODEV):
+            raise AttachError(f"{self.kind} {self.target} is gone, and the attachment with it",
+                              helps=("detach this link; attach anew when there is one again",))
         if result in (-_errno.EINVAL, -_errno.EOPNOTSUPP, -sys.ENOTSUPP):
             raise NotSupported(f"changing the program of a {self.kind} link", notes=(
                 f"the kernel cannot, or {program.name!r} was loaded for something else",),

@@ -192,6 +192,8 @@ def _device_name(index: int) -> str:
 
 def _cgroup_path(id: int) -> str:
     """The directory of a version 2 control group: its id is the directory's inode number."""
+    if not id:
+        return "a control group that is gone"
     try:
         with open("/proc/mounts") as file:
             mounts = [fields[1] for line in file if len(fields := line.split()) > 2 and fields[2] == "cgroup2"]
