@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "docs" / name  # README.md: tests/test_docs.py
-         for name in ("guide.md", "bcc.md", "c.md", "trace.md", "packets.md", "python.md")]
+         for name in ("guide.md", "bcc.md", "c.md", "trace.md", "packets.md", "python.md", "testing.md", "debugger.md",
+                      "tools.md")]
 
 _BLOCK = re.compile(r"(?:^<!-- (?P<marks>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _TOLD = re.compile(r"print\(.*\)\s+# (.*)")
