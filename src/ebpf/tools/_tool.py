@@ -80,21 +80,24 @@ class Tool:
         constants = {**self._filter_constants(options), **self.settings(options)}
         obj = ebpf.compile(f"{HERE}/{self.name}.c", include_dirs=(HERE,), dialect="libbpf",
                            defines=self.defines(options))
-        if command:
-            ebpf.use(command=command)
         wanted = self.programs(options)
+        if command:
+            ebpf.use("machine", command=command)
         try:
             session = ebpf.load(obj, backend="kernel" if self.kernel_only else None, variables=constants,
                                 load_programs=True if wanted is None else wanted)
+            try:
+                self.attach(session, options)
+            except BaseException:
+                session.close()
+                raise
         except ebpf.PrivilegeError as error:
             if self.kernel_only and self.kernel_only not in error.notes:
                 error.notes = (*error.notes, self.kernel_only)
             raise
-        try:
-            self.attach(session, options)
-        except BaseException:
-            session.close()
-            raise
+        finally:
+            if command:
+                ebpf.use("auto")  # the next session of this process is not of this command
         return session
 
     def _filter_constants(self, options: Options) -> dict[str, Any]:
