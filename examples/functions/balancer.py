@@ -4,9 +4,10 @@ import argparse
 import ipaddress
 import time
 
+from packets import ETH_P_IP, ETHERNET_BYTES, Ethernet, IPv4, Ports, ports_offset
+
 import ebpf
 from ebpf import be32, linux, u8, u16, u32, u64
-from packets import ETH_P_IP, ETHERNET_BYTES, Ethernet, IPv4, Ports, ports_offset
 
 MOST_BACKENDS = 16
 

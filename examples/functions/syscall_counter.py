@@ -20,7 +20,7 @@ def main() -> None:
     with ebpf.attach(*PROGRAMS):
         while True:
             time.sleep(3)
-            print({number: calls for number, calls in sorted(counts.items())})
+            print(dict(sorted(counts.items())))
 
 
 if __name__ == "__main__":

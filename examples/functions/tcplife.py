@@ -3,7 +3,7 @@
 import ipaddress
 
 import ebpf
-from ebpf import be32, chars, i32, linux, u16, u32, u64
+from ebpf import be32, chars, linux, u16, u32, u64
 
 
 class Life(ebpf.Struct):
