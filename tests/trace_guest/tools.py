@@ -184,7 +184,7 @@ def main() -> int:
     parser.add_argument("tools", nargs="*", metavar="TOOL")
     parser.add_argument("--all", action="store_true", help="every tool on every kernel; writes the table")
     parser.add_argument("--kernels", default="", metavar="K,K")
-    parser.add_argument("--batch", type=int, default=10, metavar="N", help="how many tools at once (default: 10)")
+    parser.add_argument("--batch", type=int, default=6, metavar="N", help="how many tools at once (default: 6)")
     parser.add_argument("--alone", action="store_true", help="without bpftrace: compared with the sample kernel's")
     parser.add_argument("--keep", metavar="FILE", help="add what was said to a file")
     parser.add_argument("--from", dest="source", metavar="FILE", help="compare what was kept")
