@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import ebpf
 from ebpf.cli import run as run_command
+from ebpf.cli._attach import attach
 from ebpf.cli.output import progress
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _with_command(args: argparse.Namespace) -> int:
                               helps=("--machine, or start the command beside it",))
     with ebpf.load(run_command.build_object(args), backend="kernel") as session:
         readers = run_command._readers(session, args.json)
-        run_command._attach(session, args)
+        attach(session, args)
         child = subprocess.Popen(args.command)
         try:
             end = None if args.duration is None else time.monotonic() + args.duration

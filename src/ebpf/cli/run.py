@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 import ebpf
-from ebpf.cli import _build, _privileges
+from ebpf.cli import _attach, _build, _privileges
 from ebpf.cli.output import json_line, print_line, progress, show
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _PRINTK_HELPERS = (6, 177)  # bpf_trace_printk, bpf_trace_vprintk
 _CALL_OPCODE = 0x85
 _EVENT_MAPS = ("RINGBUF", "PERF_EVENT_ARRAY")
-_UNREADABLE_MAPS = (*_EVENT_MAPS, "PROG_ARRAY", "STACK_TRACE")
+_UNREADABLE_MAPS = (*_EVENT_MAPS, "PROG_ARRAY", "STACK_TRACE", "STRUCT_OPS", "ARENA", "USER_RINGBUF",
+                    "CGROUP_ARRAY", "XSKMAP", "BLOOM_FILTER", "SK_STORAGE", "TASK_STORAGE", "INODE_STORAGE",
+                    "CGRP_STORAGE", "QUEUE", "STACK")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pcap", metavar="FILE", default="",
                         help="the machine's network: packets of this capture (pcap, pcapng) arrive")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that time")
-    parser.add_argument("-p", "--pid", type=int, metavar="PID",
-                        help="uprobes, tracepoints: in this process only")
-    parser.add_argument("--device", metavar="NAME", help="attach XDP and tc programs to this network device")
-    parser.add_argument("--cgroup", metavar="PATH", help="attach cgroup programs to this control group")
+    _attach.add_options(parser)
     parser.add_argument("--maps", action="store_true", help="show the maps at the end in any case")
     parser.add_argument("--json", action="store_true", help="events and maps as JSON, one object a line")
     _privileges.add_option(parser)
@@ -117,7 +116,7 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
     with ebpf.load(obj) as session:
         # Readers first: what the first event says must not be lost.
         sources = _readers(session, args.json)
-        _attach(session, args)
+        _attach.attach(session, args)
         for link in session.links:
             progress(f"attached: {link.program} ({link.kind}) to {link.target}")
         if not session.links:
@@ -134,47 +133,6 @@ def _run_object(obj: ebpf.Object, args: argparse.Namespace) -> int:
         if session.lost:
             progress(f"lost: {session.lost} events came faster than they were read")
     return 0
-
-
-def _attach(session: ebpf.Session, args: argparse.Namespace) -> None:
-    by_section = []
-    for program in session.programs.values():
-        device = args.device or ("eth0" if session.backend == "machine" else None)
-        if program.type.name == "XDP" and device:
-            program.attach_xdp(device)
-        elif program.type.name == "SCHED_CLS" and device:
-            program.attach_tcx(device, "egress" if program.section.endswith("egress") else "ingress")
-        elif program.type.name.startswith("CGROUP") and args.cgroup:
-            program.attach_cgroup(args.cgroup)
-        elif program.type.name in ("XDP", "SCHED_CLS"):
-            raise ebpf.UsageError(f"program {program.name!r} wants a network device", helps=("--device eth0",))
-        elif program.type.name.startswith("CGROUP"):
-            raise ebpf.UsageError(f"program {program.name!r} wants a control group",
-                                  helps=("--cgroup /sys/fs/cgroup/NAME",))
-        elif args.pid is not None and _attach_to_process(program, args.pid):
-            continue
-        else:
-            by_section.append(program)
-    for program in by_section:
-        if program.spec is not None and program.spec.info is not None and program.spec.info.auto_attach:
-            program.attach()
-    if by_section and not session.links:
-        session.attach()  # says why there is none to attach
-
-
-def _attach_to_process(program: ebpf.Program, pid: int) -> bool:
-    """Attach it to that process alone, if it is of a kind that can be."""
-    kind, _, target = program.section.partition("/")
-    if kind.split(".")[0] in ("uprobe", "uretprobe") and ":" in target:
-        binary, _, symbol = target.rpartition(":")
-        attach = program.attach_uretprobe if kind.startswith("uret") else program.attach_uprobe
-        symbol, _, offset = symbol.partition("+")
-        attach(binary, symbol, offset=int(offset, 0) if offset else 0, pid=pid)
-    elif kind in ("tracepoint", "tp") and "/" in target:
-        program.attach_tracepoint(*target.split("/", 1), pid=pid)
-    else:
-        return False
-    return True
 
 
 def _readers(session: ebpf.Session, as_json: bool) -> dict[int, Callable[[], None]]:
