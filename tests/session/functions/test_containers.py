@@ -30,6 +30,7 @@ def test_a_hash_is_a_dict(session: ebpf.Session) -> None:
     assert p.opens == {k: k * k + (k == 3) for k in range(10)} and p.opens
     assert len(p.opens) == 10 and 3 in p.opens and 77 not in p.opens
     assert p.opens.pop(9) == 81 and p.opens.get(9) is None and p.opens.get(9, 5) == 5
+    assert p.opens.insert(77, 1) and not p.opens.insert(77, 2) and p.opens.delete(77) and not p.opens.delete(77)
     assert p.opens.setdefault(9, 7) == 7 and p.opens.popitem()[0] in range(10)
     assert set(p.opens) == set(p.opens.keys()) and sorted(p.opens.values()) == sorted(v for _, v in p.opens.items())
     with pytest.raises(KeyError):
@@ -205,6 +206,20 @@ def test_every_type_of_map_can_be_declared() -> None:
     left_out = {MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE, MapType.STRUCT_OPS, MapType.INSN_ARRAY,
                 MapType.ARENA}
     assert {row.type for row in MAP_TYPES.values()} - classes == left_out
+
+
+def test_every_method_that_programs_have_is_known_to_editors() -> None:
+    from ebpf.compiler.py.map_methods import METHODS
+
+    missing = [(cls.__name__, method) for method, (types, _) in METHODS.items() if method != "emit"  # means `send`
+               for cls in _subclasses(DeclaredMap) if "TYPE" in vars(cls) and cls.TYPE in types
+               and (method != "increment" or getattr(cls, "histogram", False)) and not hasattr(cls, method)]
+    # What is there of an array is read and written by its index from Python.
+    assert [pair for pair in missing if pair[1] not in ("get", "update")] == []
+    ring, jumps, histogram = ebpf.RingBuf(p.Pair), ebpf.ProgArray(2), ebpf.Log2Histogram()
+    for use in (lambda: ring.send(p.Pair()), lambda: jumps.jump(None, 1), lambda: histogram.increment(1)):
+        with pytest.raises(ebpf.UsageError, match="works inside programs only"):
+            use()  # type: ignore[no-untyped-call]
 
 
 def _subclasses(cls: type) -> set[type]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import MapType
 from ebpf.errors import UsageError
-from ebpf.session.functions.containers import DeclaredMap, i32_type
+from ebpf.session.functions.containers import DeclaredMap, i32_type, only_in_programs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -75,9 +75,11 @@ class BloomFilter(DeclaredMap, _Of[V]):
                  pinning: str = "") -> None:
         super().__init__(None, value, max_entries, map_extra=hashes, name=name, pinning=pinning)
 
-    def add(self, value: V) -> None:
-        """Remember a value."""
+    def push(self, value: V) -> None:
+        """Remember a value, as a queue would."""
         self.live.push(value)
+
+    add = push
 
     def __contains__(self, value: object) -> bool:
         return value in self.live
@@ -103,6 +105,10 @@ class _Events(DeclaredMap, _Of[V]):
         opened = self.live.stream
         return self.stream() if opened is None or opened.closed else opened
 
+    def send(self, *event: Any) -> bool:
+        """In a program: send an event, ``events.send(Event(…))``; perf event arrays: ``events.send(ctx, Event(…))``."""
+        only_in_programs("send")
+
     @property
     def lost(self) -> int:
         """Events that were lost because nobody read in time, as far as they were reported."""
@@ -120,10 +126,22 @@ class RingBuf(_Events[V]):
 
     def __init__(self, event: type[V] | None = None, max_entries: int = 1 << 18, *, flags: int = 0, name: str = "",
                  pinning: str = "") -> None:
-        if max_entries & (max_entries - 1):
+        if isinstance(max_entries, int) and max_entries & (max_entries - 1):
             raise UsageError(f"a ring buffer's size is a power of two in bytes, not {max_entries}",
                              helps=(f"max_entries={1 << max_entries.bit_length()}",))
         super().__init__(None, event, max_entries, flags=flags, name=name, pinning=pinning)
+
+    def reserve(self, type: Any = None) -> Any:
+        """In a program: room for an event in the buffer, ``None`` if there is none; `submit` or `discard` it."""
+        only_in_programs("reserve")
+
+    def submit(self, event: Any) -> None:
+        """In a program: send what `reserve` gave."""
+        only_in_programs("submit")
+
+    def discard(self, event: Any) -> None:
+        """In a program: give back what `reserve` gave."""
+        only_in_programs("discard")
 
 
 class PerfEventArray(_Events[V]):
@@ -134,6 +152,10 @@ class PerfEventArray(_Events[V]):
 
     def __init__(self, event: type[V] | None = None, *, flags: int = 0, name: str = "", pinning: str = "") -> None:
         super().__init__(None, event, 0, flags=flags, name=name, pinning=pinning)
+
+    def read(self) -> int:
+        """In a program: the value of this CPU's counter."""
+        only_in_programs("read")
 
 
 class UserRingBuf(DeclaredMap, _Of[V]):
@@ -176,6 +198,21 @@ class _Storage(DeclaredMap, _Of[V]):
 
     def __contains__(self, owner: object) -> bool:
         return _number(owner) in self.live
+
+    def get(self, owner: Any, default: Any = None) -> Any:
+        """The value of ``owner``, or ``default``."""
+        return self.live.get(_number(owner), default)
+
+    def setdefault(self, owner: Any, default: V) -> V:
+        """The value of ``owner``, which is ``default`` from now on if there was none."""
+        found: V | None = self.get(owner)
+        if found is None:
+            self[owner] = found = default
+        return found
+
+    def delete(self, owner: Any) -> bool:
+        """Remove the value of ``owner``; whether there was one."""
+        return self.live.delete(_number(owner))
 
 
 class SkStorage(_Storage[V]):

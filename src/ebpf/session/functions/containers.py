@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.maps import MapType
 from ebpf.compiler.py.declarations import MapDecl
-from ebpf.errors import KeyMissing, UsageError
+from ebpf.errors import EbpfError, KeyMissing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import ClassVar, TypeVar
+    from typing import ClassVar, NoReturn, TypeVar
 
     import numpy as np
     import pandas
@@ -215,6 +215,21 @@ class Hash(DeclaredMap, _Mapping[K, V]):
         """Write many entries, in as few system calls as the kernel allows."""
         self.live.update({**dict(other), **named} if named else other)
 
+    def delete(self, key: K) -> bool:
+        """Remove ``key``; whether it was there."""
+        return self.live.delete(key)
+
+    def insert(self, key: K, value: V) -> bool:
+        """Add ``key`` if it is not there; whether it was added."""
+        live = self.live
+        try:
+            live.update([(key, value)], live.NOEXIST)
+        except EbpfError:
+            if key in live:
+                return False
+            raise
+        return True
+
     def clear(self) -> None:
         """Delete every entry."""
         self.live.clear()
@@ -314,13 +329,17 @@ class HashOfMaps(Hash[K, Any]):
 
 
 class DevMapHash(Hash[int, int]):
-    """Network devices to send packets to, under any number (Linux 5.4)."""
+    """Network devices to send packets to, under any number: ``return ports.redirect(key)`` (Linux 5.4)."""
 
     __slots__ = ()
     TYPE = MapType.DEVMAP_HASH
 
     def __init__(self, max_entries: int = 64, *, flags: int = 0, name: str = "", pinning: str = "") -> None:
         DeclaredMap.__init__(self, u32_type(), u32_type(), max_entries, flags=flags, name=name, pinning=pinning)
+
+    def redirect(self, key: int, flags: int = 0) -> int:
+        """In a program: the verdict that sends the packet there."""
+        only_in_programs("redirect")
 
 
 class SockHash(Hash[K, Any]):
@@ -335,6 +354,16 @@ class SockHash(Hash[K, Any]):
 
     def __setitem__(self, key: K, value: Any) -> None:
         self.live[key] = value.fileno() if hasattr(value, "fileno") else value
+
+    def redirect(self, key: Any, flags: int = 0) -> int:
+        """In a program: the verdict that hands the message or packet to that socket."""
+        only_in_programs("redirect")
+
+
+def only_in_programs(call: str) -> NoReturn:
+    """What a method says that the compiler knows and Python does not."""
+    raise UsageError(f"`{call}` works inside programs only",
+                     helps=("call it in a function with a decorator of a hook, such as `@ebpf.tracepoint(…)`",))
 
 
 def u32_type() -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.abi.maps import MapType
 from ebpf.compiler.py.types import Struct, StructType, u32, u64
 from ebpf.errors import KeyMissing
-from ebpf.session.functions.containers import DeclaredMap
+from ebpf.session.functions.containers import DeclaredMap, only_in_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,10 @@ class Log2Histogram(DeclaredMap):
     def keyed(self) -> bool:
         """Whether there is a histogram for each key."""
         return self.type == MapType.PERCPU_HASH
+
+    def increment(self, value: int, key: Any = None, by: int = 1) -> None:
+        """In a program: count ``value`` (``by`` times), for ``key`` where there are keys."""
+        only_in_programs("increment")
 
     def read(self, key: Any = None) -> Histogram:
         """What was counted; with keys: for ``key``, or for all of them together."""

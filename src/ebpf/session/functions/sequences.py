@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.abi.maps import MapType
 from ebpf.compiler.py.declarations import MapDecl
 from ebpf.errors import UsageError
-from ebpf.session.functions.containers import DeclaredMap, u32_type
+from ebpf.session.functions.containers import DeclaredMap, only_in_programs, u32_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Array(DeclaredMap, _Sequence[V]):
         self.live.clear()
 
 
-class PerCpuArray(Array[V]):
+class PerCpuArray(Array[Any]):
     """An `Array` with a value for each CPU: elements are tuples, one value for each possible CPU."""
 
     __slots__ = ()
@@ -123,12 +123,20 @@ class ProgArray(_Descriptors):
     __slots__ = ()
     TYPE = MapType.PROG_ARRAY
 
+    def jump(self, ctx: Any, index: int) -> None:
+        """In a program: go on with that program; where there is none, with the next line."""
+        only_in_programs("jump")
+
 
 class CgroupArray(_Descriptors):
     """Control groups to ask about: ``groups[0] = open("/sys/fs/cgroup/web")``."""
 
     __slots__ = ()
     TYPE = MapType.CGROUP_ARRAY
+
+    def contains(self, index: int) -> bool:
+        """In a program: whether the current task is in that group, or in one below it."""
+        only_in_programs("contains")
 
 
 class DevMap(_Descriptors):
@@ -137,12 +145,20 @@ class DevMap(_Descriptors):
     __slots__ = ()
     TYPE = MapType.DEVMAP
 
+    def redirect(self, key: int, flags: int = 0) -> int:
+        """In a program: the verdict that sends the packet (or message) there."""
+        only_in_programs("redirect")
+
 
 class CpuMap(_Descriptors):
     """CPUs to hand packets to: the values are lengths of their queues (Linux 4.15)."""
 
     __slots__ = ()
     TYPE = MapType.CPUMAP
+
+    def redirect(self, key: int, flags: int = 0) -> int:
+        """In a program: the verdict that sends the packet (or message) there."""
+        only_in_programs("redirect")
 
 
 class XskMap(_Descriptors):
@@ -151,12 +167,20 @@ class XskMap(_Descriptors):
     __slots__ = ()
     TYPE = MapType.XSKMAP
 
+    def redirect(self, key: int, flags: int = 0) -> int:
+        """In a program: the verdict that sends the packet (or message) there."""
+        only_in_programs("redirect")
+
 
 class SockMap(_Descriptors):
     """Sockets: ``peers[0] = sock``. Programs redirect to them, and `ebpf.sk_msg`, `ebpf.sk_skb` run for them."""
 
     __slots__ = ()
     TYPE = MapType.SOCKMAP
+
+    def redirect(self, key: int, flags: int = 0) -> int:
+        """In a program: the verdict that sends the packet (or message) there."""
+        only_in_programs("redirect")
 
 
 class ReuseportSockArray(_Descriptors):
@@ -202,3 +226,11 @@ class StackTrace(DeclaredMap):
 
     def __contains__(self, number: object) -> bool:
         return number in self.live
+
+    def kernel(self, ctx: Any = None) -> int:
+        """In a program: the number of the kernel's stack now; negative if there is none."""
+        only_in_programs("kernel")
+
+    def user(self, ctx: Any = None) -> int:
+        """In a program: the number of the process's own stack now; negative if it cannot be read."""
+        only_in_programs("user")
