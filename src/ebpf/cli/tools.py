@@ -100,31 +100,29 @@ def _about(path: str) -> str:
         return ""
     name = os.path.basename(path).removesuffix("-bpfcc").removesuffix(".bt")
     for line in head:
-        first, _, rest = line.partition(" ")
+        first, _, rest = line.replace("\t", " ", 1).partition(" ")
         if first.lower().removesuffix(".bt").removesuffix(".py") == name and rest:
             return rest.strip(" -\t").rstrip(".")
     return ""
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    """(name, from where, what it does)"""
+    """(name, from where, what it does): each file once, by the first name that it answers to; ours hide namesakes."""
     rows = [(name, "ebpf", what) for name, what in TOOLS.items()]
-    packages = {(folder, ending): package for folder, ending, package, _ in _INSTALLED}
-    for name, (path, how) in _installed().items():
-        ending = ".bt" if how == "trace" else "-bpfcc" if path.endswith("-bpfcc") else ""
-        shadowed = name in TOOLS
-        if name == os.path.basename(path) and not shadowed and ending and name.removesuffix(ending) not in TOOLS \
-                and _installed_name(name, ending, path):
+    seen = set()
+    for name, (path, _) in _installed().items():
+        if path in seen or name in TOOLS:
+            seen.add(path)
             continue
-        if shadowed:
-            continue
-        rows.append((name, packages[os.path.dirname(path), ending], _about(path)))
+        seen.add(path)
+        rows.append((name, _package_of(path), _about(path)))
     return rows
 
 
-def _installed_name(name: str, ending: str, path: str) -> bool:
-    """Whether the same file is listed under its shorter name."""
-    return _installed().get(name.removesuffix(ending), ("", ""))[0] == path
+def _package_of(path: str) -> str:
+    folder, name = os.path.split(path)
+    return next(package for place, ending, package, how in _INSTALLED
+                if place == folder and name.endswith(ending) and name.endswith(".bt") == (how == "trace"))
 
 
 def _print_list(as_json: bool) -> int:
