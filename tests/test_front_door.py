@@ -16,7 +16,7 @@ SOURCE = Path(ebpf.__file__)
 # The public API. A name added or removed here is a decision, and a line in CHANGELOG.md.
 NAMES = [
     "Array", "ArrayOfMaps", "AttachError", "AttachType", "Audited", "BloomFilter", "Btf", "CgroupArray",
-    "CgrpStorage", "CompileError", "CpuMap", "DevMap", "DevMapHash", "Diagnostic", "EbpfError", "EventStream",
+    "CgrpStorage", "CompileError", "CpuMap", "Debugger", "DevMap", "DevMapHash", "Diagnostic", "EbpfError", "EventStream",
     "Finding", "FlameGraph", "FormatError", "Function", "Global", "Hash", "HashOfMaps", "Histogram", "InodeStorage",
     "InternalError", "KernelError", "KeyMissing", "Link", "LoadError", "Log2Histogram", "LpmTrie", "LruHash",
     "LruPerCpuHash", "Map", "MapError", "MapFull", "MapSpec", "MapType", "NotSupported", "Object", "PerCpuArray",
@@ -30,7 +30,7 @@ NAMES = [
     "cgroup_getsockopt", "cgroup_id", "cgroup_post_bind4", "cgroup_post_bind6", "cgroup_recvmsg4",
     "cgroup_recvmsg6", "cgroup_recvmsg_unix", "cgroup_sendmsg4", "cgroup_sendmsg6", "cgroup_sendmsg_unix",
     "cgroup_setsockopt", "cgroup_skb", "cgroup_sock", "cgroup_sock_create", "cgroup_sock_release", "cgroup_sysctl",
-    "chars", "comm", "compile", "contexts", "coverage", "cpu", "current_task", "disassemble", "examine", "explain",
+    "chars", "comm", "compile", "contexts", "coverage", "cpu", "current_task", "debug", "disassemble", "examine", "explain",
     "fentry", "fexit", "flow_dissector", "fmod_ret", "format_diagnostic", "format_error", "freplace", "gid",
     "helpers", "host", "htonl", "htons", "i16", "i32", "i64", "i8", "inventory", "iter", "jiffies", "kprobe",
     "kprobe_multi", "kprobe_session", "kretprobe", "kretprobe_multi", "kretsyscall", "ksyscall", "ktime_ns", "link",

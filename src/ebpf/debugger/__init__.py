@@ -4,7 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf.debugger.debugger import Breakpoint as Breakpoint, Debugger as Debugger, debug as debug
+    from ebpf.debugger.debugger import Debugger as Debugger, debug as debug
+    from ebpf.debugger.places import Breakpoint as Breakpoint
 
 __all__ = ["Breakpoint", "Debugger", "debug"]
 
@@ -14,6 +15,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module("ebpf.debugger.debugger"), name)
+    home = "places" if name == "Breakpoint" else "debugger"
+    value: object = getattr(import_module(f"ebpf.debugger.{home}"), name)
     globals()[name] = value
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.abi.actions import action_name
@@ -478,5 +479,5 @@ def _built(source: Any) -> Any:
     if isinstance(source, (str, os.PathLike)) and (str(source).endswith(".c") or "\n" in str(source)):
         from ebpf.session import compile
 
-        return compile(source)
+        return compile(source if isinstance(source, str) else Path(source))
     return source

@@ -16,8 +16,8 @@ from ebpf.verifier.verdict import _explore
 
 if TYPE_CHECKING:
     from ebpf.btf import Btf
-    from ebpf.verifier.program import Program
     from ebpf.object import Object
+    from ebpf.verifier.program import Program
     from ebpf.verifier.ranges import Range
 
 _SHOWN = 3  # kinds of values that are told apart

@@ -121,7 +121,7 @@ class DebuggerApp(App[None]):
                 lines += [f"{name}:", *(f"  {line}" for line in execute(f"map {name}")[:_AROUND])]
         self._show("maps", lines)
         self._show("answers", self._answers or [d.where()])
-        self.query_one("#answers", Static).parent.scroll_end(animate=False)  # type: ignore[union-attr]
+        self.query_one("#answers", Static).parent.scroll_end(animate=False)
 
     def _lines(self, command: str) -> list[str]:
         return Repl(self.debugger).execute(command)

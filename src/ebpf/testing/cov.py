@@ -155,7 +155,8 @@ def _source(file: FileReport, root: str | os.PathLike[str]) -> str:
 
 
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;color:#222}
-table{border-collapse:collapse}td,th{padding:.2em .9em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
+table{border-collapse:collapse}
+td,th{padding:.2em .9em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
 pre{margin:0;font:13px/1.5 ui-monospace,monospace}pre div{padding-left:.6em;border-left:5px solid transparent}
 .run{border-color:#4a4!important}.mis{border-color:#c33!important;background:#fdd}.par{border-color:#c90!important;
 background:#ffc}.n{color:#999;display:inline-block;width:4em}.w{float:right;color:#a60;padding-right:1em}"""

@@ -43,8 +43,8 @@ def checksum(data: bytes) -> int:
 
 def macs() -> SearchStrategy[bytes]:
     """Ethernet addresses: the interesting ones more often."""
-    return st.one_of(st.sampled_from([bytes(6), b"\xff" * 6, bytes.fromhex("020000000001"), bytes.fromhex("01005e000001")]),
-                     st.binary(min_size=6, max_size=6))
+    known = (bytes(6), b"\xff" * 6, bytes.fromhex("020000000001"), bytes.fromhex("01005e000001"))
+    return st.one_of(st.sampled_from(known), st.binary(min_size=6, max_size=6))
 
 
 def ports() -> SearchStrategy[int]:
@@ -89,7 +89,9 @@ def transports(draw: Any, source: bytes, target: bytes, kinds: Sequence[str] = _
 @st.composite
 def ipv4(draw: Any, kinds: Sequence[str] = _KINDS) -> bytes:
     """An IPv4 packet whose lengths and checksums are right, with options and fragments now and then."""
-    source, target = draw(st.binary(min_size=4, max_size=4)), draw(st.binary(min_size=4, max_size=4))
+    source: bytes = draw(st.binary(min_size=4, max_size=4))
+    target: bytes = draw(st.binary(min_size=4, max_size=4))
+    body: bytes
     protocol, body = draw(transports(source, target, kinds))
     options = b"\x01" * (4 * draw(st.sampled_from([0, 0, 0, 1, 10])))
     fragment = draw(st.sampled_from([0, 0, 0x4000, 0x2000, 0x00B9]))
@@ -103,9 +105,11 @@ def ipv4(draw: Any, kinds: Sequence[str] = _KINDS) -> bytes:
 @st.composite
 def ipv6(draw: Any, kinds: Sequence[str] = _KINDS) -> bytes:
     """An IPv6 packet whose lengths and checksums are right."""
-    source, target = draw(st.binary(min_size=16, max_size=16)), draw(st.binary(min_size=16, max_size=16))
+    source: bytes = draw(st.binary(min_size=16, max_size=16))
+    target: bytes = draw(st.binary(min_size=16, max_size=16))
+    body: bytes
     protocol, body = draw(transports(source, target, kinds))
-    return pack(">IHBB", 6 << 28 | draw(st.integers(0, (1 << 28) - 1)), len(body), protocol,
+    return pack(">IHBB", 6 << 28 | int(draw(st.integers(0, (1 << 28) - 1))), len(body), protocol,
                 draw(st.integers(1, 255))) + source + target + body
 
 
@@ -122,9 +126,10 @@ def packets(draw: Any, *, versions: Sequence[int] = (4, 6), kinds: Sequence[str]
     inner = draw(ipv4(kinds) if version == 4 else ipv6(kinds))
     tagged = draw(st.booleans()) if vlan is None else vlan
     tag = pack(">HH", 0x8100, draw(st.integers(0, 65535))) if tagged else b""
-    frame = draw(macs()) + draw(macs()) + tag + (b"\x08\0" if version == 4 else b"\x86\xdd") + inner
+    frame: bytes = draw(macs()) + draw(macs()) + tag + (b"\x08\0" if version == 4 else b"\x86\xdd") + inner
     if corrupted or (corrupted is None and draw(st.booleans())):
-        return draw(damaged(frame))
+        worse: bytes = draw(damaged(frame))
+        return worse
     return frame
 
 
@@ -136,7 +141,7 @@ def damaged(draw: Any, packet: bytes) -> bytes:
     if how == "cut" and len(data) > 14:
         return bytes(data[:draw(st.integers(14, len(data) - 1))])
     if how == "longer":
-        return bytes(data) + draw(st.binary(min_size=1, max_size=32))
+        return bytes(data) + bytes(draw(st.binary(min_size=1, max_size=32)))
     if how == "header" and len(data) > 14:
         old = data[14]  # version and length of the header, most likely
         data[14] = draw(st.integers(0, 255).filter(lambda new: new != old))
