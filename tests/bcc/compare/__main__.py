@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--kernel", default=store.SAMPLE)
     parser.add_argument("--all", action="store_true", help="every case anew")
     parser.add_argument("--bad", action="store_true", help="those anew that were not found equal")
+    parser.add_argument("--ours", action="store_true", help="without BCC, whose compiling takes most of the time")
     parser.add_argument("--show", action="store_true", help="run nothing: what the last results were")
     parser.add_argument("--table", action="store_true", help="run nothing: write the table of docs/bcc.md")
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -67,7 +68,7 @@ def main() -> int:
         names = [n for n in CASES if n not in known or (args.bad and known[n][1].result not in ("equal", "started"))]
     if not args.show:
         for at in range(0, len(names), _BATCH):
-            _run(args.kernel, names[at:at + _BATCH])
+            _run(args.kernel, names[at:at + _BATCH], theirs=args.kernel == store.SAMPLE and not args.ours)
     counts: dict[str, int] = {}
     for name, (told, verdict) in results(args.kernel).items():
         if args.names and name not in args.names:
@@ -93,22 +94,21 @@ def _headers(share: Path) -> None:
         new.rename(image)
 
 
-def _run(kernel: str, names: list[str]) -> None:
+def _run(kernel: str, names: list[str], *, theirs: bool) -> None:
     from tests.bcc.compare.outside import Compiler
     from tests.guests.guest import Guest
 
     share = home() / kernel
     share.mkdir(parents=True, exist_ok=True)
     (share / "cache").mkdir(mode=0o700, exist_ok=True)
-    if kernel == store.SAMPLE:
+    if theirs:
         _headers(share)
     lane = f"lane-{os.getpid()}"
     compiler = Compiler(share, lane)
     compiler.start()
-    theirs = ["--theirs"] if kernel == store.SAMPLE else []
     try:
         result = Guest(kernel, memory="3G", shares=[str(share)]).run(
-            [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *theirs, *names], cwd=str(_ROOT),
+            [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *["--theirs"] * theirs, *names], cwd=str(_ROOT),
             env={**os.environ, "EBPF_COMPARE_LANE": f"{share}/{lane}"}, timeout_s=120 + 150 * len(names), on_stdout=lambda data: print(data.decode(errors="replace"), end="", flush=True))
         if result.returncode:
             print(result.stderr.decode(errors="replace")[-3000:], file=sys.stderr)
