@@ -40,6 +40,9 @@ def attach(program: KernelProgram, device: str | int, *, flags: int = 0) -> Kern
         if errno in (_errno.EOPNOTSUPP, _errno.EINVAL) and flags & (FLAGS_DRV_MODE | FLAGS_HW_MODE):
             return NotSupported(f"native or offloaded XDP on {device}", instead="use FLAGS_SKB_MODE, or no mode at all",
                                 notes=("its driver has none, or its MTU or offloads forbid it",))
+        if errno == _errno.EINVAL and flags & FLAGS_SKB_MODE:
+            return NotSupported(f"this program in generic XDP on {device}", since="5.13", notes=(
+                "before that generic XDP takes none whose devmap or cpumap may hold programs",))
         return None
 
     # UPDATE_IF_NOEXIST is netlink's; a link never replaces anything.
