@@ -19,7 +19,8 @@ AREAS = (
     ("C01", "The preprocessor"), ("C02", "The parser"), ("C03", "The type checker"), ("C04", "BCC's dialect"),
     ("C05", "From C to instructions"), ("C06", "The code generator"), ("C07", "clang (`--cc clang`)"),
     ("T01", "The tracing language: form"), ("T02", "The tracing language: names and types"),
-    ("T03", "The tracing language: probes"), ("V", "The verifier"), ("A", "The assembler"),
+    ("T03", "The tracing language: probes"), ("P01", "Programs in Python: what the subset lacks"),
+    ("P02", "Programs in Python: names, types and values"), ("P03", "Programs in Python: hooks and maps"), ("V", "The verifier"), ("A", "The assembler"),
 )
 
 
