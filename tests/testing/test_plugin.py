@@ -137,6 +137,20 @@ def test_kernel(ebpf_kernel):
     result.stdout.fnmatch_lines(["*SKIPPED*not in this kernel: *setting the clock*"])
 
 
+def test_budgets_as_marks(project: Run) -> None:
+    result = project(HEAD + '''
+@pytest.mark.ebpf_budget("traffic.c", "fw", instructions=100, stack=64)
+def test_within(fw):
+    pass
+
+@pytest.mark.ebpf_budget("traffic.c", program="fw", instructions=10)
+def test_beyond(fw):
+    pass
+''', "--strict-markers")
+    result.assert_outcomes(passed=1, errors=1)
+    assert "fw exceeds its budget" in result.stdout.str()
+
+
 def test_without_privilege_the_kernels_tests_are_skipped_with_a_reason(project: Run) -> None:
     result = project('''
 import ebpf, pytest

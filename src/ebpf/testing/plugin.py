@@ -26,7 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing, unless an option asks for it."""
+    """The marker's name; the rest only if an option asks for it."""
+    config.addinivalue_line("markers", "ebpf_budget(source, program=None, **limits): the program stays within its "
+                                       "budget (instructions, states, visited, stack, paths)")
     if config.getoption("ebpf_cov"):
         from ebpf.testing.cov import CoveragePlugin
 
@@ -61,6 +63,16 @@ def _lab(request: pytest.FixtureRequest, backend: str) -> Iterator[Lab]:
 
     with open_lab(request, backend) as lab:
         yield lab
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The budgets of the test's marks."""
+    for mark in item.iter_markers("ebpf_budget"):
+        from ebpf.testing.budget import assert_budget
+        from ebpf.testing.rig import resolve
+
+        source, *rest = mark.args
+        assert_budget(resolve(source, item.path.parent), *rest, **mark.kwargs)
 
 
 @pytest.hookimpl(wrapper=True)
