@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
     "profile": Case({}, "cpu", lambda o: (o["comm"],) if o["comm"] == "wl-work" and o["user"] else None, (("wl-work",),)),
     "funclatency": Case({"function": "vfs_read"}, "files", _total, _COUNTED),
     "cachestat": Case({}, "disk:ext4", lambda o: ("used",) if o["hits"] + o["misses"] > 100 else None, (("used",),)),
-    "filetop": Case({}, "files", lambda o: (o["file"], o["writes"] > 0, o["written_bytes"]) if "wl-file-1" in o["file"] else None,
+    "filetop": Case({"rows": 1000}, "files", lambda o: (o["file"], o["writes"] > 0, o["written_bytes"]) if "wl-file-1" in o["file"] else None,
                     (("wl-file-1", True, 4096),)),
     "syscount": Case({"processes": True, "top": 1000}, "files", lambda o: (o["name"],) if o["name"] == "wl-work" else None, (("wl-work",),)),
     "memleak": Case({"older": 0}, "files", lambda o: ("held",) if o["held_bytes"] else None, (("held",),)),

@@ -80,10 +80,9 @@ def main(argv: list[str]) -> int:
     kernel = os.uname().release
     _use_objects(f"{share}/objects/{'.'.join(kernel.split('.')[:2])}")
     pieces = list(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
-    for piece in pieces:
-        work.prepare(piece)
+    disk = any([work.prepare(piece).get("device") for piece in pieces])  # noqa: C419  # each is prepared
     witnesses = _start_theirs(names) if theirs else {}
-    told: dict[str, dict[str, Any]] = {name: {"error": "", "ours": [], "theirs": None} for name in names}
+    told: dict[str, dict[str, Any]] = {name: {"error": "", "ours": [], "theirs": None, "disk": disk} for name in names}
     live = {}
     for name in names:
         tool = import_module(f"ebpf.tools.{name}").TOOL
