@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Any
 
 
 def text(raw: bytes) -> str:
@@ -65,8 +64,3 @@ def flags(value: int, names: dict[str, int], *, none: str = "0") -> str:
 def cut_comm(name: str) -> bytes:
     """A process's name as the kernel keeps it."""
     return os.fsencode(name)[:15]
-
-
-def is_record(value: Any) -> bool:
-    """Whether it is a named tuple."""
-    return hasattr(value, "_fields")

@@ -54,12 +54,10 @@ class SslSniff(EventTool):
     )
 
     def attach(self, session: ebpf.Session, options: Options) -> None:
-        attached = 0
         for function, program in _CALLS:
             try:
                 session.programs["leave"].attach_uretprobe(options.library, function, pid=options.pid)
                 session.programs[program].attach_uprobe(options.library, function, pid=options.pid)
-                attached += 1
             except ebpf.TargetNotFound:
                 if function in ("SSL_read", "SSL_write"):  # the others came with 1.1.1
                     raise
