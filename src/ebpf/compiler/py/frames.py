@@ -370,7 +370,7 @@ class Locals(Expressions):
             return Const(None)
         if kind == "const":
             return Const(known[1])
-        raise AssertionError(kind)
+        self.refuse("P0203", node, f"`{name}` is the context on one way that leads here, and something else on another")
 
 
 def _joined_ints(a: Any, b: Any) -> Any:

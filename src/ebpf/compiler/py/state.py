@@ -171,6 +171,7 @@ class State:
         known = self.maps.get(id(decl))
         if known is None:
             decl.name = decl.name or name
+            self._valid(decl)
             known = self._declare(decl, decl.name, C.Record("struct", None, align=8, complete=True), ".maps")
             self.maps[id(decl)] = known
             record = self.map_type(decl)
@@ -178,6 +179,20 @@ class State:
             if decl.pinning:
                 known.tags = () if decl.pinning == "by_name" else (f"pin:{decl.pinning}",)
         return known
+
+    def _valid(self, decl: MapDecl) -> None:
+        """Whether what a map is said to hold are types; `UsageError` if not."""
+        from ebpf.compiler.py.declarations import MapDecl as Declared
+        from ebpf.errors import UsageError
+
+        for what, t in (("key", decl.key), ("value", decl.value)):
+            if t is not None and self.ctype(t) is None:
+                raise UsageError(f"the {what} of `{decl.name}` is {t!r}, which is no type of programs",
+                                 helps=["there are u8 to u64, i8 to i64, bool, chars[N], arrays and structs"])
+        if decl.inner is not None and not isinstance(decl.inner, Declared):
+            raise UsageError(f"the maps in `{decl.name}` are to be like {decl.inner!r}, which is no map")
+        if decl.inner is not None:
+            self._valid(decl.inner)
 
     def map_type(self, decl: MapDecl) -> C.Record:
         kind = decl.type
@@ -208,8 +223,12 @@ class State:
         known = self.globals.get(id(decl))
         if known is None:
             t = self.ctype(decl.type)
-            assert t is not None
             decl.name = decl.name or name
+            if t is None:
+                from ebpf.errors import UsageError
+
+                raise UsageError(f"`{decl.name}` is to be a {decl.type!r}, which is no type of programs",
+                                 helps=["there are u8 to u64, i8 to i64, bool, chars[N], arrays and structs"])
             if decl.const:
                 t = C.Qualified(t, const=True, volatile=True)
             section = ".rodata" if decl.const else None
