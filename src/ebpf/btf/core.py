@@ -87,7 +87,9 @@ def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, tar
     only for types that ``vmlinux`` lacks. Raises `RelocationError` if types disagree or a value doesn't fit.
     """
     out = bytearray(code)
-    finder = _Finder(local, targets)
+    finder = local.core_cache.get(_Finder)
+    if finder is None or finder.targets != targets:  # the programs of an object ask the same again and again
+        finder = local.core_cache[_Finder] = _Finder(local, targets)
     order = "<" if local.little_endian else ">"
     results = []
     for relo in relos:
@@ -163,8 +165,19 @@ class _Finder:
         self.local = local
         self.targets = targets
         self._candidates: dict[int, list[tuple[int, int]]] = {}
+        #: (type, access, kind) → what was found
+        self._known: dict[tuple[int, str, int], tuple[CoreResult, tuple[_Answer, _Answer]]] = {}
 
     def resolve(self, relo: CoreRelo) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
+        """The relocation's result, and the answers of both sides."""
+        key = (relo.type_id, relo.access, relo.kind)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._resolve(relo)
+            return found
+        return CoreResult(relo, *found[0][1:]), found[1]
+
+    def _resolve(self, relo: CoreRelo) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
         local = self.local
         try:
             kind = CoreKind(relo.kind)

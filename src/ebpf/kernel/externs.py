@@ -44,6 +44,7 @@ class KernelTypes:
     """The running kernel's BTF, modules' included, as the loader asks for it; also the targets for CO-RE."""
 
     def __init__(self, facts: SystemFacts | None = None) -> None:
+        self._targets: Sequence[Btf] | None = None
         self._facts = facts
         self._vmlinux: Btf | None = None
         self._modules: list[tuple[str, Btf]] | None = None
@@ -71,7 +72,9 @@ class KernelTypes:
 
     def targets(self) -> Sequence[Btf]:
         """vmlinux, then the modules, which are read only when somebody gets that far."""
-        return _targets(self)
+        if self._targets is None:
+            self._targets = _targets(self)
+        return self._targets
 
     def find(self, name: str, kind: Kind) -> BtfPlace | None:
         """The type called `name`, in vmlinux or else in a module."""

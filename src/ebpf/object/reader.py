@@ -217,7 +217,7 @@ class _Reader:
         out = []
         for offsets, records in tables:
             found = records[bisect_left(offsets, start):bisect_left(offsets, end)]
-            out.append(tuple([r._replace(insn_off=r.insn_off - start) for r in found]))
+            out.append(tuple([r.__class__(r[0] - start, *r[1:]) for r in found]))
         return out
 
     def _plain_calls(self, code: bytes, function: _Function, known: set[int]) -> list[Relocation]:
