@@ -159,15 +159,14 @@ def through_device(world: World, program: Any) -> Any:
 
 
 def on_netkit(world: World, program: Any) -> Any:
-    import socket
+    from ebpf.kernel import netlink
 
-    subprocess.run(["ip", "link", "add", "nk0", "type", "netkit"], capture_output=True)
-    try:
-        socket.if_nametoindex("nk0")
-    except OSError:
-        raise NotSupported("netkit devices here", since="6.7", instead="`ip` is too old, or CONFIG_NETKIT is off"
-                           ) from None
-    subprocess.run("ip link set nk0 up; for d in nk1 nk2; do ip link set $d up; done; ip addr add 10.78.0.1/24 dev nk0; "
+    make = netlink.attribute(3, b"nk0\0") + netlink.attribute(18, netlink.attribute(1, b"netkit"))
+    try:  # not every `ip` knows them
+        netlink.request(16, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + make, 0x600)
+    except OSError as error:
+        raise NotSupported("netkit devices here", since="6.7", instead="CONFIG_NETKIT") from error
+    subprocess.run("ip link set nk0 up; for d in nk1 nk2; do ip link set $d up 2>&1; done; ip addr add 10.78.0.1/24 dev nk0; "
                    "ip neigh add 10.78.0.2 lladdr 02:00:00:00:00:02 dev nk0", shell=True, capture_output=True)
     return program.attach_netkit("nk0")
 
