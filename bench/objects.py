@@ -1,7 +1,7 @@
 """Opening and relocating a large object that clang made, beside bpftool; without what the kernel itself takes.
 
-Time of one's own code is measured as user time: what the kernel spends verifying counts as system time, for both. Ours is
-that of `ebpf.load` in a fresh process with a warm cache, late imports included; bpftool's that of its whole process.
+Time of one's own code is measured as user time: what the kernel spends verifying counts as system time, for both. Ours
+is that of `ebpf.load` in a fresh process with a warm cache, late imports included; bpftool's that of its whole process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static u64 (*bpf_get_current_task)(void) = (void *)35;
 struct mm_struct { u64 total_vm, data_vm, stack_vm, start_code, end_code; } __attribute__((preserve_access_index));
 struct task_struct { int pid, tgid, prio, static_prio; struct mm_struct *mm;
-    struct task_struct *real_parent, *group_leader; u64 utime, stime, start_time; } __attribute__((preserve_access_index));
+    struct task_struct *real_parent, *group_leader;
+    u64 utime, stime, start_time; } __attribute__((preserve_access_index));
 struct { int (*type)[2]; int (*max_entries)[64]; u32 *key; u64 *value; } sums SEC(".maps");
 u64 total; const volatile u64 factor = 3;
 #define READ(to, from) bpf_probe_read_kernel(&to, sizeof(to), &(from))

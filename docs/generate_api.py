@@ -15,7 +15,8 @@ GROUPS = {
     "Blueprints and types": ("Object", "ProgramSpec", "MapSpec", "Btf", "Record"),
     "Programs as Python functions": ("attach", "Function", "Global"),
     "Maps that programs declare": (
-        "Hash", "LruHash", "PerCpuHash", "LruPerCpuHash", "ResizableHash", "Array", "PerCpuArray", "LpmTrie", "Queue", "Stack",
+        "Hash", "LruHash", "PerCpuHash", "LruPerCpuHash", "ResizableHash", "Array", "PerCpuArray", "LpmTrie", "Queue",
+        "Stack",
         "BloomFilter", "RingBuf", "PerfEventArray", "UserRingBuf", "StackTrace", "ProgArray", "ArrayOfMaps",
         "HashOfMaps", "DevMap", "DevMapHash", "CpuMap", "XskMap", "SockMap", "SockHash", "ReuseportSockArray",
         "CgroupArray", "Log2Histogram", "SkStorage", "TaskStorage", "InodeStorage", "CgrpStorage"),

@@ -38,8 +38,8 @@ def test_a_program_of_our_own() -> None:
             profile = profiler.read()
         assert profile.runs == 40
         clock, faults = profile.metrics
-        assert (clock.name, faults.name, faults.count) == ("task-clock", "page-faults", 0)
-        assert clock.count > 40 * 50 and 0.9 < clock.share <= 1.0
+        assert (clock.name, faults.name, faults.total) == ("task-clock", "page-faults", 0)
+        assert clock.total > 40 * 50 and 0.9 < clock.share <= 1.0
 
         # The command, while the program runs.
         over = threading.Event()
@@ -59,7 +59,7 @@ def test_a_program_of_our_own() -> None:
             thread.join()
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        assert told["runs"] >= 10 and told["metrics"][0]["name"] == "cpu-clock" and told["metrics"][0]["count"] > 0
+        assert told["runs"] >= 10 and told["metrics"][0]["name"] == "cpu-clock" and told["metrics"][0]["total"] > 0
         with pytest.raises(ebpf.UnknownName, match="task-clok"):
             ebpf.inventory.profile(id, ["task-clok"])
         with pytest.raises(ebpf.UsageError, match="one to 8 metrics"):

@@ -31,16 +31,19 @@ ABILITIES: Final = (
         "bpf_send_signal", "bpf_send_signal_thread", "bpf_send_signal_task")),
     Ability("rewrites paths and sockets", 2, "can send a connection somewhere else, or change socket options", (
         "bpf_bind", "bpf_setsockopt", "bpf_sk_setsockopt", "bpf_sock_addr_setsockopt", "bpf_sock_ops_setsockopt",
-        "bpf_unlocked_sk_setsockopt", "bpf_sk_lookup_assign", "bpf_sk_assign", "bpf_sk_select_reuseport", "bpf_sock_ops_cb_flags_set",
+        "bpf_unlocked_sk_setsockopt", "bpf_sk_lookup_assign", "bpf_sk_assign", "bpf_sk_select_reuseport",
+        "bpf_sock_ops_cb_flags_set",
         "bpf_sysctl_set_new_value", "bpf_sk_redirect_map", "bpf_sk_redirect_hash", "bpf_msg_redirect_map",
         "bpf_msg_redirect_hash", "bpf_msg_push_data", "bpf_msg_pop_data")),
     Ability("changes packets", 2, "can change packets, their headers or their length", (
         "bpf_skb_store_bytes", "bpf_xdp_store_bytes", "bpf_l3_csum_replace", "bpf_l4_csum_replace", "bpf_skb_vlan_push",
-        "bpf_skb_vlan_pop", "bpf_skb_change_proto", "sk_skb_change_tail", "sk_skb_change_head", "sk_skb_adjust_room", "bpf_skb_change_tail", "bpf_skb_change_head", "bpf_skb_adjust_room",
+        "bpf_skb_vlan_pop", "bpf_skb_change_proto", "sk_skb_change_tail", "sk_skb_change_head",
+        "sk_skb_adjust_room", "bpf_skb_change_tail", "bpf_skb_change_head", "bpf_skb_adjust_room",
         "bpf_xdp_adjust_head", "bpf_xdp_adjust_tail", "bpf_skb_set_tunnel_key", "bpf_skb_set_tunnel_opt",
         "bpf_lwt_push_encap", "bpf_lwt_seg6_store_bytes", "bpf_skb_change_type", "bpf_store_hdr_opt")),
     Ability("redirects packets", 2, "can send packets to other interfaces, or copies of them", (
-        "bpf_redirect", "bpf_xdp_redirect", "bpf_redirect_map", "bpf_redirect_peer", "bpf_redirect_neigh", "bpf_clone_redirect",
+        "bpf_redirect", "bpf_xdp_redirect", "bpf_redirect_map", "bpf_redirect_peer", "bpf_redirect_neigh",
+        "bpf_clone_redirect",
         "bpf_xdp_redirect_map")),
     Ability("reads user memory", 1, "can copy what processes have in memory: passwords, keys, traffic before it is "
             "encrypted", ("bpf_probe_read_user", "bpf_probe_read_user_str", "bpf_copy_from_user",

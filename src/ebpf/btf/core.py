@@ -87,7 +87,7 @@ def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, tar
     only for types that ``vmlinux`` lacks. Raises `RelocationError` if types disagree or a value doesn't fit.
     """
     out = bytearray(code)
-    finder = local.core_cache.get(_Finder)
+    finder: _Finder | None = local.core_cache.get(_Finder)
     if finder is None or finder.targets != targets:  # the programs of an object ask the same again and again
         finder = local.core_cache[_Finder] = _Finder(local, targets)
     order = "<" if local.little_endian else ">"

@@ -74,6 +74,6 @@ def _profile(args: argparse.Namespace) -> int:
         return 0
     print(f"{profile.program}: {profile.runs} runs")
     print_table(("metric", "count", "for a run", "counted"), (
-        (m.name, m.count, f"{m.count / profile.runs:.1f}" if profile.runs else "-", f"{m.share:.0%} of the time")
+        (m.name, m.total, f"{m.total / profile.runs:.1f}" if profile.runs else "-", f"{m.share:.0%} of the time")
         for m in profile.metrics), "nothing was counted")
     return 0

@@ -440,7 +440,8 @@ def _is_covered() -> bool:
 def object_key(text: str, filename: str, options: Iterable[object]) -> str:
     """The key of a compilation: its inputs, this package's compiler, LLVM, and the running kernel's release."""
     system = os.uname()
-    parts = [text, filename, *map(repr, options), "covered" * _is_covered(), _compiler_identity(), system.release, system.version, system.machine]
+    parts = [text, filename, *map(repr, options), "covered" * _is_covered(), _compiler_identity(),
+             system.release, system.version, system.machine]
     digest = _sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogateescape")

@@ -5,7 +5,7 @@ Stands on Textual (``pip install 'ebpf[debug]'``); what it shows and does is `De
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -121,7 +121,8 @@ class DebuggerApp(App[None]):
                 lines += [f"{name}:", *(f"  {line}" for line in execute(f"map {name}")[:_AROUND])]
         self._show("maps", lines)
         self._show("answers", self._answers or [d.where()])
-        self.query_one("#answers", Static).parent.scroll_end(animate=False)
+        box: Any = self.query_one("#answers", Static).parent
+        box.scroll_end(animate=False)
 
     def _lines(self, command: str) -> list[str]:
         return Repl(self.debugger).execute(command)

@@ -469,7 +469,8 @@ def _reopen(path: str, spec: MapSpec) -> KernelMap:
         if theirs != ours:
             shown = [MapType(n).name.lower() if what == "type" else str(n) for n in (theirs, ours)]
             found.close()
-            raise MapError(f"the map pinned at {path} has {what} {shown[0]}, this object's {spec.name!r} has {shown[1]}",
+            raise MapError(f"the map pinned at {path} has {what} {shown[0]}, this object's {spec.name!r} "
+                           f"has {shown[1]}",
                            map_name=spec.name, helps=(f"remove {path} if nothing needs it any more",))
     found.name = spec.name
     return found

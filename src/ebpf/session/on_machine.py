@@ -151,8 +151,11 @@ class OnMachine:
         world.lines().write(task.comm, task.tid, environment.cpu, environment.clock.monotonic_ns(), text)
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
-                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0) -> ProgramOnMachine:
+                     attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
+                     attach_prog_fd: int = 0) -> ProgramOnMachine:
         """Verify it and make it ready."""
+        if attach_prog_fd:
+            raise NotSupported("programs on functions of other programs", who=_WHO, instead="the kernel, as root")
         found = self.programs.get(name)
         if found is None:
             if type is not None:
@@ -187,7 +190,7 @@ class OnMachine:
         raise NotSupported("filtering a socket of the kernel", who=_WHO,
                            instead='attach_raw_socket("eth0") filters what arrives at a device of the machine')
 
-    def read_iterator(self, program: ProgramOnMachine) -> bytes:
+    def read_iterator(self, program: ProgramOnMachine, **over: Any) -> bytes:
         """There is nothing to iterate over."""
         raise NotSupported("iterators", who=_WHO, instead=_KERNEL_ONLY["iterator"])
 

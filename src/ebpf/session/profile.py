@@ -21,11 +21,11 @@ MOST_METRICS = 8
 
 
 class Metric(NamedTuple):
-    """``count`` of events within the program, on all CPUs; ``share`` of the time that its counter was running: below 1
-    more counters are wanted than the processor has, and ``count`` stands for less than it seems."""
+    """``total`` of events within the program, on all CPUs; ``share`` of the time that its counter was running: below 1
+    more counters are wanted than the processor has, and ``total`` stands for less than it seems."""
 
     name: str
-    count: int
+    total: int
     share: float
 
 
@@ -54,7 +54,8 @@ class Profiler:
         cpus = len(possible_cpus())
         self._counters: list[Closable] = []
         source = Path(__file__).with_name("profiler.c")
-        self._session = load(compile_source(source, dialect="libbpf"), backend="kernel", load_programs=False, max_entries={"counters": len(events) * cpus},
+        self._session = load(compile_source(source, dialect="libbpf"), backend="kernel", load_programs=False,
+                             max_entries={"counters": len(events) * cpus},
                              variables={"metrics": len(events), "cpus": cpus})
         try:
             counters = self._session.maps["counters"]

@@ -190,8 +190,8 @@ class Program:
                     cookie: int | None = None) -> Link:
         """Run wherever the static probe ``name`` (of ``provider``) in a user program or library is hit.
 
-        ``binary`` and ``pid`` as for `attach_uprobe`. `TargetNotFound` lists the probes that the file has. Programs that
-        take its arguments (``BPF_USDT``, ``bpf_usdt_arg``) find them, and ``cookie`` by ``bpf_usdt_cookie``.
+        ``binary`` and ``pid`` as for `attach_uprobe`. `TargetNotFound` lists the probes that the file has. Programs
+        that take its arguments (``BPF_USDT``, ``bpf_usdt_arg``) find them, and ``cookie`` by ``bpf_usdt_cookie``.
         """
         specs = self._session.usdt_specs
         if specs is None:
@@ -211,7 +211,8 @@ class Program:
         """Run at every ``period``-th event, or ``frequency`` times a second, on every CPU or one, or in one process.
 
         ``event``: a name as perf(1) has it (``"cpu-clock"``, ``"page-faults"``, ``"cycles"``), or the kernel's number
-        of the type, and ``config`` the number of the event. ``cgroup``: only while its processes run. `NotSupported` where the machine lacks the counter.
+        of the type, and ``config`` the number of the event. ``cgroup``: only while its processes run. `NotSupported` where the
+        machine lacks the counter.
         """
         type = event
         if isinstance(event, str):

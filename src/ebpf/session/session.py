@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ebpf.kernel.dropping import Dropped
+    from ebpf.kernel.programs import KernelProgram
     from ebpf.machine.machine import Machine
     from ebpf.machine.recording import Recording
     from ebpf.object import Object, ProgramSpec
@@ -120,7 +121,7 @@ class Session:
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
-                     target: Program | None = None) -> Program:
+                     target: Program | KernelProgram | None = None) -> Program:
         """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or
         as told.
 

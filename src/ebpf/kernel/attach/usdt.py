@@ -21,7 +21,8 @@ def attach(program: KernelProgram, binary: str, name: str, *, provider: str = ""
     """Run `program` wherever the static probe `name` of `binary` (a path, a library's short name or a program on PATH)
     is hit: all places or none.
 
-    `cookies` gives each place, in the order of the notes, one of its own. `pid`: in that process only. `TargetNotFound` lists the probes that the file has.
+    `cookies` gives each place, in the order of the notes, one of its own. `pid`: in that process only.
+    `TargetNotFound` lists the probes that the file has.
     """
     path = find_binary(binary, pid)
     target = f"{path}:{provider}:{name}" if provider else f"{path}:{name}"

@@ -91,6 +91,11 @@ class WireLink:
         """There is nothing that would outlive the process."""
         raise NotSupported("pinning", who="the userspace machine", instead="keep the process running")
 
+    def update(self, program: object) -> None:
+        """A program of the machine is exchanged by attaching the other one."""
+        raise NotSupported("changing the program of an attachment", who="the userspace machine",
+                           instead="attach the new one, then detach this one")
+
     def info(self) -> None:
         """No kernel knows of it."""
 
