@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,6 +18,22 @@ PLUGIN = [] if any(e.name == "ebpf" for e in entry_points(group="pytest11")) els
 Run = Callable[..., pytest.RunResult]
 
 
+class Keep:
+    """What a run within this process has imported stays imported, but for the project's own modules.
+
+    pytester forgets it all. Importing it again for every test would be slow, and make each class of ours twice.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self.modules: dict[str, ModuleType] = {}
+
+    def pytest_unconfigure(self) -> None:
+        """Remember them, before they are forgotten."""
+        self.modules = {name: module for name, module in sys.modules.items()
+                        if not str(getattr(module, "__file__", None) or "").startswith(str(self._project))}
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Run:
     """``project(text, *arguments, apart=False)``: run a test file beside traffic.c; ``apart``: in a process of its own."""
@@ -23,7 +41,11 @@ def project(pytester: pytest.Pytester) -> Run:
 
     def run(text: str, *arguments: str, apart: bool = False) -> pytest.RunResult:
         pytester.makepyfile(test_it=text)
-        runner = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
-        return runner(*PLUGIN, "-p", "no:cacheprovider", *arguments)
+        if apart:
+            return pytester.runpytest_subprocess(*PLUGIN, "-p", "no:cacheprovider", *arguments)
+        keep = Keep(pytester.path)
+        result = pytester.runpytest_inprocess(*PLUGIN, "-p", "no:cacheprovider", *arguments, plugins=[keep])
+        sys.modules.update({name: module for name, module in keep.modules.items() if name not in sys.modules})
+        return result
 
     return run

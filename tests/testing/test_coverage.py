@@ -97,6 +97,6 @@ def test_it(ebpf_machine):
 
 
 def test_an_unknown_report_is_refused_in_a_line(project: Run) -> None:
-    result = project("def test_it():\n    pass\n", "--ebpf-cov=pdf", apart=True)
+    result = project("def test_it():\n    pass\n", "--ebpf-cov=pdf")
     assert result.ret == 4
     assert "--ebpf-cov=pdf: there is no such report" in result.stderr.str()

@@ -35,10 +35,10 @@ class Dropped(NamedTuple):
 def drop(*, user: str | int | None = None, keep: Iterable[str] = (), maps: Iterable[int] = ()) -> Dropped:
     """Give up all capabilities but ``keep``, for good, and become ``user`` (name or uid).
 
-    Without ``user`` it is whoever called sudo (SUDO_UID, SUDO_GID); else the user stays. ``maps`` are descriptors of those
-    that are still to be read: where this kernel wants CAP_BPF for that, it is kept. Raises `UsageError` if this process
-    has several threads (a capability belongs to a thread), if there is no such user, or it could not import what is
-    imported late (Python below root's home), `PrivilegeError` if this process may not become that user.
+    Without ``user`` it is whoever called sudo (SUDO_UID, SUDO_GID); else the user stays. ``maps`` are descriptors of
+    those that are still to be read: where this kernel wants CAP_BPF for that, it is kept. Raises `UsageError` if this
+    process has several threads (a capability belongs to a thread), if there is no such user, or it could not import
+    what is imported late (Python below root's home), `PrivilegeError` if this process may not become that user.
     """
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:

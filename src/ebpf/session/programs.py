@@ -211,8 +211,8 @@ class Program:
         """Run at every ``period``-th event, or ``frequency`` times a second, on every CPU or one, or in one process.
 
         ``event``: a name as perf(1) has it (``"cpu-clock"``, ``"page-faults"``, ``"cycles"``), or the kernel's number
-        of the type, and ``config`` the number of the event. ``cgroup``: only while its processes run. `NotSupported` where the
-        machine lacks the counter.
+        of the type, and ``config`` the number of the event. ``cgroup``: only while its processes run. `NotSupported`
+        where the machine lacks the counter.
         """
         type = event
         if isinstance(event, str):
