@@ -71,17 +71,14 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.startswith(f"usage: ebpf {name}")
 
 
-_FILES = {"run": 1, "compile": 1, "disasm": 1, "verify": 1, "test-run": 1, "record": 1, "replay": 2}  # that it wants
-
-
 # How many files a command wants.
-FILES = {"run": 1, "compile": 1, "disasm": 1, "verify": 1, "test-run": 1, "record": 1, "replay": 2}
+FILES = {"run": 1, "compile": 1, "disasm": 1, "verify": 1, "test-run": 1, "record": 1, "replay": 2, "debug": 1}
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_wrong_options_are_wrong_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([name, "--no-such-option", *["x"] * _FILES.get(name, 0)])
+        cli.main([name, "--no-such-option", *["x"] * FILES.get(name, 0)])
     assert ended.value.code == 2
     assert "no-such-option" in capsys.readouterr().err
 
