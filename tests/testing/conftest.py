@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -24,28 +24,34 @@ class Keep:
     pytester forgets it all. Importing it again for every test would be slow, and make each class of ours twice.
     """
 
-    def __init__(self, project: Path) -> None:
-        self._project = project
+    def __init__(self) -> None:
         self.modules: dict[str, ModuleType] = {}
 
-    def pytest_unconfigure(self) -> None:
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Remember them, before they are forgotten."""
-        self.modules = {name: module for name, module in sys.modules.items()
-                        if not str(getattr(module, "__file__", None) or "").startswith(str(self._project))}
+        project = str(config.rootpath)
+        self.modules.update({name: module for name, module in sys.modules.items()
+                             if not str(getattr(module, "__file__", None) or "").startswith(project)})
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Run:
+def keep() -> Iterator[Keep]:
+    """Asked for before ``pytester``, so that this ends after it."""
+    keep = Keep()
+    yield keep
+    sys.modules.update({name: module for name, module in keep.modules.items() if name not in sys.modules})
+
+
+@pytest.fixture
+def project(keep: Keep, pytester: pytest.Pytester) -> Run:
     """``project(text, *arguments, apart=False)``: run a test file beside traffic.c; ``apart``: in a process of its own."""
     shutil.copy(HERE / "traffic.c", pytester.path)
 
     def run(text: str, *arguments: str, apart: bool = False) -> pytest.RunResult:
         pytester.makepyfile(test_it=text)
+        arguments = (*PLUGIN, "-p", "no:cacheprovider", *arguments)
         if apart:
-            return pytester.runpytest_subprocess(*PLUGIN, "-p", "no:cacheprovider", *arguments)
-        keep = Keep(pytester.path)
-        result = pytester.runpytest_inprocess(*PLUGIN, "-p", "no:cacheprovider", *arguments, plugins=[keep])
-        sys.modules.update({name: module for name, module in keep.modules.items() if name not in sys.modules})
-        return result
+            return pytester.runpytest_subprocess(*arguments)
+        return pytester.runpytest_inprocess(*arguments, plugins=[keep])
 
     return run
