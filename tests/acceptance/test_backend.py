@@ -116,7 +116,7 @@ def test_one_diagnostic_with_a_place(text: str, lines: tuple[int, ...], code: st
 @pytest.mark.parametrize("how", ["SIGABRT", "SIGSEGV", "SIGKILL", "exit status 1", "timeout", "missing",
                                  "not started", "ended early"])
 def test_whatever_happens_has_one_wording_with_a_place(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(self: CodeGenerator, ir: str) -> bytes:
+    def crash(self: CodeGenerator, ir: str, meanwhile: object = None) -> bytes:
         raise CodeGenerationError(how, "")
 
     monkeypatch.setattr(pipeline.CodeGenerator, "run", crash)
