@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ebpf.errors import InsnError
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
     from ebpf.btf.ext import LineInfo
     from ebpf.isa import Insn
+
+
+@lru_cache(maxsize=64)
+def _read(code: bytes) -> tuple[Mapping[int, Insn], Mapping[int, str]]:
+    """Instructions and what each does, by slot. Tests load the same program into one machine after the other."""
+    insns = dict(iter_slots(decode(code)))
+    return insns, {slot: operation(insn) for slot, insn in insns.items()}
 
 
 class Image:
@@ -41,11 +49,10 @@ class Image:
         self.kfuncs = dict(kfuncs or {})
         self.names = tuple(names) or ((0, name),)
         self.lines = tuple(lines)
-        self.insns: dict[int, Insn] = dict(iter_slots(decode(code)))
+        self.insns, self.ops = _read(bytes(code))
         self.size = len(code) // 8
         if not self.insns:
             raise InsnError("there are no instructions", offset=0)
-        self.ops = {slot: operation(insn) for slot, insn in self.insns.items()}
         starts = {0, *(slot for slot, _ in self.names)}
         for slot, insn in self.insns.items():
             if insn.opcode == OP_CALL and insn.src == PSEUDO_CALL:
