@@ -62,6 +62,19 @@ def test_lost_events_are_told_at_the_end(how: str, monkeypatch: pytest.MonkeyPat
     assert lost and lost + seen == many
 
 
+@both
+@pytest.mark.parametrize("status", ["7", "@n - 392"])
+def test_exit_is_seen_though_its_record_is_lost(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the word in memory says so; what runs beside it does nothing from then on."""
+    monkeypatch.setitem(ENVIRONMENT, "BPFTRACE_PERF_RB_PAGES", "1")
+    done = trace("-q", "-e", f"""BEGIN {{ for ($i : 0..400) {{ printf("line %d\\n", $i); @n++; }} exit({status}); @never = 1; }}
+        BEGIN {{ @never = 2; }} interval:ms:1 {{ @never = 3; }} END {{ printf("end\\n"); @e = 1; }}""")
+    lines = done.stdout.splitlines()
+    assert done.returncode == int(status.replace("@n - 392", "8")), done.stderr
+    assert lines[0] == "line 0" and "line 399" not in lines and "end" in lines and "@e: 1" in lines
+    assert "@n: 400" in lines and not any("@never" in line for line in lines) and lines[-1].startswith("Lost ")
+
+
 def test_the_process_of_p_ends(privileged: None) -> None:
     with subprocess.Popen(["sleep", "0.3"]) as process:
         done = trace("-q", "-p", str(process.pid), "-e", 'BEGIN { printf("begin\\n"); } END { printf("end\\n"); }')

@@ -320,8 +320,10 @@ def _passes(script: ast.Script, state: ScriptState, filename: str) -> tuple[tree
         _unwritten_maps(state)
     if not state.programs and not diagnostics.error_count:
         diagnostics.error("T0305", "no probe of this script has a target", script.loc, script.loc + 1)
+    if state.exited is not None:
+        programs.end_with(state.exited)
     unit = tree.Unit(filename, [], [*state.functions.values(), *state.programs])
-    unit.globals = [*state.finish_maps(), *state.externs.values(), _license(state)]
+    unit.globals = [*state.finish_maps(), *state.own_globals(), _license(state)]
     plan = Plan(
         tuple(state.probes),
         tuple(state.events),

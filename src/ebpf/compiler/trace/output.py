@@ -10,7 +10,7 @@ from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import ast, types as T
 from ebpf.compiler.trace.builtins import Builtins
 from ebpf.compiler.trace.emit import Value
-from ebpf.compiler.trace.plan import EVENTS, LOST, Event, Type
+from ebpf.compiler.trace.plan import EVENTS, EXIT_CALLED, LOST, Event, Type
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -322,8 +322,12 @@ class Output(Builtins):
         return Value(T.NONE, self.const(0))
 
     def exit(self, node: ast.Call) -> Value:
-        values: list[ast.Expr | Value] = [self.number(node.args[0])] if node.args else []
-        self.record("exit", node, values)
+        status = self.number(node.args[0]) if node.args else Value(T.INT, self.const(0))
+        status = Value(status.ty, self.temp(status.e))
+        self.record("exit", node, [status] if node.args else [])
+        # Behind the record: whoever sees the word has the record, or will never have it.
+        word = self.binary("|", cast(cast(status.e, C.UINT), C.ULONG), self.const(EXIT_CALLED, C.ULONG))
+        self.set(self.state.exit_word(), word)
         self.end_program()
         return Value(T.NONE, self.const(0))
 

@@ -102,6 +102,10 @@ LOST = "lost"
 """Per-CPU array of one u64: how many records found no room in the ring buffer."""
 FULL = "full"
 """Per-CPU array of u64: how many entries found no room, by the number of the map in `Plan.maps`."""
+EXITED = ".bss.exited"
+"""Where a script calls `exit`: an array of one u64, `EXIT_CALLED` and the status's 32 bits. Programs but END's do
+nothing from then on; the runtime looks at it because the record may find no room."""
+EXIT_CALLED = 1 << 32
 SELF_KINDS = frozenset(("begin", "end", "self"))
 """Probes that the runtime runs itself: programs of type raw_tracepoint, by BPF_PROG_TEST_RUN."""
 TIMED_KINDS = frozenset(("profile", "interval", "software", "hardware"))

@@ -267,6 +267,16 @@ class Programs:
             pass
         decl.body = compiler.finish(tree.Return(loc, end, compiler.const(0, C.INT)))
 
+    def end_with(self, exited: tree.Variable) -> None:
+        """Have every program but END's do nothing once ``exited`` says that the script is at its end."""
+        at_end = {probe.program for probe in self.state.probes if probe.kind == "end"}
+        for decl in self.state.programs:
+            if decl.name not in at_end and decl.body is not None:
+                loc, end = decl.loc, decl.end
+                word = tree.Convert(C.ULONG, loc, end, "load", tree.VarRef(exited.type, loc, end, exited))
+                leave = tree.Return(loc, end, tree.IntConst(C.INT, loc, end, 0))
+                decl.body.items.insert(0, tree.If(loc, end, word, tree.Block(loc, end, [leave]), None))
+
     def name_of(self, t: Target) -> str:
         """A name for the program: what the kernel shows of it."""
         base = "_".join((t.provider.shown, *t.point.parts))

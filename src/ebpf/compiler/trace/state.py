@@ -13,7 +13,7 @@ from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.dialect.maps import map_record
 from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.config import Config
-from ebpf.compiler.trace.plan import EVENTS, FULL, LOST, Event, Map, Probe, Type
+from ebpf.compiler.trace.plan import EVENTS, EXITED, FULL, LOST, Event, Map, Probe, Type
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class ScriptState:
         self.probes: list[Probe] = []
         self.globals: dict[str, tree.Variable] = {}
         self.externs: dict[str, tree.Variable] = {}
+        self.exited: tree.Variable | None = None
         self.scratch_size = 0
         self.scratch_slots = 0
         self.unit_types: list[C.CType] = []
@@ -196,6 +197,16 @@ class ScriptState:
                 name, C.Qualified(C.VOID, const=True), "extern", node.loc, node.end, section=".ksyms"
             )
         return v
+
+    def exit_word(self) -> tree.Variable:
+        """The word that says that `exit` was called, made when first named."""
+        if self.exited is None:
+            self.exited = tree.Variable("exited", C.Qualified(C.ULONG, volatile=True), "global", 0, 0, section=EXITED)
+        return self.exited
+
+    def own_globals(self) -> list[tree.Variable]:
+        """What programs name that is no map."""
+        return [*self.externs.values(), *((self.exited,) if self.exited is not None else ())]
 
     def stack_map(self, depth: int) -> tree.Variable:
         """Stacks of at most ``depth`` frames."""

@@ -77,6 +77,12 @@ class Actions:
         map = self._maps[self._prints[event]]
         self._sink.map(map.view(*self._top_and_div(self._plan.events[event], record), entries=map.take()))
 
+    def exit(self, status: int) -> None:
+        """Do nothing more, as a record of `exit` says; it had no room, and was the last."""
+        if not self.exited:
+            self.status = status & 0xFF
+            self.exited = True
+
     def resume(self) -> None:
         """Act again: the records of END follow."""
         self.exited = False
@@ -171,8 +177,7 @@ class Actions:
 
         def act(record: bytes) -> None:
             given = values(record)
-            self.status = given[0] & 0xFF if given else 0
-            self.exited = True
+            self.exit(given[0] if given else 0)
 
         return act
 

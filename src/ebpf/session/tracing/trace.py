@@ -420,10 +420,29 @@ class Trace:
         """Do what the records say that are there."""
         if self._ring is None or self._actions is None:
             return 0
+        count = self._do_records()
+        if not count and (called := self._exit_called()) is not None:
+            while self._do_records():  # what came before it, and most often its own record
+                pass
+            self._actions.exit(called)
+        return count
+
+    def _do_records(self) -> int:
+        assert self._ring is not None and self._actions is not None
         records: list[bytes] = []
         count = self._ring.consume(records.append, _AT_ONCE)
         self._actions.do(records)
         return count
+
+    def _exit_called(self) -> int | None:
+        """The status that ``exit`` was called with, from the word beside the ring buffer, where it always has room."""
+        from ebpf.compiler.trace.plan import EXIT_CALLED, EXITED
+
+        session = self.session
+        if session is None or EXITED not in session.maps:
+            return None
+        word = int.from_bytes(session.maps[EXITED].raw.lookup(bytes(4)) or b"", sys.byteorder)
+        return word & EXIT_CALLED - 1 if word & EXIT_CALLED else None
 
     @property
     def _over(self) -> bool:
