@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ebpf.abi.programs import AttachType, ProgType
+from ebpf.btf import Btf, types as T
+from ebpf.btf.writer import Builder
 from ebpf.isa import Insn, assemble
 from ebpf.verifier import Options, verify_program
 from ebpf.verifier.program import MapInfo, Program, Reference
@@ -35,6 +38,20 @@ _MAPS = {
         MapInfo("outer", 12, 4, 4, 4, inner=MapInfo("inner", 1, 4, 8, 4)),
     )
 }
+
+
+@cache
+def kernel() -> Btf:
+    """An iterator over tasks: ``meta->seq`` is a union with padding, ``task->either`` one of two pointers."""
+    b = Builder()
+    word, count = b.add_int("long long unsigned int", 8), b.add_int("unsigned int", 4)
+    file = b.add_ptr(b.add_struct("seq_file", 16, [T.Member("count", word, 0)]))
+    only = b.add_union("", 8, [T.Member("seq", file, 0)])
+    either = b.add_union("", 8, [T.Member("seq", file, 0), T.Member("number", word, 0)])
+    meta = b.add_struct("bpf_iter_meta", 16, [T.Member("", only, 0), T.Member("session_id", word, 64)])
+    task = b.add_struct("task_struct", 16, [T.Member("", either, 0), T.Member("pid", count, 64)])
+    b.add_func("bpf_iter_task", b.add_func_proto(count, [("meta", b.add_ptr(meta)), ("task", b.add_ptr(task))]))
+    return b.build()
 
 
 class Case(NamedTuple):
@@ -91,6 +108,8 @@ def prepare(case: Case) -> Program:
         kfuncs=kfuncs,
         gpl=case.keys.get("licence", "GPL") == "GPL",
         globals_at=frozenset(int(at) for at in case.keys.get("globals", "").split()),
+        attach_to=case.keys.get("target", ""),
+        kernel_btf=kernel() if "target" in case.keys else None,
     )
 
 

@@ -179,8 +179,8 @@ def _pointer_at(btf: Btf, type_id: int, at: int, depth: int) -> tuple[int, bool]
     if isinstance(found, Union):
         for member in found.members:
             inside = _pointer_at(btf, member.type, at, depth + 1) if at < btf.size_of(member.type) else None
-            if inside is not None:
-                return inside[0], False
+            if inside is not None:  # a union of one is a pointer padded to 64 bits: bpf_iter_meta.seq
+                return inside[0], inside[1] and len(found.members) == 1
     return None
 
 
