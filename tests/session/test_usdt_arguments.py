@@ -54,6 +54,15 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
+class Event(ebpf.Struct):
+    a: ebpf.i64
+    b: ebpf.i64
+    c: ebpf.i64
+
+
+python_events = ebpf.RingBuf(Event)
+
+
 def build(folder: Path) -> str:
     if shutil.which("gcc") is None or os.uname().machine != "x86_64":
         pytest.skip("no gcc here, or not x86-64")
@@ -113,6 +122,36 @@ def test_in_the_machine(tmp_path: Path) -> None:
     finally:
         ebpf.use(None)
     assert [e[:3] for e in got] == SEEN and {e[3:] for e in got} == {(3, 77, -2)}
+
+
+def in_python(ctx, a: ebpf.i32, b, c):
+    python_events.send(Event(a, b, c))
+
+
+@pytest.mark.kernel
+def test_a_python_function_in_the_kernel(tmp_path: Path) -> None:
+    with subprocess.Popen([build(tmp_path)], stdin=subprocess.PIPE) as process, \
+            ebpf.attach(ebpf.usdt("demo:hit", binary=f"{tmp_path}/probed", pid=process.pid)(in_python),
+                        backend="kernel") as session:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        process.wait()
+        got = [(e.a, e.b, e.c) for e in session.events(Event, timeout=0)]
+    assert got == SEEN
+
+
+def test_a_python_function_in_the_machine(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    (tmp_path / "go.sh").write_text(f"#!/bin/sh\necho | {path}\n")
+    (tmp_path / "go.sh").chmod(0o755)
+    ebpf.use("machine", command=[str(tmp_path / "go.sh")])
+    try:
+        with ebpf.attach(ebpf.usdt("demo:hit", binary=path)(in_python), backend="machine") as session:
+            got = [(e.a, e.b, e.c) for e in session.events(Event)]
+    finally:
+        ebpf.use(None)
+    assert got == SEEN
 
 
 @pytest.mark.kernel

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.builtins import Handler
     from ebpf.compiler.c.checker_expr import ExprChecker
 
+MOST_ARGUMENTS = 12
+"""How many arguments of a probe a specification has room for."""
+
 # The bit-fields beside the type are for operands such as (%rax,%rdx,4): an index register, and log2 of its factor.
 TEXT = """
 enum __bpf_usdt_arg_type { BPF_USDT_ARG_CONST, BPF_USDT_ARG_REG, BPF_USDT_ARG_REG_DEREF, BPF_USDT_ARG_SIB };

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from ebpf.abi.sections import parse_section
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.checker_base import Refused as RefusedC
+from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.c.source import TooManyErrors
 from ebpf.compiler.options import Options
 from ebpf.compiler.pipeline import Compiled, _failed, _generate, lower_unit
+from ebpf.compiler.py.contexts import REGISTER_KINDS
 from ebpf.compiler.py.emit import Refused
 from ebpf.compiler.py.frames import Frame
 from ebpf.compiler.py.state import State
 from ebpf.compiler.py.statements import Statements
-from ebpf.compiler.py.values import Context, Unknown, Value
+from ebpf.compiler.py.values import Context, Int, Unknown, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +75,18 @@ class Program(Statements):
             given[p.arg] = Unknown()
             if not refused:
                 try:
-                    given[p.arg] = self.parameter(i - 1, p.arg, p)
+                    given[p.arg] = self._declared_register(self.parameter(i - 1, p.arg, p), p)
                 except Refused:
                     refused = True
         self.bind_parameters(self.frame, definition, given)
+
+    def _declared_register(self, v: Value, p: ast.arg) -> Value:
+        """A register whose type nobody but the program's text knows holds what the text says."""
+        if self.prototype is None and not self.fields and self.base_kind in REGISTER_KINDS and isinstance(v, Int):
+            ty = self.annotated_int(self.annotation(self.frame, p))
+            if ty is not None:
+                return Int(ty, self.temp(cast(v.e, ty.ctype)))
+        return v
 
 
 def compile_functions(programs: Sequence[ProgramDecl], *, facts: Facts, license: str, mcpu: str) -> Compiled:
@@ -133,8 +143,9 @@ def check_functions(
             break
     if state.diagnostics.error_count:
         raise _failed(state.diagnostics.items, filename)
-    unit = tree.Unit(filename, [], [*state.subprograms.values(), *compiled], state.events)
-    unit.globals = [*state.maps.values(), *state.globals.values(), _license(license)]
+    library = state.checker.unit  # what is written in C: arguments of static probes
+    unit = tree.Unit(filename, [], [*library.functions, *state.subprograms.values(), *compiled], state.events)
+    unit.globals = [*library.globals, *state.maps.values(), *state.globals.values(), _license(license)]
     unit.types = list(state.records.values())
     return unit, state
 

@@ -12,6 +12,7 @@ from ebpf.compiler.c.builtins_trace import has_syscall_wrapper, register, regist
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.c.dialect.tracepoint import TracepointField, named_record, parse_format
 from ebpf.compiler.c.helper_types import base_type
+from ebpf.compiler.c.usdt import MOST_ARGUMENTS, argument as usdt_argument
 from ebpf.compiler.py.map_methods import MapMethods
 from ebpf.compiler.py.values import (
     BTF,
@@ -35,7 +36,7 @@ from ebpf.diagnostics import did_you_mean
 if TYPE_CHECKING:
     from ebpf.abi.sections import SectionInfo
 
-_REGISTER_KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "ksyscall", "kretsyscall")
+REGISTER_KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "ksyscall", "kretsyscall")
 _TYPED = frozenset((ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS))
 _PACKETS = frozenset(("xdp_md", "__sk_buff", "sk_msg_md"))
 _MAX_OFFSET = 0x7FFF
@@ -219,7 +220,11 @@ class Contexts(MapMethods):
         regs = registers(self.c)
         if base in ("ksyscall",):
             return self._syscall_argument(index, node)
-        if base not in _REGISTER_KINDS:
+        if base == "usdt":
+            if index >= MOST_ARGUMENTS:
+                self.refuse("P0302", node, f"a static probe has at most {MOST_ARGUMENTS} arguments")
+            return Int(I64, self.temp(usdt_argument(self.c, self.get(self.context), index, at)))
+        if base not in REGISTER_KINDS:
             self.refuse("P0302", node, f"programs of section `{self.info.kind}` have a context and no other arguments")
         if index >= len(regs.args):
             self.refuse("P0302", node, f"only {len(regs.args)} arguments are in registers")

@@ -262,7 +262,8 @@ class Memory(Emitter):
                 e = self.swap(e, py.size)
             self.store(place, cast(e, place.type if isinstance(inner, C.Enum) else ty.ctype))
         elif isinstance(inner, C.Array):
-            if _is_char(inner.element):
+            numbers = isinstance(v, Tuple) or (isinstance(v, Const) and isinstance(v.value, tuple))
+            if _is_char(inner.element) and not (numbers and inner.element is not C.CHAR):
                 self._put_text(v, place, inner, what, node, clean)
             else:
                 self._put_array(v, place, inner, py, what, node)
