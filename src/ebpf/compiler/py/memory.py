@@ -263,7 +263,7 @@ class Memory(Emitter):
             self.store(place, cast(e, place.type if isinstance(inner, C.Enum) else ty.ctype))
         elif isinstance(inner, C.Array):
             numbers = isinstance(v, Tuple) or (isinstance(v, Const) and isinstance(v.value, tuple))
-            if _is_char(inner.element) and not (numbers and inner.element is not C.CHAR):
+            if _is_char(inner.element) and not (numbers and not _is_text(inner.element)):
                 self._put_text(v, place, inner, what, node, clean)
             else:
                 self._put_array(v, place, inner, py, what, node)
@@ -405,6 +405,12 @@ def _has_tag(t: C.CType, tag: str) -> bool:
 def _is_char(t: C.CType) -> bool:
     inner = C.strip(t)
     return isinstance(inner, C.Int) and inner.size == 1 and inner.name in ("char", "signed char", "unsigned char")
+
+
+def _is_text(t: C.CType) -> bool:
+    """Whether an array of such elements holds text and no numbers: ``chars[N]``, not ``u8[N]``."""
+    inner = C.strip(t)
+    return isinstance(inner, C.Int) and inner.name == "char"
 
 
 def _is(e: tree.Expr, place: tree.Expr) -> bool:
