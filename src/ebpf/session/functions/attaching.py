@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.programs import ProgType
 from ebpf.abi.sections import SectionInfo, parse_section
-from ebpf.errors import AttachError, EbpfError, UsageError
+from ebpf.errors import AttachError, EbpfError, NotSupported, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -219,8 +219,38 @@ def _xdp(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
 
 
 def _tc(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
+    """By a TCX link; where the kernel has none (before 6.6), or a priority asks for it, by a filter of tc's."""
     side = info.kind.partition("/")[2] or options.pop("side", "ingress")
-    return program.attach_tcx(options.pop("interface"), side, **options)
+    interface, priority = options.pop("interface"), options.pop("priority", None)
+    if priority is not None:
+        if options:
+            raise UsageError(f"`{program.name}`: a priority is a tc filter's, {' and '.join(options)} a TCX link's",
+                             helps=("give one or the other",))
+        return program.attach_tc(interface, side, priority=priority)
+    try:
+        return program.attach_tcx(interface, side, **options)
+    except NotSupported:
+        if options:  # a place among other programs: filters have none
+            raise
+    return program.attach_tc(interface, side)
+
+
+def _lwt(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
+    return program.attach_lwt(options.pop("network"), options.pop("interface"), **options)
+
+
+def _reuseport(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
+    return program.attach_reuseport(options["socket"])
+
+
+def _user_probes(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
+    binary, _, functions = info.attach_to.rpartition(":")
+    if "functions" in options:
+        binary, functions = info.attach_to, options.pop("functions")
+    elif not binary:
+        raise UsageError(f"`{program.name}`: {functions!r} is a file, and no functions of it are named",
+                         helps=(f'write "{functions}:pattern*", or give functions=[…]',))
+    return program.attach_uprobes(binary, functions, retprobe=info.kind.startswith("uret"), **options)
 
 
 def _netkit(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
@@ -257,13 +287,17 @@ _KPROBE = Family(_probe, "offset cookie", "target")
 _USER = Family(_user_probe, "address pid cookie", "target")
 _PLAIN = Family(_by_section, "", "target")
 _IN_MAPS = Family(_nowhere, "")
-_TC = Family(_tc, "interface side before after", "interface")
+_TC = Family(_tc, "interface side before after priority", "interface")
+_LWT = Family(_lwt, "network interface metric", "network interface")
+_USERS = Family(_user_probes, "functions pid", "target")
 _CGROUP = Family(_cgroup, "cgroup attach_type", "cgroup")
 
 _BY_KIND: dict[str, Family] = {
     "kprobe": _KPROBE, "kretprobe": Family(_probe, "cookie", "target"),
     "ksyscall": Family(_syscall_probe, "cookie", "target"), "kretsyscall": Family(_syscall_probe, "cookie", "target"),
     "uprobe": _USER, "uprobe.s": _USER, "uretprobe": _USER, "uretprobe.s": _USER,
+    **dict.fromkeys(("uprobe.multi", "uprobe.multi.s", "uretprobe.multi", "uretprobe.multi.s", "uprobe.session",
+                     "uprobe.session.s"), _USERS),
     "usdt": Family(_usdt, "pid cookie", "target"), "usdt.s": Family(_usdt, "pid cookie", "target"),
     "tracepoint": Family(_tracepoint, "pid cookie", "target"),
     "netkit/primary": Family(_netkit, "interface before after", "interface"),
@@ -278,6 +312,8 @@ _BY_TYPE: dict[ProgType, Family] = {
     ProgType.PERF_EVENT: Family(_perf_event, "event config period frequency pid cpu cookie", "event"),
     ProgType.NETFILTER: Family(_netfilter, "hook family priority defragment", "hook"),
     ProgType.SK_LOOKUP: Family(_netns, "namespace"), ProgType.FLOW_DISSECTOR: Family(_netns, "namespace"),
+    ProgType.SK_REUSEPORT: Family(_reuseport, "socket", "socket"),
+    **dict.fromkeys((ProgType.LWT_IN, ProgType.LWT_OUT, ProgType.LWT_XMIT, ProgType.LWT_SEG6LOCAL), _LWT),
     ProgType.SK_MSG: Family(_sockmap, "map", "map"), ProgType.SK_SKB: Family(_sockmap, "map", "map"),
     **dict.fromkeys((ProgType.CGROUP_SKB, ProgType.CGROUP_SOCK, ProgType.CGROUP_DEVICE, ProgType.CGROUP_SOCK_ADDR,
                      ProgType.CGROUP_SYSCTL, ProgType.CGROUP_SOCKOPT, ProgType.SOCK_OPS), _CGROUP),
@@ -286,7 +322,8 @@ _BY_TYPE: dict[ProgType, Family] = {
 OPTION_TYPES: dict[str, str] = {
     "address": "int", "after": "Any", "attach_type": "int", "before": "Any", "cgroup": "str | int", "config": "int",
     "cookie": "int", "cpu": "int", "defragment": "bool", "event": "str | int", "family": "str", "flags": "int",
-    "frequency": "int", "hook": "str", "interface": "str | int", "map": "Any", "namespace": "str", "offset": "int",
+    "frequency": "int", "functions": "str | list[str]", "hook": "str", "interface": "str | int", "map": "Any",
+    "metric": "int", "namespace": "str", "network": "str", "offset": "int",
     "period": "int", "pid": "int", "priority": "int", "side": "str", "socket": "Any",
 }
 
@@ -321,10 +358,13 @@ def _check_target(function: Function) -> None:
             raise AttachError(f"`{function.name}`: its decorator names no target",
                               helps=(f"write @ebpf.{info.kind.replace('.', '_')}(\"…\")",
                                      "`ebpf.load` loads it without attaching"))
-    elif family.needs and family.needs not in options and "socket" not in options:
+        return
+    missing = [need for need in family.needs.split() if need not in options]
+    if missing and "socket" not in options:
+        named = ", ".join(f"{need}=…" for need in missing)
         raise AttachError(f"`{function.name}`: where to attach it is not said",
-                          helps=(f"give {family.needs}= to its decorator, or here: "
-                                 f"ebpf.attach({function.__name__}.on({family.needs}=…))",
+                          helps=(f"give {' and '.join(f'{need}=' for need in missing)} to its decorator, or here: "
+                                 f"ebpf.attach({function.__name__}.on({named}))",
                                  "`ebpf.load` loads it without attaching"))
 
 

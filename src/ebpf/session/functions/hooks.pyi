@@ -227,25 +227,25 @@ def lsm_cgroup(target: str, /, *, cgroup: str | int = ..., attach_type: int = ..
 @overload
 def lwt_in(function: Callable[..., Any], /) -> Function: ...
 @overload
-def lwt_in(*, name: str = "") -> _Program:
+def lwt_in(*, network: str = ..., interface: str | int = ..., metric: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``lwt_in``."""
 
 @overload
 def lwt_out(function: Callable[..., Any], /) -> Function: ...
 @overload
-def lwt_out(*, name: str = "") -> _Program:
+def lwt_out(*, network: str = ..., interface: str | int = ..., metric: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``lwt_out``."""
 
 @overload
 def lwt_seg6local(function: Callable[..., Any], /) -> Function: ...
 @overload
-def lwt_seg6local(*, name: str = "") -> _Program:
+def lwt_seg6local(*, network: str = ..., interface: str | int = ..., metric: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``lwt_seg6local``."""
 
 @overload
 def lwt_xmit(function: Callable[..., Any], /) -> Function: ...
 @overload
-def lwt_xmit(*, name: str = "") -> _Program:
+def lwt_xmit(*, network: str = ..., interface: str | int = ..., metric: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``lwt_xmit``."""
 
 @overload
@@ -292,7 +292,7 @@ def sk_msg(*, map: Any = ..., name: str = "") -> _Program:
 @overload
 def sk_reuseport(function: Callable[..., Any], /) -> Function: ...
 @overload
-def sk_reuseport(variant: str = "", /, *, name: str = "") -> _Program:
+def sk_reuseport(variant: str = "", /, *, socket: Any = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``sk_reuseport/migrate``, ``sk_reuseport``. The first argument:
     'migrate'."""
 
@@ -329,7 +329,7 @@ def tc(function: Callable[..., Any], /) -> Function: ...
 @overload
 def tc(
     variant: str = "", /, *, interface: str | int = ..., side: str = ..., before: Any = ..., after: Any = ...,
-    name: str = "",
+    priority: int = ..., name: str = "",
 ) -> _Program:
     """Make a program of a function: section ``tc/ingress``, ``tc/egress``, ``tc``. The first argument: 'egress'
     or 'ingress'."""
@@ -342,7 +342,7 @@ def tc_action(*, name: str = "") -> _Program:
 
 def tcx(
     variant: str, /, *, interface: str | int = ..., side: str = ..., before: Any = ..., after: Any = ...,
-    name: str = "",
+    priority: int = ..., name: str = "",
 ) -> _Program:
     """Make a program of a function: section ``tcx/ingress``, ``tcx/egress``. The first argument: 'egress' or
     'ingress'."""
@@ -359,10 +359,16 @@ def uprobe(
 ) -> _Program:
     """Make a program of a function: section ``uprobe``, ``uprobe.s``. The first argument: a target."""
 
-def uprobe_multi(target: str, /, *, binary: str = ..., sleepable: bool = False, name: str = "") -> _Program:
+def uprobe_multi(
+    target: str, /, *, binary: str = ..., functions: str | list[str] = ..., pid: int = ...,
+    sleepable: bool = False, name: str = "",
+) -> _Program:
     """Make a program of a function: section ``uprobe.multi``, ``uprobe.multi.s``. The first argument: a target."""
 
-def uprobe_session(target: str, /, *, binary: str = ..., sleepable: bool = False, name: str = "") -> _Program:
+def uprobe_session(
+    target: str, /, *, binary: str = ..., functions: str | list[str] = ..., pid: int = ...,
+    sleepable: bool = False, name: str = "",
+) -> _Program:
     """Make a program of a function: section ``uprobe.session``, ``uprobe.session.s``. The first argument: a
     target."""
 
@@ -372,7 +378,10 @@ def uretprobe(
 ) -> _Program:
     """Make a program of a function: section ``uretprobe``, ``uretprobe.s``. The first argument: a target."""
 
-def uretprobe_multi(target: str, /, *, binary: str = ..., sleepable: bool = False, name: str = "") -> _Program:
+def uretprobe_multi(
+    target: str, /, *, binary: str = ..., functions: str | list[str] = ..., pid: int = ...,
+    sleepable: bool = False, name: str = "",
+) -> _Program:
     """Make a program of a function: section ``uretprobe.multi``, ``uretprobe.multi.s``. The first argument: a
     target."""
 
