@@ -7,6 +7,7 @@
 
     @pytest.mark.guest(smoke=True)             # quick and telling: on every kernel also by default
     @pytest.mark.guest(kernels=("6.12", "7.2"))   # needs something that the sample kernel lacks
+    @pytest.mark.guest(thorough=True)          # takes minutes there: only with --all-guests or --guest-kernels
 
 Such a function runs as root in a fork of its own inside the guest, with the machine to itself: system-wide probes are
 fine. It may take ``guest_kernel`` (the kernel's name), ``tmp_path`` and parameters (picklable), no other fixture. A
@@ -63,8 +64,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Guest tests last, kernel by kernel: their results come in that order while the others run."""
+    if not config.getoption("--all-guests") and not config.getoption("--guest-kernels"):
+        left_out = [i for i in items if (m := i.get_closest_marker("guest")) is not None and m.kwargs.get("thorough")]
+        if left_out:
+            items[:] = [i for i in items if i not in left_out]
+            config.hook.pytest_deselected(items=left_out)
     order = {name: i for i, name in enumerate((store.SAMPLE, *(k for k in store.KERNELS if k != store.SAMPLE)), 1)}
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("guest"):

@@ -43,14 +43,14 @@ def test_hooks_that_only_we_see() -> None:
     assert rows["perf_event"]["attach"] == rows["tc"]["attach"] == rows["iter: task"]["rows"] == "yes"
 
 
-@pytest.mark.guest(timeout_s=400)
+@pytest.mark.guest(thorough=True, timeout_s=400)
 def test_hooks_in_guests(guest_kernel: str) -> None:
     rows = results("hooks")
     judge(rows)
     assert rows["kprobe"]["attach"] == rows["xdp"]["attach"] == rows["sk_msg"]["detach"] == "yes"
 
 
-@pytest.mark.guest(timeout_s=400)
+@pytest.mark.guest(thorough=True, timeout_s=400)
 def test_maps_in_guests(guest_kernel: str) -> None:
     rows = results("maps")
     judge(rows)

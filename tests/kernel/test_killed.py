@@ -101,7 +101,7 @@ def test_killed_at_a_random_moment() -> None:
     assert "tc yes" in _run(_OWN, 1)
 
 
-@pytest.mark.guest(timeout_s=400)
+@pytest.mark.guest(thorough=True, timeout_s=400)
 def test_killed_in_a_guest(guest_kernel: str) -> None:
     assert "kprobe yes" in _run(_OWN | _WIDE, 1)
 

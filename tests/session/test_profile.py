@@ -28,7 +28,7 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
-@pytest.mark.guest(kernels=("6.1", "6.12"), timeout_s=180)
+@pytest.mark.guest(thorough=True, timeout_s=400)
 def test_a_program_of_our_own() -> None:
     with ebpf.load(ebpf.compile(TEXT), backend="kernel") as session:
         program = session.programs["a_program_with_a_long_name"]

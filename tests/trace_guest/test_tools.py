@@ -34,13 +34,12 @@ def compare(names: tuple[str, ...], areas: tuple[str, ...] = ()) -> None:
     assert not areas or all(row.result == "same" and row.compared > 2 for row in rows.values()), rows
 
 
-@pytest.mark.guest(kernels=("6.1",), timeout_s=240)
+@pytest.mark.guest(kernels=("6.1",), thorough=True, timeout_s=240)
 def test_some_tools_say_what_they_say_under_bpftrace() -> None:
     compare(_SAMPLE, ("files", "commands"))
 
 
-# Minutes under emulation: only --all-guests runs them (conftest.py).
-@pytest.mark.guest(kernels=("6.1",), timeout_s=600)
+@pytest.mark.guest(kernels=("6.1",), thorough=True, timeout_s=600)
 @pytest.mark.parametrize("first", range(0, len(_REST), _FEW))
 def test_every_tool_says_what_it_says_under_bpftrace(first: int) -> None:
     compare(tuple(_REST[first:first + _FEW]))

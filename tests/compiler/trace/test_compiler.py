@@ -266,7 +266,7 @@ _ABSENT = frozenset("biolatency biosnoop biostacks mdflush xfsdist swapin runqle
 
 
 @pytest.mark.skipif(not TOOLS, reason="bpftrace's tools are not installed")
-@pytest.mark.guest(timeout_s=300)
+@pytest.mark.guest(thorough=True, timeout_s=600)
 def test_installed_tools_load():
     """Every script of Debian's bpftrace package: compiled for this kernel, and taken by its verifier."""
     from ebpf.kernel import loader
