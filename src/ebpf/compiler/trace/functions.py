@@ -48,6 +48,7 @@ class Functions(Aggregations, Strings):
                 )
             close = did_you_mean(node.name, [*FUNCTIONS, *AGGREGATIONS, *self.state.macros, *self.state.user_functions])
             helps = [f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else []
+            helps = [_ABSENT[node.name]] if node.name in _ABSENT else helps
             self.refuse("T0205", node, f"there is no function `{node.name}`", helps=helps)
         self.check_count(node, row.least, row.most, row.form)
         if row.into:
@@ -471,6 +472,10 @@ class Function(NamedTuple):
 
 _F = Functions
 _ANY = 99
+# Functions of bpftrace that are not here: what to do instead.
+_ABSENT = {
+    "skboutput": 'packets are not written to files here: `printf("%r\\n", buf(args.skb->data, 64))` shows their bytes',
+}
 FUNCTIONS: dict[str, Function] = {
     "printf": Function(_F.printf, 1, _ANY, 'printf("format", …)'),
     "errorf": Function(_F.printf, 1, _ANY, 'errorf("format", …)'),
