@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from ebpf.abi.programs import ProgType
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.py import library, types as P
@@ -116,7 +117,9 @@ class Library(Calls):
         target = t.target if isinstance(t, C.Pointer) else t
         space = v.space if isinstance(v, Ref) else KERNEL
         number = self.number(v, pointer, "a pointer")
-        if space in (BTF, OWN):
+        # The kernel gives struct_ops programs the struct that the declared one is part of (tcp_sock for sock).
+        kept = space == BTF and self.info.type == ProgType.STRUCT_OPS
+        if space in (BTF, OWN) and not kept:
             space = KERNEL
         own = py if isinstance(py, P.StructType) else None
         return Ref(self.temp(cast(number.e, C.Pointer(target))), target, space, own, pointer=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from ebpf.abi.programs import ProgType
 from ebpf.abi.sections import parse_section
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.checker_base import Refused as RefusedC
@@ -17,7 +18,8 @@ from ebpf.compiler.py.emit import Refused
 from ebpf.compiler.py.frames import Frame
 from ebpf.compiler.py.state import State
 from ebpf.compiler.py.statements import Statements
-from ebpf.compiler.py.values import Context, Int, Unknown, Value
+from ebpf.compiler.py.tables import tables
+from ebpf.compiler.py.values import BTF, Context, Int, Ref, Unknown, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +59,11 @@ class Program(Statements):
             self.out.append(tree.Return(self.loc, self.end, self.const(0, C.INT)))
         out.body = self.block([*self.scratch_variables, *self.frame.declared, *self.out])
         return out
+
+    def writable(self, v: Ref, node: ast.AST) -> None:
+        """What stands for a function of the kernel's writes what that may: the verifier knows the members."""
+        if self.info.type != ProgType.STRUCT_OPS or v.space != BTF:
+            super().writable(v, node)
 
     def leave(self) -> None:
         self.out.append(tree.Return(self.loc, self.end, self.const(0, self.result_type)))
@@ -145,7 +152,8 @@ def check_functions(
         raise _failed(state.diagnostics.items, filename)
     library = state.checker.unit  # what is written in C: arguments of static probes
     unit = tree.Unit(filename, [], [*library.functions, *state.subprograms.values(), *compiled], state.events)
-    unit.globals = [*library.globals, *state.maps.values(), *state.globals.values(), _license(license)]
+    named = tables(state.checker, zip(programs, compiled, strict=True))
+    unit.globals = [*library.globals, *state.maps.values(), *state.globals.values(), *named, _license(license)]
     unit.types = list(state.records.values())
     return unit, state
 

@@ -14,6 +14,7 @@ from ebpf.compiler.c.dialect.tracepoint import TracepointField, named_record, pa
 from ebpf.compiler.c.helper_types import base_type
 from ebpf.compiler.c.usdt import MOST_ARGUMENTS, argument as usdt_argument
 from ebpf.compiler.py.map_methods import MapMethods
+from ebpf.compiler.py.tables import members
 from ebpf.compiler.py.values import (
     BTF,
     CONTEXT,
@@ -123,6 +124,8 @@ class Contexts(MapMethods):
             return found
         if base == "freplace" or not target:
             return None
+        if base == "struct_ops":
+            return self._table_member(target, node)
         name = f"bpf_lsm_{target}" if base.startswith("lsm") else target
         function = self.c.kernel.function(name)
         if function is None:
@@ -132,6 +135,18 @@ class Contexts(MapMethods):
             )
         assert function is not None
         return function[0]
+
+    def _table_member(self, target: str, node: ast.AST) -> C.Function:
+        struct, _, member = target.partition(".")
+        known = members(self.c, struct)
+        if not known:
+            self._no_target(node, f"this kernel has no struct `{struct}` of functions", struct, "", 4)
+        if member not in known:
+            close = did_you_mean(member, known)
+            self.refuse("P0301", node, f"struct {struct} has no function `{member}`",
+                        helps=[f"did you mean {' or '.join(f'`{n}`' for n in close)}?"] if close else
+                        [f"it has {', '.join(known)}"])
+        return known[member]
 
     def _raw_prototype(self, target: str) -> C.Function | None:
         typedef = self.c.kernel.typedef(f"btf_trace_{target}")

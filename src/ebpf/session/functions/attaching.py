@@ -283,6 +283,13 @@ def _sockmap(program: Program, info: SectionInfo, options: dict[str, Any]) -> An
     return program.attach_sockmap(_live(options["map"]))
 
 
+def _struct_ops(program: Program, info: SectionInfo, options: dict[str, Any]) -> Any:
+    """The table goes in once, with all programs of it."""
+    session, table = program._session, options["table"]
+    if not any(link.attached and link.kind == "struct_ops" and link.program == table for link in session.links):
+        session.attach_struct_ops(table)
+
+
 _KPROBE = Family(_probe, "offset cookie", "target")
 _USER = Family(_user_probe, "address pid cookie", "target")
 _PLAIN = Family(_by_section, "", "target")
@@ -312,6 +319,7 @@ _BY_TYPE: dict[ProgType, Family] = {
     ProgType.PERF_EVENT: Family(_perf_event, "event config period frequency pid cpu cookie", "event"),
     ProgType.NETFILTER: Family(_netfilter, "hook family priority defragment", "hook"),
     ProgType.SK_LOOKUP: Family(_netns, "namespace"), ProgType.FLOW_DISSECTOR: Family(_netns, "namespace"),
+    ProgType.STRUCT_OPS: Family(_struct_ops, "table"),
     ProgType.SK_REUSEPORT: Family(_reuseport, "socket", "socket"),
     **dict.fromkeys((ProgType.LWT_IN, ProgType.LWT_OUT, ProgType.LWT_XMIT, ProgType.LWT_SEG6LOCAL), _LWT),
     ProgType.SK_MSG: Family(_sockmap, "map", "map"), ProgType.SK_SKB: Family(_sockmap, "map", "map"),
@@ -324,7 +332,7 @@ OPTION_TYPES: dict[str, str] = {
     "cookie": "int", "cpu": "int", "defragment": "bool", "event": "str | int", "family": "str", "flags": "int",
     "frequency": "int", "functions": "str | list[str]", "hook": "str", "interface": "str | int", "map": "Any",
     "metric": "int", "namespace": "str", "network": "str", "offset": "int",
-    "period": "int", "pid": "int", "priority": "int", "side": "str", "socket": "Any",
+    "period": "int", "pid": "int", "priority": "int", "side": "str", "socket": "Any", "table": "str",
 }
 
 
@@ -371,7 +379,7 @@ def _check_target(function: Function) -> None:
 def attach_function(program: Program, function: Function) -> None:
     """Attach a loaded program where its decorator says."""
     family, info = family_of(function.section)
-    options = dict(function.attach_options)
+    options = {**function.options, **function.attach_options}
     if not options and info.auto_attach:
         program.attach()
         return

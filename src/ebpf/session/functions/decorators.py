@@ -54,6 +54,7 @@ class Hook:
             return self("")(target)
         if not isinstance(target, str):
             raise UsageError(f"@ebpf.{self.__name__}: the target is text, not {target!r}")
+        compiled = self._table(target, options) if self.__name__ == "struct_ops" else None
         section = self._section(target, sleepable, frags, options)
 
         def decorate(function: Callable[..., Any]) -> Function:
@@ -64,9 +65,18 @@ class Hook:
                 raise UsageError(f"`{function.name}` is a program already ({function.section}): one decorator each",
                                  helps=("define two programs that call one plain function",))
             check_options(getattr(function, "__name__", "?"), section, options)
-            return Function(function, section, name=name, attach_options=options)
+            return Function(function, section, name=name, attach_options=options, options=compiled)
 
         return decorate
+
+    def _table(self, target: str, options: dict[str, Any]) -> dict[str, Any]:
+        """What the compiler is told of a struct_ops program, of whose table it is a part."""
+        table = options.pop("table", None)
+        if not isinstance(table, str) or not table.isidentifier() or target.count(".") != 1:
+            raise UsageError("@ebpf.struct_ops needs the kernel's struct, the function in it, and the table's name",
+                             helps=('@ebpf.struct_ops("tcp_congestion_ops.ssthresh", table="mine")',
+                                    "members that are no functions are set in a table that is written in C"))
+        return {"table": table}
 
     def _section(self, target: str, sleepable: bool, frags: bool, options: dict[str, Any]) -> str:
         variant = "" if self.targeted or self.variants == [""] else target

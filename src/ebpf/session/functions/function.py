@@ -36,10 +36,10 @@ class Function(ProgramDecl):
     """
 
     def __init__(self, function: Callable[..., Any], section: str, *, name: str = "",
-                 attach_options: Mapping[str, Any] | None = None) -> None:
+                 attach_options: Mapping[str, Any] | None = None, options: dict[str, Any] | None = None) -> None:
         if not hasattr(function, "__code__"):
             raise UsageError(f"a program is a function written with `def`, not {function!r}")
-        super().__init__(function, section, name=name)
+        super().__init__(function, section, name=name, options=options)
         #: where and how to attach it, as its decorator was told
         self.attach_options: dict[str, Any] = dict(attach_options or {})
         self._life = _Life()
@@ -70,7 +70,8 @@ class Function(ProgramDecl):
         from ebpf.session.functions.attaching import check_options
 
         check_options(self.name, self.section, options)
-        made = Function(self.function, self.section, name=self.name, attach_options={**self.attach_options, **options})
+        made = Function(self.function, self.section, name=self.name, options=self.options,
+                        attach_options={**self.attach_options, **options})
         made._life = self._life
         return made
 

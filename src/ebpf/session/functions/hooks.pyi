@@ -315,7 +315,7 @@ def sockops(function: Callable[..., Any], /) -> Function: ...
 def sockops(*, cgroup: str | int = ..., attach_type: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``sockops``."""
 
-def struct_ops(target: str, /, *, sleepable: bool = False, name: str = "") -> _Program:
+def struct_ops(target: str, /, *, table: str = ..., sleepable: bool = False, name: str = "") -> _Program:
     """Make a program of a function: section ``struct_ops``, ``struct_ops.s``. The first argument: a target."""
 
 @overload
