@@ -23,6 +23,7 @@ def test_two_hundred_tests_in_three_seconds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", *PLUGIN, "-p", "no:cacheprovider", "-c", os.devnull,
                "--rootdir", str(ROOT / "examples" / "firewall"), str(ROOT / "examples" / "firewall")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "EBPF_BACKEND": "machine"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python keeps what it has compiled
     taken: list[float] = []
     # A second run only after one that was too slow: it may have been the first that compiles the firewall.
     while not taken or (len(taken) == 1 and taken[0] >= LIMIT_S):
