@@ -14,6 +14,7 @@ import pytest
 from ebpf.abi.maps import MapType
 from ebpf.compiler.py import compile_programs
 from ebpf.compiler.py.compiler import check_functions
+from ebpf.errors import CompileError
 from ebpf.machine import Machine
 from ebpf.verifier import verify
 from tests.compiler.py.py_support import define, machine, programs_of
@@ -99,6 +100,20 @@ CASES = read_cases()
 @pytest.mark.parametrize("text, expected", [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_program(text: str, expected: str) -> None:
     assert outcome(text) == expected
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("text", [c[1] for c in CASES if "loops over maps" in c[0]])
+def test_loops_over_maps_in_the_kernel(text: str) -> None:
+    import ebpf
+
+    obj = ebpf.open(compile_programs(programs_of(define(text + "\n")), facts=FakeFacts()).elf)
+    found = []
+    for backend in ("machine", "kernel"):
+        with ebpf.load(obj, backend=backend) as session:
+            result = session.programs["main"].test_run().result
+            found.append((result, sorted(session.maps["out"]), dict(session.maps["counts"])))
+    assert found[0] == found[1] and any(found[0][1])
 
 
 # Functions of numbers: what they give in a program is what they give in Python, where nothing overflows.
@@ -199,3 +214,9 @@ def test_as_in_python() -> None:
         found = [int.from_bytes(bytes(m.maps["results"].lookup(i.to_bytes(4, "little"))), "little", signed=True)
                  for i in range(9)]
         assert found == wanted, n
+
+
+def test_loops_over_maps_before_linux_5_13() -> None:
+    text = 'counts = Hash(u32, u64)\n@program("raw_tp/test")\ndef main(ctx):\n    for k in counts:\n        pass\n'
+    with pytest.raises(CompileError, match=r"loops over maps need Linux 5\.13"):
+        compile_programs(programs_of(define(text)), facts=FakeFacts(kernel_version=0x50A00))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.py.builtins import Library
-from ebpf.compiler.py.declarations import MapDecl
 from ebpf.compiler.py.expressions import _sure
 from ebpf.compiler.py.frames import Flow, Loop, merged
 from ebpf.compiler.py.values import (
@@ -27,11 +26,19 @@ from ebpf.compiler.py.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ebpf.compiler.py.declarations import MapDecl
+
 _MOST_ROUNDS = 256  # of a loop that is written out
 
 
 class Loops(Library):
     def assign(self, target: ast.expr, v: Value, node: ast.expr) -> None:
+        raise NotImplementedError
+
+    def map_of_loop(self, node: ast.expr) -> tuple[MapDecl, str] | None:
+        raise NotImplementedError
+
+    def for_map(self, s: ast.For, m: MapDecl, what: str) -> None:
         raise NotImplementedError
 
     def _enter_loop(self, s: ast.For | ast.While) -> Flow:
@@ -80,6 +87,10 @@ class Loops(Library):
         if isinstance(s.iter, ast.Call) and self.global_value(s.iter.func) is range:
             self._for_range(s, s.iter)
             return
+        over = self.map_of_loop(s.iter)
+        if over is not None:
+            self.for_map(s, *over)
+            return
         v = self.expr(s.iter)
         if isinstance(v, Const) and isinstance(v.value, (tuple, range, str, bytes)) and len(v.value) <= _MOST_ROUNDS:
             self._for_items(s, [Const(i) for i in v.value])
@@ -88,10 +99,7 @@ class Loops(Library):
         elif isinstance(v, Ref) and isinstance(C.strip(v.t), C.Array) and not v.pointer:
             self._for_array(s, v)
         else:
-            helps = ["`for i in range(n)` counts"]
-            if isinstance(v, Const) and isinstance(v.value, MapDecl):
-                helps = ["read maps whole in Python; in a program, look keys up, or count through an array's indexes"]
-            self.refuse("P0106", s.iter, f"programs cannot go through {words(v)}", helps=helps)
+            self.refuse("P0106", s.iter, f"programs cannot go through {words(v)}", helps=["`for i in range(n)` counts"])
 
     def _for_items(self, s: ast.For, items: list[Value]) -> None:
         """A loop over constants: its body, once for each."""

@@ -13,7 +13,7 @@ from ebpf.compiler.py.declarations import GlobalDecl, MapDecl
 from ebpf.compiler.py.emit import Refused
 from ebpf.compiler.py.expressions import _sure
 from ebpf.compiler.py.frames import merged
-from ebpf.compiler.py.loops import Loops
+from ebpf.compiler.py.map_loops import MapLoops
 from ebpf.compiler.py.maps import PER_CPU, InnerMap, PointedMap
 from ebpf.compiler.py.values import (
     BTF,
@@ -50,7 +50,7 @@ _REPLACED: dict[type[ast.stmt], tuple[str, str]] = {
 }
 
 
-class Statements(Loops):
+class Statements(MapLoops):
     def statements(self, body: list[ast.stmt]) -> None:
         for s in body:
             if not self.frame.flow.live:
