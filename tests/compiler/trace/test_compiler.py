@@ -129,6 +129,19 @@ def test_names_tell_newer_kernels_from_older():
     assert [p.target for p in old.probes] == ["vfs_read", "vfs_write", "vfs_open"]
 
 
+def test_kernels_whose_atomic_instructions_give_nothing():
+    """Before 5.12 an addition cannot tell what was there: it is read before, and still loses nothing."""
+    from ebpf.isa import disassemble
+
+    script = "BEGIN { @n++; @n += 5; $old = @n++; @old = $old; @new = ++@n; }"
+    for version, fetches in ((0x50A00, 0), (0x50C00, 4)):
+        facts = FakeFacts(kernel_version=version)
+        code = read_object(compile_script(script, facts=facts).elf).programs["BEGIN"].code
+        lines = [line for _, _, line in disassemble(code)]
+        assert sum("fetch" in line for line in lines) == fetches and sum("lock" in line for line in lines) == 4 - fetches
+        assert run(script, facts=facts).maps == {"@n": 8, "@old": 6, "@new": 8}
+
+
 def test_kernels_without_ring_buffers_get_perf_buffers():
     elf = compile_trace('kprobe:vfs_read { printf("%d", pid); }', facts=FakeFacts(kernel_version=0x50700))
     assert read_object(elf).maps["events"].type.name == "PERF_EVENT_ARRAY"

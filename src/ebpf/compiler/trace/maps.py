@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BPF_ANY = 0
 
+_FETCHES_SINCE = 0x50C00  # Linux 5.12: atomic instructions give what was there (kernel commit 5ca419f2864a)
+
 
 class Maps(Access):
     def expr(self, node: ast.Expr, into: tree.Expr | None = None) -> Value:
@@ -209,6 +211,7 @@ class Maps(Access):
         before = self.local(C.LONG)
         self.set(before, self.const(0))
         at = self.lookup(m, key)
+        fetches = self.state.facts.kernel_version >= _FETCHES_SINCE  # else what was there is read a moment before
         amount = self.temp(self.long(amount))
         if op == "-":
             amount = self.temp(tree.Unary(C.LONG, self.node.loc, self.node.end, "-", amount))
@@ -218,8 +221,13 @@ class Maps(Access):
                 self.set(before, self.load(self.deref(at, C.LONG)))
                 self.store(self.deref(at, C.LONG), self.binary("+", self.get(before), amount))
             else:
+                if not fetches:
+                    self.set(before, self.load(self.deref(at, C.LONG)))
                 old = tree.Builtin(C.LONG, self.node.loc, self.node.end, "atomic_add", [place, amount])
-                self.set(before, old)
+                if fetches:
+                    self.set(before, old)
+                else:
+                    self.evaluate(old)
         with self.nested() as absent:
             memory = self.allocate(8)
             self.store(self.deref(memory, C.LONG), amount)
