@@ -65,9 +65,6 @@ class Program(Statements):
         if self.info.type != ProgType.STRUCT_OPS or v.space != BTF:
             super().writable(v, node)
 
-    def leave(self) -> None:
-        self.out.append(tree.Return(self.loc, self.end, self.const(0, self.result_type)))
-
     def _parameters(self, definition: ast.FunctionDef) -> None:
         a = definition.args
         if a.vararg is not None or a.kwarg is not None or a.kwonlyargs:

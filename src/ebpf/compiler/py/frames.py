@@ -96,7 +96,8 @@ class Frame:
         self.end: tree.Label | None = None
         self.returned = False
         self.jumps = False
-        self.cleanups: list[Callable[[], None]] = []
+        # What `with` has begun: how many loops are around it, and what is done on the ways that leave it early.
+        self.cleanups: list[tuple[int, Callable[[], None]]] = []
         self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
 
     def lookup(self, name: str) -> Any:

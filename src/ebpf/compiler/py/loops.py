@@ -35,6 +35,9 @@ class Loops(Library):
     def assign(self, target: ast.expr, v: Value, node: ast.expr) -> None:
         raise NotImplementedError
 
+    def run_cleanups(self, loops: int) -> None:
+        raise NotImplementedError
+
     def map_of_loop(self, node: ast.expr) -> tuple[MapDecl, str] | None:
         raise NotImplementedError
 
@@ -257,6 +260,7 @@ class Loops(Library):
         frame.flow = after
 
     def _break(self, s: ast.Break) -> None:
+        self.run_cleanups(len(self.frame.loops))
         loop = self.frame.loops[-1]
         loop.breaks.append(self.frame.flow.copy())
         self.out.append(
@@ -265,6 +269,7 @@ class Loops(Library):
         self.frame.flow.live = False
 
     def _continue(self, s: ast.Continue) -> None:
+        self.run_cleanups(len(self.frame.loops))
         loop = self.frame.loops[-1]
         self.out.append(
             tree.Goto(self.loc, self.end, loop.again) if loop.again is not None else tree.Continue(self.loc, self.end)

@@ -49,6 +49,9 @@ class MapLoops(Loops):
             self.refuse("P0106", s.iter, "loops over maps need Linux 5.13",
                         helps=["count through an array's indexes, or look keys up"])
         frame = self.frame
+        if frame.cleanups:
+            self.refuse("P0106", s, "a loop over a map cannot be inside of `with`",
+                        helps=["the kernel's verifier wants the record to go off where it was made: loop before"])
         before = self._enter_loop(s)
         frame.flow = before.copy()
         loc, end = self.loc, self.end

@@ -10,9 +10,9 @@ from ebpf.compiler.c.checker_base import Refused as RefusedC
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.py import types as P
 from ebpf.compiler.py.declarations import GlobalDecl, MapDecl
-from ebpf.compiler.py.emit import Refused
+from ebpf.compiler.py.emit import VOID_POINTER, Refused
 from ebpf.compiler.py.expressions import _sure
-from ebpf.compiler.py.frames import merged
+from ebpf.compiler.py.frames import Frame, merged
 from ebpf.compiler.py.map_loops import MapLoops
 from ebpf.compiler.py.maps import PER_CPU, InnerMap, PointedMap
 from ebpf.compiler.py.values import (
@@ -341,12 +341,13 @@ class Statements(MapLoops):
             else:
                 v = self.value(s.value)
                 value = self.returned(v, s.value)
-            self.run_cleanups()
+            self.run_cleanups(0)
             self.out.append(tree.Return(self.loc, self.end, value))
         else:
             v = Const(None) if s.value is None else self.value(s.value)
             frame.returned = True
             self.assign_name("return", v, s)
+            self.run_cleanups(0)
             if s is not frame.node.body[-1]:
                 assert frame.end is not None
                 self.out.append(tree.Goto(self.loc, self.end, frame.end))
@@ -370,9 +371,47 @@ class Statements(MapLoops):
             )
         return cast(number.e, self.result_type)
 
-    def run_cleanups(self) -> None:
-        for cleanup in reversed(self.frame.cleanups):
-            cleanup()
+    def run_cleanups(self, loops: int) -> None:
+        """End each `with` of this function that has at least so many loops around it."""
+        for around, cleanup in reversed(self.frame.cleanups):
+            if around >= loops:
+                cleanup()
+
+    def leave(self) -> None:
+        """End the program from wherever."""
+        frame: Frame | None = self.frame
+        while frame is not None:
+            for _, cleanup in reversed(frame.cleanups):
+                cleanup()
+            frame = frame.parent
+        self.out.append(tree.Return(self.loc, self.end, self.const(0, self.result_type)))
+
+    def _with(self, s: ast.With) -> None:
+        """``with events.reserve() as e``: the body, if there is room; the record goes off where the body ends."""
+        item = s.items[0]
+        call, name = item.context_expr, item.optional_vars
+        of = call.func if isinstance(call, ast.Call) else None
+        m = self.global_value(of.value) if isinstance(of, ast.Attribute) and of.attr == "reserve" else None
+        if len(s.items) != 1 or not isinstance(m, MapDecl) or not isinstance(name, ast.Name):
+            self.refuse("P0101", s, "programs have `with` for records of ring buffers alone",
+                        helps=["`with events.reserve() as e:`"])
+        v = self.expr(call)
+        assert isinstance(v, Ref)
+        record = Ref(v.e, v.t, v.space, v.py)
+
+        def finish(helper: str) -> None:
+            self.effect(helper, cast(v.e, VOID_POINTER), self.const(0, C.ULONG))
+
+        def body() -> None:
+            self.assign_name(name.id, record, s)
+            self.frame.cleanups.append((len(self.frame.loops), lambda: finish("bpf_ringbuf_discard")))
+            self.statements(s.body)
+            self.frame.cleanups.pop()
+            if self.frame.flow.live:
+                finish("bpf_ringbuf_submit")
+
+        self.two_ways(v.e, body, lambda: None)
+        self.frame.flow.assigned.discard(name.id)
 
     # -------------------------------------------------------------------------------------------------------- match
 
@@ -451,6 +490,7 @@ _HANDLERS: dict[type[ast.stmt], Callable[[Statements, Any], None]] = {
     ast.Assert: Statements._assert,
     ast.Return: Statements._return,
     ast.Match: Statements._match,
+    ast.With: Statements._with,
     ast.While: Statements._while,
     ast.For: Statements._for,
     ast.Break: Statements._break,
