@@ -46,4 +46,4 @@ def test_mutations(seed: int) -> None:
                 continue
             assert not check(unit), text
             compiled += 1
-    assert compiled > EACH // 50
+    assert compiled > EACH // 100

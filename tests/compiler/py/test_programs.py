@@ -7,6 +7,7 @@ that plain Python can run as well are compared with it (`test_as_in_python`).
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,19 @@ def test_as_in_python() -> None:
         assert found == wanted, n
 
 
-def test_loops_over_maps_before_linux_5_13() -> None:
-    text = 'counts = Hash(u32, u64)\n@program("raw_tp/test")\ndef main(ctx):\n    for k in counts:\n        pass\n'
-    with pytest.raises(CompileError, match=r"loops over maps need Linux 5\.13"):
+@pytest.mark.parametrize("body, needs", [
+    ("for k in counts: pass", "loops over maps need Linux 5.13"),
+    ("printk(f'{pid():08x}')", "a width in what is printed needs Linux 5.13"),
+    ("printk(f'{pid()} {tid()} {uid()} {gid()}')", "printing more than three values at once needs Linux 5.16"),
+    ("text: chars[16] = f'{pid()}'", "an f-string in memory needs Linux 5.13"),
+])
+def test_what_older_kernels_lack(body: str, needs: str) -> None:
+    text = f'counts = Hash(u32, u64)\n@program("raw_tp/test")\ndef main(ctx):\n    {body}\n'
+    with pytest.raises(CompileError, match=re.escape(needs)):
         compile_programs(programs_of(define(text)), facts=FakeFacts(kernel_version=0x50A00))
+    assert compile_programs(programs_of(define(text)), facts=FakeFacts(kernel_version=0x51000)).elf
+
+
+def test_what_older_kernels_can_print() -> None:
+    text = "@program('raw_tp/test')\ndef main(ctx):\n    printk(f'{pid()} of {uid():x}, 100% done')\n"
+    assert compile_programs(programs_of(define(text)), facts=FakeFacts(kernel_version=0x50A00)).elf

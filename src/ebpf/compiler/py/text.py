@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
@@ -118,6 +119,12 @@ class Text(Contexts):
         kind = letter if letter in ("x", "X") else "d" if number.ty.signed else "u"
         return before + f"%{body}{prefix}{kind}".encode(), number
 
+    def _needs(self, version: str, what: str, node: ast.AST, instead: str) -> None:
+        """Refuse what the helpers of an older kernel cannot do."""
+        major, _, minor = version.partition(".")
+        if self.state.facts.kernel_version | 255 < int(major) << 16 | int(minor) << 8:
+            self.refuse("P0214", node, f"{what} needs Linux {version}", helps=[instead])
+
     def print_value(self, v: Value, node: ast.expr) -> None:
         if isinstance(v, Const):
             v = Format(
@@ -129,6 +136,10 @@ class Text(Contexts):
         elif not isinstance(v, Format):
             word, value = self._conversion(v, "", ast.copy_location(ast.FormattedValue(node, -1, None), node))
             v = Format(word, [value] if value is not None else [])
+        if re.search(rb"%\d", v.text.replace(b"%%", b"")):  # bpf_trace_printk used to know bare conversions alone
+            self._needs("5.13", "a width in what is printed", node, "leave the width away, or send the number to Python")
+        if len(v.args) > 3:
+            self._needs("5.16", "printing more than three values at once", node, "print twice")
         text, args = v.text, self._format_words(v)
         literal = self._text_constant(text)
         size = self.const(len(text) + 1, C.UINT)
@@ -165,6 +176,7 @@ class Text(Contexts):
 
     def format_into(self, v: Format, place: tree.Expr, size: int, node: ast.AST) -> None:
         """An f-string into memory (Linux 5.13)."""
+        self._needs("5.13", "an f-string in memory", node, "send the values, and format them in Python")
         args = self._format_words(v)
         data, length = self._word_array(args) if args else (self.const(0, VOID_POINTER), 0)
         self.effect(
