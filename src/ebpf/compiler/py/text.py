@@ -137,7 +137,7 @@ class Text(Contexts):
             word, value = self._conversion(v, "", ast.copy_location(ast.FormattedValue(node, -1, None), node))
             v = Format(word, [value] if value is not None else [])
         if re.search(rb"%\d", v.text.replace(b"%%", b"")):  # bpf_trace_printk used to know bare conversions alone
-            self._needs("5.13", "a width in what is printed", node, "leave the width away, or send the number to Python")
+            self._needs("5.13", "a width in what is printed", node, "leave it away, or send the number to Python")
         if len(v.args) > 3:
             self._needs("5.16", "printing more than three values at once", node, "print twice")
         text, args = v.text, self._format_words(v)
