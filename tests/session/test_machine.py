@@ -49,8 +49,10 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="co
 
 @pytest.fixture(autouse=True)
 def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(choice, "wish", fresh := choice.Wish())
-    monkeypatch.setattr("ebpf.session.sources.wish", fresh)
+    fresh = choice.Wish()
+    for name in choice.Wish.__slots__:  # in place: whoever has imported it has this one
+        monkeypatch.setattr(choice.wish, name, getattr(fresh, name))
+    monkeypatch.setattr(world, "_lines", None)  # lines stay for whoever reads next, as in a kernel: here, other tests'
     yield
     assert world._current is None, "a closed session left its world behind"
     assert not [thread for thread in threading.enumerate() if thread.name == "ebpf machine"]
