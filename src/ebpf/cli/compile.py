@@ -70,9 +70,11 @@ def write_whole(output: str, data: bytes) -> None:
         with open(new, "wb") as file:
             file.write(data)
         os.replace(new, output)
-    except OSError as error:
+    except BaseException as error:  # SIGTERM, too, arrives as an exception
         try:
             os.unlink(new)
         except OSError:
             pass
-        raise OSError(error.errno, error.strerror, output) from None
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, output) from None
+        raise
