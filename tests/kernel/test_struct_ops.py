@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys as python
-import threading
 import time
 from pathlib import Path
 
@@ -16,32 +14,10 @@ import pytest
 
 import ebpf
 from ebpf.errors import AttachError, NotSupported, RelocationError
+from tests.kernel.congestion import known, transfer
 
 PROGRAMS = Path(__file__).with_name("programs")
 CREEP = PROGRAMS / "congestion_control.c"
-_TCP_CONGESTION = 13
-_BYTES = 1 << 20
-
-
-def known() -> list[str]:
-    return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
-
-
-def transfer(algorithm: str, host: str = "127.0.0.1") -> None:
-    """A megabyte over the loopback device under that congestion control."""
-    with socket.socket() as listener, socket.socket() as sender:
-        listener.bind((host, 0))
-        listener.listen()
-        sender.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, algorithm.encode())
-        sender.connect(listener.getsockname())
-        receiver, _ = listener.accept()
-        thread = threading.Thread(target=sender.sendall, args=(bytes(_BYTES),))
-        thread.start()
-        left = _BYTES
-        while left:
-            left -= len(receiver.recv(1 << 16))
-        thread.join()
-        receiver.close()
 
 
 def use(obj: ebpf.Object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from pathlib import Path
 from typing import Any
 
 from ebpf.abi.maps import MapType
@@ -77,3 +78,13 @@ def compiled(text: str, name: str = "case.py", facts: Any = None) -> Any:
 def machine(elf: bytes, **options: Any) -> Machine:
     options.setdefault("task", TASK)
     return Machine(read_object(elf), clock=StoppedClock(), cpus=2, memory=Memory(), **options)
+
+
+def read_cases(path: Path) -> list[tuple[str, str, str]]:
+    """The cases of a file: title, text of the program, what is expected of it."""
+    out = []
+    for case in path.read_text().split("\n=====\n"):
+        head, _, expected = case.partition("\n---\n")
+        title, _, text = head.partition("\n")
+        out.append((title.removeprefix("# "), text, expected.strip("\n")))
+    return out

@@ -13,18 +13,9 @@ import pytest
 from ebpf.compiler.py.codes import CODES
 from ebpf.diagnostics import format_diagnostic
 from ebpf.errors import CompileError, EbpfError
-from tests.compiler.py.py_support import compiled
+from tests.compiler.py.py_support import compiled, read_cases
 
 FILE = Path(__file__).parent / "mistakes.txt"
-
-
-def read_cases() -> list[tuple[str, str, str]]:
-    out = []
-    for case in FILE.read_text().split("\n=====\n"):
-        head, _, expected = case.partition("\n---\n")
-        title, _, text = head.partition("\n")
-        out.append((title.removeprefix("# "), text, expected.strip("\n")))
-    return out
 
 
 def outcome(text: str) -> str:
@@ -38,13 +29,13 @@ def outcome(text: str) -> str:
 
 
 def rewrite() -> None:
-    cases = [f"# {title}\n{text}\n---\n{outcome(text)}\n" for title, text, _ in read_cases()]
+    cases = [f"# {title}\n{text}\n---\n{outcome(text)}\n" for title, text, _ in read_cases(FILE)]
     FILE.write_text("\n=====\n".join(cases))
 
 
 if os.environ.get("EBPF_REWRITE"):
     rewrite()
-CASES = read_cases()
+CASES = read_cases(FILE)
 
 
 @pytest.mark.parametrize("text, expected", [c[1:] for c in CASES], ids=[c[0] for c in CASES])

@@ -11,8 +11,8 @@ import pytest
 from ebpf.compiler.c.checktree import check
 from ebpf.compiler.py.compiler import check_functions
 from ebpf.errors import EbpfError, InternalError
-from tests.compiler.py.py_support import define, programs_of
-from tests.compiler.py.test_programs import read_cases
+from tests.compiler.py.py_support import define, programs_of, read_cases
+from tests.compiler.py.test_programs import FILE
 from tests.compiler.trace.trace_support import FakeFacts
 
 WORD = re.compile(r"\w+|[^\w\s]+")
@@ -23,7 +23,7 @@ EACH = 400
 def test_mutations(seed: int) -> None:
     r = random.Random(seed)
     facts = FakeFacts()
-    texts = [text for _, text, _ in read_cases()]
+    texts = [text for _, text, _ in read_cases(FILE)]
     pool = [word for text in texts for word in WORD.findall(text)]
     compiled = 0
     for _ in range(EACH):

@@ -18,21 +18,12 @@ from ebpf.compiler.py.compiler import check_functions
 from ebpf.errors import CompileError
 from ebpf.machine import Machine
 from ebpf.verifier import verify
-from tests.compiler.py.py_support import define, machine, programs_of
+from tests.compiler.py.py_support import define, machine, programs_of, read_cases
 from tests.compiler.trace.trace_support import OPENAT_CONTEXT, SAMPLE_CONTEXT, FakeFacts, kernel_memory
 
 _UNREAD = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER,
            MapType.PROG_ARRAY, MapType.STACK_TRACE, MapType.DEVMAP, MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 FILE = Path(__file__).parent / "programs.txt"
-
-
-def read_cases() -> list[tuple[str, str, str]]:
-    out = []
-    for case in FILE.read_text().split("\n=====\n"):
-        head, _, expected = case.partition("\n---\n")
-        title, _, text = head.partition("\n")
-        out.append((title.removeprefix("# "), text, expected.strip("\n")))
-    return out
 
 
 def outcome(text: str) -> str:
@@ -89,13 +80,13 @@ def contents(m: Machine) -> list[str]:
 
 
 def rewrite() -> None:
-    cases = [f"# {title}\n{text}\n---\n{outcome(text)}\n" for title, text, _ in read_cases()]
+    cases = [f"# {title}\n{text}\n---\n{outcome(text)}\n" for title, text, _ in read_cases(FILE)]
     FILE.write_text("\n=====\n".join(cases))
 
 
 if os.environ.get("EBPF_REWRITE"):
     rewrite()
-CASES = read_cases()
+CASES = read_cases(FILE)
 
 
 @pytest.mark.parametrize("text, expected", [c[1:] for c in CASES], ids=[c[0] for c in CASES])

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ebpf
 from ebpf import linux, u32
+from tests.kernel.congestion import known, transfer
 
-_TCP_CONGESTION = 13
-_BYTES = 1 << 20
 NAME = "ebpf_pycreep"
 
 started = ebpf.Global(u32, 0)
@@ -43,31 +39,11 @@ def avoid(ctx: Any, sk: Any, ack: Any, acked: Any) -> None:
         tp.snd_cwnd = tp.snd_cwnd + 1  # type: ignore[attr-defined]
 
 
-def known() -> list[str]:
-    return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
-
-
-def transfer() -> None:
-    with socket.socket() as listener, socket.socket() as sender:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        sender.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, NAME.encode())
-        sender.connect(listener.getsockname())
-        receiver, _ = listener.accept()
-        thread = threading.Thread(target=sender.sendall, args=(bytes(_BYTES),))
-        thread.start()
-        left = _BYTES
-        while left:
-            left -= len(receiver.recv(1 << 16))
-        thread.join()
-        receiver.close()
-
-
 @pytest.mark.kernel
 def test_a_congestion_control_in_python() -> None:
     with ebpf.attach(begin, threshold, undo, avoid, backend="kernel") as session:
         assert NAME in known() and len(session.links) == 1
-        transfer()
+        transfer(NAME)
         assert started.value >= 1 and acknowledged.value > 3
     assert NAME not in known()
 
