@@ -77,8 +77,15 @@ class Guest:
 
         Output is collected, or handed to ``on_stdout``/``on_stderr`` as it comes. ``stop`` is asked ten times a
         second whether to give up; ``cold`` boots even where a snapshot is. Raises `GuestError` when the machine dies
-        or ``timeout_s`` is over.
+        or ``timeout_s`` is over, which counts from when one of the machine's slots for guests is free.
         """
+        with store.slot(stop) as free:
+            if not free:
+                raise GuestError(f"guest {self.machine.kernel.name}: was not started (other guests were running)")
+            return self._run(argv, cwd, env, stdin, timeout_s, on_stdout, on_stderr, stop, cold)
+
+    def _run(self, argv: Sequence[str], cwd: str | None, env: Mapping[str, str] | None, stdin: bytes, timeout_s: float,
+             on_stdout: Sink | None, on_stderr: Sink | None, stop: Callable[[], bool] | None, cold: bool) -> Result:
         from tests.guests.machine import Qemu
 
         if self._snapshot and not cold:

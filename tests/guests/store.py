@@ -7,10 +7,12 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 QEMU = "qemu-system-x86_64"
 
@@ -74,6 +76,32 @@ def locked(kernel: Kernel) -> Iterator[None]:
     with open(kernel.directory / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def slots() -> int:
+    """How many guests may run at once on this machine: emulation keeps a processor busy for each.
+
+    ``EBPF_GUEST_SLOTS`` says otherwise. With more of them all are slower, and what bounds a test's time fires.
+    """
+    return max(1, int(os.environ.get("EBPF_GUEST_SLOTS") or os.cpu_count() or 1))
+
+
+@contextmanager
+def slot(stop: Callable[[], bool] | None = None) -> Iterator[bool]:
+    """Waits for one of the `slots`, shared with every other process; False if ``stop`` said to give up waiting."""
+    with ExitStack() as opened:
+        locks = [opened.enter_context(open(directory() / f".slot-{i}", "w")) for i in range(slots())]
+        while not (taken := any(_try_lock(lock) for lock in locks)) and not (stop is not None and stop()):
+            time.sleep(0.1)
+        yield taken
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def why_not(name: str | None = None) -> str | None:

@@ -38,6 +38,23 @@ def test_writes_stay_inside_and_statuses_come_out() -> None:
     assert not os.path.exists("/etc/guest-was-here")
 
 
+def test_only_so_many_guests_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EBPF_GUESTS", str(tmp_path))
+    monkeypatch.setenv("EBPF_GUEST_SLOTS", "2")
+    asked: list[None] = []
+
+    def give_up() -> bool:
+        asked.append(None)
+        return True
+
+    with store.slot(give_up) as first, store.slot(give_up) as second:
+        assert (first, second, asked) == (True, True, [])
+        with store.slot(give_up) as third:
+            assert not third and asked
+    with store.slot(give_up) as again:
+        assert again and len(asked) == 1
+
+
 def test_a_crash_of_the_kernel_is_told_with_its_log() -> None:
     if (reason := store.why_not(store.SAMPLE)) is not None:
         pytest.skip(f"guest tests: {reason}")
