@@ -10,6 +10,7 @@ There is no network.
 `boot`                  the initial RAM disk: the guest's pid 1
 `machine`               one QEMU process: its command line, its ports, its snapshot
 `guest`                 `Guest.run`: a command in, exit status and output out
+`modules`               the guest's kernel modules, loaded with what they need
 `inside`, `plugin`      pytest: tests marked `guest` run inside, many in one boot
 ======================  =============================================================================
 

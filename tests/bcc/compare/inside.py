@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from tests.bcc.compare.plan import CASES
+from tests.guests import modules
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 _WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128", "202"),
@@ -109,22 +110,9 @@ class Tool:
                 "ready_s": round(self.ready_s, 2)}
 
 
-def _load_modules() -> None:
-    """With what they need: a fetched kernel has no binary index for modprobe."""
-    folder = f"/lib/modules/{os.uname().release}"
-    needs = {}
-    with open(f"{folder}/modules.dep") as file:
-        for line in file:
-            path, _, others = line.partition(":")
-            needs[os.path.basename(path).partition(".")[0].replace("-", "_")] = [path, *others.split()]
-    for module in _MODULES.split():
-        for path in reversed(needs.get(module, ())):
-            subprocess.run(["insmod", f"{folder}/{path}"], check=False, stderr=subprocess.DEVNULL)
-
-
 def prepare(share: str, theirs: bool) -> None:
     """Modules, a network, and this kernel's facts for the host's compiler."""
-    _load_modules()
+    modules.load(*_MODULES.split())
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.makedirs("/tmp/wl", exist_ok=True)
     if theirs and os.path.exists(f"{share}/headers.img"):
