@@ -14,6 +14,10 @@ class Case(NamedTuple):
     """``work``: pieces of tests/bcc/compare/work.py. ``key``: an item as what two tools can agree on, or None if it is of
     no interest; ``theirs``: BCC's arguments, and ``line``: a line of its output as the same. ``expect``: what must be among
     the keys in any case.
+
+    Tools that count: ``amount``, an item as (label, number), and ``amounts``, BCC's output as the same, added up; what ours
+    has labels for must be equal but for a part ``within`` and a number ``beyond`` (what was counted while only one of the
+    two watched).
     """
 
     args: dict[str, Any]
@@ -22,6 +26,10 @@ class Case(NamedTuple):
     expect: tuple[Key, ...]
     theirs: str | None = None
     line: Callable[[str], Key | None] = lambda line: None
+    amount: Callable[[dict[str, Any]], tuple[str, float] | None] | None = None
+    amounts: Callable[[str], dict[str, float]] = lambda text: {}
+    within: float = 0
+    beyond: float = 0
 
 
 def _match(pattern: str, make: Callable[..., Key | None]) -> Callable[[str], Key | None]:
@@ -46,8 +54,52 @@ def _total(item: dict[str, Any]) -> Key | None:
     return ("counted",) if sum(bucket["count"] for bucket in item["buckets"]) else None
 
 
+def _sums(pattern: str) -> Callable[[str], dict[str, float]]:
+    """Lines that match: the first group is the label, the rest are numbers."""
+    compiled = re.compile(pattern, re.M)
+
+    def parse(text: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for label, *numbers in compiled.findall(text):
+            found[label] = found.get(label, 0) + sum(map(float, numbers))
+        return found
+
+    return parse
+
+
+def _histograms(label: str) -> Callable[[str], dict[str, float]]:
+    """How much BCC's histograms count, by what ``label`` matches in the line above one."""
+    heading, bucket = re.compile(label), re.compile(r"^ *\d+ -> \d+ +: (\d+) ")
+
+    def parse(text: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        at = ""
+        for line in text.splitlines():
+            if (head := heading.search(line)) is not None:
+                at = head[1]
+            elif (count := bucket.match(line)) is not None:
+                found[at] = found.get(at, 0) + int(count[1])
+        return found
+
+    return parse
+
+
+def _counted(item: dict[str, Any], label: str) -> tuple[str, float]:
+    return label, sum(bucket["count"] for bucket in item["buckets"])
+
+
+def _of_work(item: dict[str, Any]) -> tuple[str, float] | None:
+    """A histogram of one of the work's processes."""
+    return _counted(item, item["label"].split()[2]) if item["label"].endswith(" wl-work") else None
+
+
+def _held(text: str) -> dict[str, float]:
+    """What the last report of BCC's memleak holds."""
+    last = text.rpartition("outstanding allocations")[2]
+    return {"held": sum(map(float, re.findall(r"^\s+(\d+) bytes in \d+ allocations", last, re.M)))}
+
+
 _COUNTED = (("counted",),)
-_PORTS = ("5551", "5552", "5559")
 
 CASES: dict[str, Case] = {
     "opensnoop": Case(
@@ -103,20 +155,48 @@ CASES: dict[str, Case] = {
         (("localhost",), ("wl-host.invalid",)), "", _match(r" (localhost|wl-\S+)$", lambda host: (host,))),
     "sslsniff": Case(
         {}, "tls", lambda o: (o["direction"], o["length"]) if "wl-secret" in o["data"] else None,
-        (("WRITE", 18), ("READ", 18), ("WRITE", 16), ("READ", 16)), "-x",
-        lambda line: None),
-    "biolatency": Case({}, "disk:ext4", _total, _COUNTED),
+        (("WRITE", 18), ("READ", 18), ("WRITE", 16), ("READ", 16))),
+    "sslsniff openssl": Case(
+        {"comm": "openssl"}, "openssl", lambda o: (o["direction"], o["length"]), (("WRITE", 15), ("READ", 15)),
+        "-c openssl", _match(r"^(READ|WRITE)/\w+ +\S+ +openssl +\d+ +(\d+)", lambda direction, length: (direction, int(length)))),
+    "biolatency": Case(
+        {"disks": True}, "disk:ext4", _total, _COUNTED, "-D", amount=lambda o: _counted(o, o["label"].split()[2]),
+        amounts=_histograms(r"^disk = b?'?(\w+)"), within=0.05, beyond=2),
     "biosnoop": Case({}, "disk:ext4", lambda o: (o["comm"][:4], o["kind"][0]) if o["comm"] == "wl-work" else None,
                      (("wl-w", "R"),), "", _match(r"^\S+ +(wl-work) +\d+ +\S+ +([RW])", lambda comm, kind: (comm[:4], kind))),
-    "runqlat": Case({}, "cpu", _total, _COUNTED),
-    "cpudist": Case({}, "cpu", _total, _COUNTED),
-    "offcputime": Case({}, "sleeps", lambda o: (o["comm"],) if o["comm"] == "wl-work" and any("nanosleep" in k for k in o["kernel"])
-                       else None, (("wl-work",),)),
-    "profile": Case({}, "cpu", lambda o: (o["comm"],) if o["comm"] == "wl-work" and o["user"] else None, (("wl-work",),)),
-    "funclatency": Case({"function": "vfs_read"}, "files", _total, _COUNTED),
-    "cachestat": Case({}, "disk:ext4", lambda o: ("used",) if o["hits"] + o["misses"] > 100 else None, (("used",),)),
-    "filetop": Case({"rows": 1000}, "files", lambda o: (o["file"], o["writes"] > 0, o["written_bytes"]) if "wl-file-1" in o["file"] else None,
-                    (("wl-file-1", True, 4096),)),
-    "syscount": Case({"processes": True, "top": 1000}, "files", lambda o: (o["name"],) if o["name"] == "wl-work" else None, (("wl-work",),)),
+    "runqlat": Case({"processes": True}, "cpu", _total, _COUNTED, "-P", amount=_of_work, amounts=_histograms(r"^pid = (\d+)"),
+                    within=0.1, beyond=3),
+    "cpudist": Case({"processes": True}, "cpu", _total, _COUNTED, "-P", amount=_of_work, amounts=_histograms(r"^pid = (\d+)"),
+                    within=0.1, beyond=3),
+    "offcputime": Case(
+        {}, "sleeps", lambda o: (o["comm"],) if o["comm"] == "wl-work" and any("nanosleep" in k for k in o["kernel"]) else None,
+        (("wl-work",),), "-f",
+        amount=lambda o: ("slept", o["count"]) if o["comm"] == "wl-work" and any("nanosleep" in k for k in o["kernel"]) else None,
+        amounts=lambda text: {"slept": sum(map(float, re.findall(r"^wl-work;.*nanosleep.* (\d+)$", text, re.M)))}, within=0.05),
+    "profile": Case(
+        {"frequency": 49}, "cpu", lambda o: (o["comm"],) if o["comm"] == "wl-work" and o["user"] else None, (("wl-work",),),
+        "-f -F 49", amount=lambda o: ("wl-work", o["count"]) if o["comm"] == "wl-work" else None,
+        amounts=lambda text: {"wl-work": sum(map(float, re.findall(r"^wl-work;.* (\d+)$", text, re.M)))}, within=0.15, beyond=3),
+    "funclatency": Case({"function": "vfs_fsync_range"}, "files", _total, _COUNTED, "vfs_fsync_range",
+                        amount=lambda o: _counted(o, ""), amounts=_histograms(r"^Function = (\w+)$")),
+    "cachestat": Case(
+        {}, "disk:ext4", lambda o: ("used",) if o["hits"] + o["misses"] > 100 else None, (("used",),), "1",
+        amount=lambda o: ("looked up", o["hits"] + o["misses"]), within=0.2,
+        amounts=lambda text: {"looked up": sum(int(h) + int(m) for h, m in re.findall(r"^ +(\d+) +(\d+) +\d+ +[\d.]+%", text, re.M))}),
+    "filetop": Case(
+        {"rows": 1000}, "files", lambda o: (o["file"], o["writes"] > 0, o["written_bytes"]) if "wl-file-1" in o["file"] else None,
+        (("wl-file-1", True, 4096),), "-C -r 1000 1",
+        amount=lambda o: (o["file"], o["writes"] + o["written_bytes"] / 1024) if o["file"].startswith("wl-file") else None,
+        amounts=lambda text: {file: sum(int(w) + int(kb) for w, kb, name in re.findall(
+            r"^\d+ +wl-work +\d+ +(\d+) +\d+ +(\d+) +R (wl-file\S*)", text, re.M) if name == file)
+            for file in ("wl-file-0", "wl-file-1", "wl-file-2")}),
+    "syscount": Case(
+        {"processes": True, "top": 100000}, "files", lambda o: (o["name"],) if o["name"] == "wl-work" else None, (("wl-work",),),
+        "-P -T 100000", amount=lambda o: (str(o["pid"]), o["count"]) if o["name"] == "wl-work" else None,
+        amounts=_sums(r"^(\d+) +wl-work +(\d+)"), beyond=1),
     "memleak": Case({"older": 0}, "files", lambda o: ("held",) if o["held_bytes"] else None, (("held",),)),
+    "memleak process": Case(
+        {"pid": "{waiter}", "older": 0, "min_size": 12345, "max_size": 12360}, "waiter",
+        lambda o: (o["held_bytes"], o["blocks"]) if o["blocks"] >= 7 else None, ((86436, 7),), "-p {waiter} -o 10 -z 12345 -Z 12360 1",
+        amount=lambda o: ("held", o["held_bytes"]), amounts=_held),
 }

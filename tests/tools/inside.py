@@ -1,6 +1,6 @@
-"""In a guest, as root: the tools watch while the work is done once; BCC's beside them. Results are one file.
+"""In a guest, as root: the tools watch while the work is done once; BCC's beside them. Each tool's result is a file.
 
-``python -m tests.tools.inside SHARE [--theirs] NAME…``. Programs are those that the host compiled for this kernel
+``python -m tests.tools.inside SHARE [--theirs] CASE…``. Programs are those that the host compiled for this kernel
 (``SHARE/objects``) where they are there: a guest's processor is too slow for a compiler.
 """
 
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from importlib import import_module
 from typing import Any
@@ -18,12 +16,12 @@ from typing import Any
 import ebpf
 from ebpf.tools._columns import jsonable
 from ebpf.tools._tool import Report
-from tests.bcc.compare import work
+from tests.bcc.compare import inside as compare, work
 from tests.tools.cases import CASES
 
-_MODULES = "loop ext4 sch_netem kvm"
-_THEIRS_READY_S = 900.0
-_WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271"), "aarch64": ("22", "441", "101", "115", "72", "73")}
+_AT_ONCE = 8
+_LINGER_S = 0.5
+_THEIRS_LINGER_S = 2.5  # what reports each second or two has to say it once more
 
 
 def _use_objects(folder: str) -> None:
@@ -47,80 +45,90 @@ def _read(tool: Any, session: ebpf.Session, options: Any, seconds: float) -> tup
     return items, [table.header(), *map(table.line, items)]
 
 
-def _waits(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/syscall") as file:
-            return file.read().split()[0] in _WAITING[os.uname().machine]
-    except (OSError, IndexError):
-        return False
+def _their_forks() -> compare.Forks:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}
+    script = os.path.join(os.path.dirname(compare.__file__), "fork.py")
+    return compare.Forks(["/usr/bin/python3", script],
+                         {**env, "PYTHONUNBUFFERED": "1", "TERM": "dumb", "LD_LIBRARY_PATH": compare.THEIR_LIBRARIES})
 
 
-def _start_theirs(names: list[str]) -> dict[str, tuple[subprocess.Popen[bytes], Any]]:
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("EBPF_", "PYTHONPATH"))} | {"PYTHONUNBUFFERED": "1"}
-    started = {}
-    for name in names:
-        if CASES[name].theirs is not None:
-            out = tempfile.TemporaryFile()
-            started[name] = subprocess.Popen(["/usr/bin/python3", f"/usr/sbin/{name}-bpfcc", *str(CASES[name].theirs).split()],
-                                             env=plain, stdout=out, stderr=out, start_new_session=True), out
-    end, quiet = time.monotonic() + _THEIRS_READY_S, 0
-    while quiet < 8 and time.monotonic() < end:
-        time.sleep(0.25)
-        quiet = quiet + 1 if all(process.poll() is not None or _waits(process.pid) for process, _ in started.values()) else 0
-    return started
+class _Theirs:
+    """BCC's tool of that name, and what it had said before the work."""
+
+    def __init__(self, forks: compare.Forks, name: str, words: dict[str, str]) -> None:
+        given = str(CASES[name].theirs).format(**words).split()
+        self.tool = compare.Tool(forks, [f"/usr/sbin/{name.split()[0]}-bpfcc", *given])
+        self.before = 0
+        self.runs = False
+
+    def wait(self) -> None:
+        self.runs = self.tool.wait_ready()
+
+    def begin(self) -> None:
+        self.before = os.path.getsize(f"{self.tool.folder}/out")
+
+    def told(self) -> dict[str, Any]:
+        said = self.tool.told()
+        out = said["out"].encode()[self.before:].decode("utf-8", "replace")
+        last = (said["err"] or said["out"]).strip().splitlines()[-1:]
+        return {"theirs": out, "theirs_error": "" if self.runs else (last or ["it ended"])[0]}
 
 
-def main(argv: list[str]) -> int:
-    share, theirs, names = argv[0], "--theirs" in argv, [a for a in argv[1:] if not a.startswith("-")] or list(CASES)
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    for module in _MODULES.split():
-        subprocess.run(["modprobe", "-q", module], check=False)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
-    os.makedirs("/tmp/wl", exist_ok=True)
-    kernel = os.uname().release
-    _use_objects(f"{share}/objects/{'.'.join(kernel.split('.')[:2])}")
-    pieces = list(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
-    disk = any([work.prepare(piece).get("device") for piece in pieces])  # noqa: C419  # each is prepared
-    witnesses = _start_theirs(names) if theirs else {}
-    told: dict[str, dict[str, Any]] = {name: {"error": "", "ours": [], "theirs": None, "disk": disk} for name in names}
+def _watch(names: list[str], forks: compare.Forks | None) -> dict[str, dict[str, Any]]:
+    """Some tools at once, on the work of all of them."""
+    pieces = " ".join(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
+    words = work.prepare(pieces)
+    told: dict[str, dict[str, Any]] = {name: {"error": "", "ours": [], "date": time.strftime("%Y-%m-%d")} for name in names}
+    theirs = {name: _Theirs(forks, name, words) for name in names if CASES[name].theirs is not None} if forks else {}
+    for one in theirs.values():
+        one.wait()
     live = {}
     for name in names:
-        tool = import_module(f"ebpf.tools.{name}").TOOL
-        words = CASES[name].args
+        tool = import_module(f"ebpf.tools.{name.split()[0]}").TOOL
+        given = {k: v.format(**words) if isinstance(v, str) else v for k, v in CASES[name].args.items()}
         try:
-            options = tool.parse(words)
+            options = tool.parse(given)
             began = time.monotonic()
             live[name] = tool, options, tool.load(options)
             told[name]["seconds"] = round(time.monotonic() - began, 2)
         except ebpf.EbpfError as error:
             told[name]["error"] = str(error)
-        print(name, told[name].get("seconds"), told[name]["error"][:3000], flush=True)
+    for tool, options, session in live.values():
+        if tool.summarises:
+            list(tool.collect(session, options, 1))  # as at the end of an interval: what was before is no part of it
+    for one in theirs.values():
+        one.begin()
     began = time.monotonic()
-    for piece in pieces:
-        work.run(piece)
-    time.sleep(0.5)
+    work.run(pieces)
+    time.sleep(_THEIRS_LINGER_S if theirs else _LINGER_S)
     for name, (tool, options, session) in live.items():
         try:
             items, lines = _read(tool, session, options, time.monotonic() - began)
-            told[name]["ours"] = [jsonable(item) for item in items]
-            told[name]["text"] = lines[:200]
-            told[name]["lost"] = tool.lost(session)
+            told[name] |= {"ours": [jsonable(item) for item in items], "text": lines[:200], "lost": tool.lost(session)}
         except ebpf.EbpfError as error:
             told[name]["error"] = str(error)
         session.close()
-    for name, (process, out) in witnesses.items():
-        if process.poll() is None:
-            os.killpg(process.pid, 2)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        out.seek(0)
-        told[name]["theirs"] = out.read().decode("utf-8", "replace")
-    os.makedirs(f"{share}/results", exist_ok=True)
-    with open(f"{share}/results/{kernel}{'-theirs' if theirs else ''}.json", "w") as file:
-        json.dump(told, file, indent=1)
+    for one in theirs.values():
+        one.tool.interrupt()
+    for name, one in theirs.items():
+        told[name] |= one.told()
+    work.clean(pieces)
+    return told
+
+
+def main(argv: list[str]) -> int:
+    share, names = argv[0], [a for a in argv[1:] if not a.startswith("-")] or list(CASES)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    theirs = "--theirs" in argv
+    compare.prepare(share, theirs)
+    _use_objects(f"{share}/objects")
+    forks = _their_forks() if theirs else None
+    for at in range(0, len(names), _AT_ONCE):
+        for name, result in _watch(names[at:at + _AT_ONCE], forks).items():
+            with open(f"{share}/results/{name}.new", "w") as file:
+                json.dump(result, file, indent=1)
+            os.rename(f"{share}/results/{name}.new", f"{share}/results/{name}.json")
+            print(name, result.get("seconds"), result["error"][:300], flush=True)
     return 0
 
 

@@ -80,7 +80,7 @@ def main() -> int:
     return 1 if counts.get("failed") or counts.get("different") else 0
 
 
-def _headers(share: Path) -> None:
+def headers(share: Path) -> None:
     """The kernel's headers as one file with a file system in it: BCC reads thousands of them, over the network each."""
     image, sources = share / "headers.img", sorted(Path("/usr/src").glob("linux-headers-*"))
     if image.exists() or not sources:
@@ -102,7 +102,7 @@ def _run(kernel: str, names: list[str], *, theirs: bool) -> None:
     share.mkdir(parents=True, exist_ok=True)
     (share / "cache").mkdir(mode=0o700, exist_ok=True)
     if theirs:
-        _headers(share)
+        headers(share)
     lane = f"lane-{os.getpid()}"
     compiler = Compiler(share, lane)
     compiler.start()

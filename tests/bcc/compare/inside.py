@@ -20,12 +20,14 @@ from tests.bcc.compare.plan import CASES
 from tests.guests import modules
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-_WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128", "202"),
+WAITING = {"x86_64": ("7", "232", "281", "441", "35", "230", "23", "270", "271", "34", "128", "202"),
             "aarch64": ("22", "441", "101", "115", "72", "73", "137", "98")}[os.uname().machine]
-_PATIENCE_S = 900
+_PATIENCE_S = 240
+_FAREWELL_S = 60
 _TAP_S = 0.15
-_AT_ONCE = 8
-_THEIR_LIBRARIES = "/run/bcc"
+_AT_ONCE = 6
+_BEGAN = time.monotonic()
+THEIR_LIBRARIES = "/run/bcc"
 _MODULES = ("loop ext4 xfs btrfs sch_netem veth nfs nfsv4 md_mod raid1 tun kvm zram scsi_debug")
 
 
@@ -78,7 +80,7 @@ class Tool:
                 fields = file.read().split()
             if fields[0] == "0":  # reading: the trace pipe, say
                 return "trace_pipe" in os.readlink(f"/proc/{pid}/fd/{int(fields[1], 16)}")
-            return fields[0] in _WAITING
+            return fields[0] in WAITING
         except (OSError, IndexError):
             return False
 
@@ -98,7 +100,7 @@ class Tool:
 
     def told(self) -> dict[str, Any]:
         """Its last words."""
-        late = not self.wait_end(_PATIENCE_S)
+        late = not self.wait_end(_FAREWELL_S)
         if late:
             self.interrupt(signal.SIGKILL)
             self.wait_end(10)
@@ -118,10 +120,10 @@ def prepare(share: str, theirs: bool) -> None:
     if theirs and os.path.exists(f"{share}/headers.img"):
         subprocess.run(["mount", "-o", "loop,ro", f"{share}/headers.img", "/usr/src"], check=False)
     if theirs:  # page by page, over the network, they would take minutes
-        os.makedirs(_THEIR_LIBRARIES, exist_ok=True)
+        os.makedirs(THEIR_LIBRARIES, exist_ok=True)
         for pattern in ("libbcc.so.0", "libLLVM-14.so.1", "libclang-cpp.so.14"):
             for path in glob.glob(f"/usr/lib/*/{pattern}"):
-                shutil.copy(path, _THEIR_LIBRARIES)
+                shutil.copy(path, THEIR_LIBRARIES)
     from ebpf.compiler.cache import _modules
     from ebpf.kernel.facts import SystemFacts, read_kconfig
 
@@ -133,42 +135,70 @@ def prepare(share: str, theirs: bool) -> None:
                    "release": os.uname().release}, file)
 
 
+def groups(names: list[str]) -> list[list[str]]:
+    """Cases that can be run together, on the same work: so that what one says does not depend on which others there are."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        found.setdefault((CASES[name].work, CASES[name].apart), []).append(name)
+    return [same[at:at + _AT_ONCE] for same in found.values() for at in range(0, len(same), _AT_ONCE)]
+
+
 def run_together(names: list[str], forks: dict[str, Forks]) -> list[dict[str, Any]]:
-    """Some tools at once, on the work of all of them. Ours and theirs watch the same work, or where both could not be at
-    the same place one after the other."""
+    """Some tools at once, on their work. Ours and theirs watch the same work, or where both could not be at the same place
+    one after the other."""
     from tests.bcc.compare import work
 
-    pieces = " ".join(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
+    pieces = CASES[names[0]].work
     place = {"device": "loop0", **work.prepare(pieces)}
     said: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for together in [[who] for who in forks] if any(CASES[name].apart for name in names) else [list(forks)]:
-        tools: dict[tuple[str, str], Tool] = {}
-        for who in together:
-            for name in names:
-                if who == "ours" or CASES[name].compare:
-                    words = [word.format(**place) for word in CASES[name].args]
-                    tools[name, who] = Tool(forks[who], [CASES[name].path, *words])
-            for tool in tools.values():
-                tool.wait_ready()
-        work.run(pieces)
-        time.sleep(max(CASES[name].linger_s for name in names))
-        for (name, _), tool in tools.items():
-            if CASES[name].ends:
-                tool.wait_end(40)
-            tool.interrupt()
-        for (name, who), tool in tools.items():
-            said[name][who] = tool.told()
-    work.clean(pieces)
-    return [{"name": name, "script": os.path.basename(CASES[name].path), "work": pieces, **found}
+    try:
+        for together in [[who] for who in forks] if CASES[names[0]].apart else [list(forks)]:
+            tools: dict[tuple[str, str], Tool] = {}
+            try:
+                for who in together:
+                    for name in names:
+                        if who == "ours" or CASES[name].compare:
+                            words = [word.format(**place) for word in CASES[name].args]
+                            tool = tools[name, who] = Tool(forks[who], [CASES[name].path, *words])
+                            tool.wait_ready()
+                            _say(f"{name}: {who} ready after {tool.ready_s:.1f} s")
+                work.run(pieces)
+                time.sleep(max(CASES[name].linger_s for name in names))
+                for (name, _), tool in tools.items():
+                    if CASES[name].ends:
+                        tool.wait_end(40)
+            finally:
+                for tool in tools.values():
+                    tool.interrupt()
+                for (name, who), tool in tools.items():
+                    said[name][who] = tool.told()
+            _say("ended: " + ", ".join(f"{name} {who}" for name, who in tools))
+    finally:
+        work.clean(pieces)
+    return [{"name": name, "script": os.path.basename(CASES[name].path), "kind": _kind(name), **found}
             for name, found in said.items()]
 
 
-def _keep(share: str, result: dict[str, Any]) -> None:
-    new = f"{share}/results/.{result['name']}"
+def _say(text: str) -> None:
+    print(f"{time.monotonic() - _BEGAN:7.1f} {text}", flush=True)
+
+
+def _kind(name: str) -> str:
+    """What BCC's outputs that were kept must have been asked with."""
+    return json.dumps([CASES[name].args, CASES[name].work, CASES[name].linger_s])
+
+
+def keep(share: str, result: dict[str, Any]) -> None:
+    """On disk; with what BCC said the last time, if it was not run this time."""
+    path, new = f"{share}/results/{result['name']}.json", f"{share}/results/.{result['name']}"
+    if "theirs" not in result and os.path.exists(path):
+        with open(path) as file:
+            old = json.load(file)
+        if old.get("kind") == result["kind"] and "theirs" in old:
+            result["theirs"] = old["theirs"]
     with open(new, "w") as file:
         json.dump(result, file, indent=1)
-    os.rename(new, f"{share}/results/{result['name']}.json")
-    print(result["name"], result.get("seconds", ""), flush=True)
+    os.rename(new, path)
 
 
 def main(argv: list[str]) -> int:
@@ -181,13 +211,14 @@ def main(argv: list[str]) -> int:
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fork.py")
     forks = {}
     if theirs:
-        forks["theirs"] = Forks(["/usr/bin/python3", script], {**plain, "LD_LIBRARY_PATH": _THEIR_LIBRARIES})
+        forks["theirs"] = Forks(["/usr/bin/python3", script], {**plain, "LD_LIBRARY_PATH": THEIR_LIBRARIES})
     forks["ours"] = Forks([sys.executable, "-m", "tests.bcc.compare.fork"], {**env, "EBPF_CACHE_DIR": f"{share}/cache"})
-    for group in (False, True):
-        chosen = [name for name in names if CASES[name].apart == group]
-        for at in range(0, len(chosen), _AT_ONCE):
-            for result in run_together(chosen[at:at + _AT_ONCE], forks):
-                _keep(share, result)
+    for group in groups(names):
+        try:
+            for result in run_together(group, forks):
+                keep(share, result)
+        except Exception as error:  # the others are still to be run
+            _say(f"{', '.join(group)}: {error!r}")
     return 0
 
 

@@ -271,12 +271,16 @@ def dns() -> None:
         pass
 
 
-def tls() -> None:
-    """An encrypted conversation."""
-    import ssl
-
+def _certificate() -> None:
     subprocess.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /tmp/wl/key -out /tmp/wl/cert "
                    "-subj /CN=localhost -days 2 2>/dev/null", shell=True, check=True)
+
+
+def tls() -> None:
+    """An encrypted conversation (Python's calls: SSL_write_ex, SSL_read_ex)."""
+    import ssl
+
+    _certificate()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain("/tmp/wl/cert", "/tmp/wl/key")
     client = ssl.create_default_context(cafile="/tmp/wl/cert")
@@ -295,6 +299,25 @@ def tls() -> None:
         secured.recv(100)
         secured.sendall(b"bye")
     thread.join()
+
+
+def openssl() -> None:
+    """An encrypted conversation of openssl's own client (SSL_write, SSL_read), with a server that says it backwards."""
+    _certificate()
+    server = subprocess.Popen("openssl s_server -accept 127.0.0.1:5556 -key /tmp/wl/key -cert /tmp/wl/cert -rev".split(),
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert server.stdout is not None
+    while b"ACCEPT" not in server.stdout.readline():
+        pass
+    client = subprocess.Popen("openssl s_client -quiet -connect 127.0.0.1:5556".split(), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert client.stdin is not None and client.stdout is not None
+    client.stdin.write(b"wl-secret word\n")
+    client.stdin.flush()
+    client.stdout.readline()
+    for process in (client, server):
+        process.terminate()
+        process.wait()
 
 
 def shell() -> None:
