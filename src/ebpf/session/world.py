@@ -2,8 +2,9 @@
 
 A world begins when the first session attaches a program. Its sources (`sources`) are a traced command and a network;
 they stand still until the script waits for us, or 50 ms after the last attachment. When they have ended, and the script
-has read what came, it gets what Ctrl-C would give it. Who asks `Session.ended` is told there, and not interrupted;
-neither is a session that asked for the machine by name (`load(backend="machine")`), whose event streams end.
+has read what came and waits for more (`waiting`), it gets what Ctrl-C would give it; never while it works on what it
+got. Who asks `Session.ended` is told there, and not interrupted; neither is a session that asked for the machine by
+name (`load(backend="machine")`), whose event streams end.
 
 `lock` is held while a program runs and while a session reads or writes a map.
 """
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from ebpf.session.sources import Source
 
 _SETTLE_S = 0.05  # after the last attachment, what is traced begins
-_IDLE_S = 0.1  # nobody has read anything for so long: the script has seen what there was
-_BUSY_S = 1.0  # a script that never stops reading is interrupted after so long
-_PATIENCE_S = 5.0  # a script that does not read at all (it sleeps until Ctrl-C) is interrupted after so long
+_TICK_S = 0.05  # how often a script is looked at that does not know of the end
+_LOOP_S = 1.0  # a script that still sleeps between its looks so long after the end does so for ever
+_FRUITLESS = 10  # a script that has waited in vain so often waits in a loop
 _SLICE_S = 0.25
 _NEVER = float("inf")
 
@@ -93,6 +94,7 @@ def _before_wait() -> None:
     """The script waits for us."""
     world = _current
     if world is not None and threading.current_thread() is not world.thread:
+        world.waits += 1
         world.release()
 
 
@@ -142,11 +144,14 @@ class World:
         self.interrupts = False
         self.interrupted = False  # the signal is on its way
         self.noticed = False  # somebody has asked whether all has ended
+        self.waits = 0  # how often the script has waited for us
         #: what went wrong while a program ran
         self.problem: EbpfError | OSError | None = None
         self._released = False
         self.begin_at = 0.0  #: when (time.monotonic) what is traced begins
         self._ended_at = 0.0
+        self._waits_at_end = 0
+        self._stirred = 0.0  # when the main thread was last seen at work
         self._closing = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         atexit.register(self.close)
@@ -254,7 +259,7 @@ class World:
             moments.append(self.begin_at)
         moments += [due / 1e9 for session in self.sessions if (due := session.machine.next_timer_ns) is not None]
         if self.ended:
-            moments.append(time.monotonic() + _IDLE_S / 2)
+            moments.append(time.monotonic() + _TICK_S)
         return max(0.0, min([*(moment - time.monotonic() for moment in moments), _SLICE_S]))
 
     def _begin(self) -> None:
@@ -277,17 +282,30 @@ class World:
             if not self._released or not all(source.ended for source in self.sources):
                 return False
             self.ended = True
-            self._ended_at = now
+            self._ended_at = self._stirred = now
+            self._waits_at_end = self.waits
             with lock:
                 ran()
         if not self.interrupts or self.noticed:
             return True
-        since = now - self._ended_at
-        idle = now - max(_touched, lines().touched, self._ended_at)
-        if since < _PATIENCE_S and not (self._seen() and (idle >= _IDLE_S or since >= _BUSY_S)):
+        if not self._in_vain(now):
             return False
         self._interrupt()
         return True
+
+    def _in_vain(self, now: float) -> bool:
+        """Whether the script waits for what will not come."""
+        from ebpf.session import waiting
+
+        seen = self._seen()
+        patience = waiting.patience_s(results_seen=seen)
+        if patience is None:
+            self._stirred = now
+        elif seen and patience < _LOOP_S <= now - self._ended_at:
+            return True  # it looks, sleeps, and looks again
+        elif now - max(_touched, lines().touched, self._stirred) >= patience:
+            return True
+        return seen and self.waits - self._waits_at_end > _FRUITLESS
 
     def _seen(self) -> bool:
         """Whether the script has read what came; one that looks at maps alone: whether it has looked since the end."""
