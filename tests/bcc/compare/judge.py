@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tests.bcc.compare.plan import Case
 
 _TIMES = re.compile(r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b|\b\d+\.\d+\b|0x[0-9a-f]{6,}\b|\b[0-9a-f]{16}\b")
+_CLOCK = re.compile(r"\b\d{1,2}:\d\d:\d\d\b")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?")
 _ROW = re.compile(r"^\s*(?:(\d+) -> (\d+)|(\d+))\s+: (\d+)\s+\|([*+ ]*)\|$")
 
@@ -44,7 +45,7 @@ def _alone(case: Case, told: dict[str, Any]) -> Verdict:
         return Verdict("failed", f"status {ours['status']}: {_last(ours['err'])}")
     if ours["ready_s"] < 0 and not case.ends:
         return Verdict("ended", _last(ours["err"]) or _last(ours["out"]))
-    if case.how in ("lines", "loose", "keys", "counts") and not _marked(case, ours["out"], _loose):
+    if case.how in ("lines", "loose", "keys", "counts", "near") and not _marked(case, ours["out"], _loose):
         return Verdict("started", "says nothing about the work")
     return Verdict("started", "its output was read")
 
@@ -109,6 +110,25 @@ def _counts(case: Case, theirs: str, ours: str) -> Verdict:
     return _difference(*found)
 
 
+def _near(case: Case, theirs: str, ours: str) -> Verdict:
+    found = []
+    for text in (theirs, ours):
+        rows: dict[str, list[int]] = {}
+        for line in text.splitlines():
+            if re.search(case.marks, line):
+                numbers = [int(n) for n in re.findall(r"(?<![\w.])\d+(?![\w.])", _CLOCK.sub("", line))]
+                before = rows.setdefault(_loose(line), [0] * len(numbers))
+                rows[_loose(line)] = [a + b for a, b in zip(before, numbers, strict=False)]
+        found.append(rows)
+    a, b = found
+    if set(a) != set(b) or not a:
+        return _difference(Counter(a.keys()), Counter(b.keys()))
+    worst = min(((min(x, y) + 3) / (max(x, y) + 3), key, x, y) for key in a for x, y in zip(a[key], b[key], strict=True))
+    if worst[0] < 0.6:
+        return Verdict("different", f"BCC says {worst[2]} and ours {worst[3]}: {worst[1]}")
+    return Verdict("equal", f"{len(a)} lines, numbers within {100 * (1 - worst[0]):.0f} %")
+
+
 def _text(case: Case, theirs: str, ours: str) -> Verdict:
     a, b = (Counter(_strict(line) for line in text.splitlines() if line.strip()) for text in (theirs, ours))
     return _difference(a, b)
@@ -149,4 +169,4 @@ def _hist(case: Case, theirs: str, ours: str) -> Verdict:
     return Verdict("equal", f"{len(a)} histograms, counts within {100 * (1 - worst):.0f} %")
 
 
-_COMPARE = {"lines": _lines, "loose": _loose_lines, "keys": _keys, "counts": _counts, "hist": _hist, "text": _text}
+_COMPARE = {"lines": _lines, "loose": _loose_lines, "keys": _keys, "counts": _counts, "near": _near, "hist": _hist, "text": _text}

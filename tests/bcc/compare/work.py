@@ -38,10 +38,11 @@ def prepare(names: str) -> dict[str, str]:
             master, slave = pty.openpty()
             _state["tty"] = (master, slave)
             words["tty"] = os.ttyname(slave)
-        if name.startswith("waiter"):
-            _state["waiter"] = subprocess.Popen([sys.executable, "-c", _WAITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            assert _state["waiter"].stdout.readline()
-            words["waiter"] = str(_state["waiter"].pid)
+        if name in _PROCESSES:
+            _state[name] = subprocess.Popen([sys.executable, "-c", _PROCESSES[name]], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE)
+            assert _state[name].stdout.readline()
+            words[name] = str(_state[name].pid)
     return words
 
 
@@ -72,14 +73,16 @@ def clean(names: str) -> None:
     if "tty" in _state:
         for fd in _state.pop("tty"):
             os.close(fd)
-    if "waiter" in _state:
-        waiter = _state.pop("waiter")
-        waiter.stdin.close()
-        waiter.wait()
+    for name in _PROCESSES:
+        if name in _state:
+            process = _state.pop(name)
+            process.stdin.close()
+            process.wait()
 
 
-# A process that does something when it is told to, for tools that watch one process.
-_WAITER = r"""
+# Processes beside the work: one that does something when it is told to, for tools that watch one process, and one that
+# holds BPF programs and maps.
+_PROCESSES = {"waiter": r"""
 import ctypes, os, sys, threading
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -93,7 +96,18 @@ while sys.stdin.readline():
         libc.malloc(12345 + i)
     thread = threading.Thread(target=os.getppid); thread.start(); thread.join()
     print(flush=True)
-"""
+""", "holder": r"""
+import ebpf, sys
+open('/proc/self/comm', 'w').write('wl-holder')
+held = ebpf.load(ebpf.compile('''
+int count SEC(".data");
+SEC("socket") int one(struct __sk_buff *skb) { count++; return 0; }
+SEC("socket") int two(struct __sk_buff *skb) { count++; return 0; }
+char LICENSE[] SEC("license") = "GPL";
+'''))
+print(flush=True)
+sys.stdin.read()
+"""}
 
 
 # ---- the pieces ----
@@ -430,7 +444,7 @@ def main(names: list[str]) -> None:
     os.makedirs(BASE, exist_ok=True)
     for name in names:
         kind, _, argument = name.partition(":")
-        if kind in ("tty", "waiter"):
+        if kind == "tty" or kind in _PROCESSES:
             continue  # done by `run`
         globals()[kind](*([argument] if argument else []))
 
