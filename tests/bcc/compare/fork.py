@@ -13,32 +13,59 @@ import sys
 
 
 def spawn(argv: list[str], out: str, err: str, status: str) -> int:
-    """Run a script in a fork of a fork, whose parent writes down what became of it; the tool's process id."""
+    """Run a script in a fork of a fork, whose parent keeps what it says and writes it down when it has ended; the tool's
+    process id.
+
+    Not before: tools that watch files being written would watch that. SIGUSR1 to the keeper, whose process id is in
+    ``status`` with ``.keeper``, says that what was said by now was before the work; ``.noted`` appears.
+    """
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        pid = os.fork()
-        if pid == 0:
-            os.close(writer)
-            _become(argv, out, err)
-        os.write(writer, b"%d" % pid)
-        os.close(writer)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with open(f"{status}.new", "w") as file:
-            file.write(str(code))
-        os.rename(f"{status}.new", status)
-        os._exit(0)
+        _keep(argv, out, err, status, writer)
     os.close(writer)
     with open(reader) as pipe:
         return int(pipe.read())
 
 
-def _become(argv: list[str], out: str, err: str) -> None:
+def _keep(argv: list[str], out: str, err: str, status: str, started: int) -> None:
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(started)
+        os.close(ours)
+        _become(argv, theirs, err)
+    os.close(theirs)
+    said, before = bytearray(), 0
+
+    def note(*_: object) -> None:
+        nonlocal before
+        before = len(said.decode(errors="replace"))
+        os.close(os.open(f"{status}.noted", os.O_CREAT))
+
+    signal.signal(signal.SIGUSR1, note)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.symlink(str(os.getpid()), f"{status}.keeper")
+    os.write(started, b"%d" % pid)
+    os.close(started)
+    while data := os.read(ours, 1 << 16):
+        said += data
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with open(out, "wb") as file:
+        file.write(said)
+    with open(f"{status}.new", "w") as file:
+        file.write(f"{code} {before}")
+    os.rename(f"{status}.new", status)
+    os._exit(0)
+
+
+def _become(argv: list[str], out: int, err: str) -> None:
     status: object = 1
     try:
         os.setsid()
-        for number, path in ((0, os.devnull), (1, out), (2, err)):
+        os.dup2(out, 1)
+        os.close(out)
+        for number, path in ((0, os.devnull), (2, err)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | (os.O_APPEND if number else 0)), number)
         sys.stdin = open(0, closefd=False)
         sys.stdout = open(1, "w", buffering=1, closefd=False)

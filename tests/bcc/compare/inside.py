@@ -84,6 +84,13 @@ class Tool:
         except (OSError, IndexError):
             return False
 
+    def note_output(self) -> None:
+        """What it has said by now was before the work."""
+        if not self.ended():
+            os.kill(int(os.readlink(f"{self.folder}/status.keeper")), signal.SIGUSR1)
+            while not os.path.exists(f"{self.folder}/status.noted") and not self.ended():
+                time.sleep(0.01)
+
     def wait_end(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while not self.ended() and time.monotonic() < until:
@@ -104,12 +111,14 @@ class Tool:
         if late:
             self.interrupt(signal.SIGKILL)
             self.wait_end(10)
-        said = {}
-        for name in ("out", "err", "status"):
-            with open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as file:
-                said[name] = file.read()
-        return {"out": said["out"], "err": said["err"], "status": "killed" if late else int(said["status"]),
-                "ready_s": round(self.ready_s, 2)}
+        said = {"out": "", "err": "", "status": "-9 0"}
+        for name in said:
+            if os.path.exists(f"{self.folder}/{name}"):
+                with open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as file:
+                    said[name] = file.read()
+        status, before = map(int, said["status"].split())
+        return {"out": said["out"], "err": said["err"], "status": "killed" if late else status,
+                "ready_s": round(self.ready_s, 2), "before": before}
 
 
 def prepare(share: str, theirs: bool) -> None:
@@ -162,6 +171,8 @@ def run_together(names: list[str], forks: dict[str, Forks]) -> list[dict[str, An
                             tool = tools[name, who] = Tool(forks[who], [CASES[name].path, *words])
                             tool.wait_ready()
                             _say(f"{name}: {who} ready after {tool.ready_s:.1f} s")
+                for tool in tools.values():
+                    tool.note_output()
                 work.run(pieces)
                 time.sleep(max(CASES[name].linger_s for name in names))
                 for (name, _), tool in tools.items():

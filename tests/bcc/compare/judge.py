@@ -36,7 +36,9 @@ def judge(case: Case, told: dict[str, Any]) -> Verdict:
         return Verdict(verdict.result, f"BCC: {_last(theirs['err'])}" + (f"; ours: {verdict.reason}" if verdict.reason else ""))
     if ours["ready_s"] < 0 and not case.ends:
         return Verdict("failed", _last(ours["err"]) or "ended by itself")
-    return _COMPARE[case.how](case, theirs["out"], ours["out"])
+    if case.how == "lines" and _heads(theirs["out"]) != _heads(ours["out"]):
+        return Verdict("different", f"first lines {_heads(theirs['out'])!r} and {_heads(ours['out'])!r}")
+    return _COMPARE[case.how](case, *(one["out"][one.get("before", 0):] for one in (theirs, ours)))
 
 
 def _alone(case: Case, told: dict[str, Any]) -> Verdict:
@@ -80,8 +82,6 @@ def _difference(theirs: Counter[str], ours: Counter[str]) -> Verdict:
 
 
 def _lines(case: Case, theirs: str, ours: str) -> Verdict:
-    if _heads(theirs) != _heads(ours):
-        return Verdict("different", f"first lines {_heads(theirs)!r} and {_heads(ours)!r}")
     form = _loose if case.apart else _strict
     return _difference(_marked(case, theirs, form), _marked(case, ours, form))
 
@@ -142,7 +142,7 @@ def _histograms(text: str) -> dict[str, dict[str, int]]:
         row = _ROW.match(line)
         if row is None:
             if line.strip() and "distribution" not in line:
-                section = _strict(line)
+                section = re.sub(r"\[\d+\]", "[#]", _strict(line))
             elif line.strip():
                 found.setdefault(f"{section} | {_strict(line)}", {})
                 unit = _strict(line)

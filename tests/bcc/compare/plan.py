@@ -92,7 +92,7 @@ CASES: dict[str, Case] = _cases({
     "ext4slower": Case(("0",), "disk:ext4 files:ext4"),
     "filegone": Case(work="files"),
     "filelife": Case(work="files"),
-    "fileslower": Case(("-a", "0"), "files"),
+    "fileslower": Case(("0",), "files"),
     "filetop": Case(("-C", "600"), "files"),
     "funccount": _apart(("c:getpg*",), "getpgids", "getpg"),
     "funccount kernel": Case(("tcp_v4_co*",), "tcp", "tcp_v4"),
