@@ -53,23 +53,22 @@ def _their_forks() -> compare.Forks:
 
 
 class _Theirs:
-    """BCC's tool of that name, and what it had said before the work."""
+    """BCC's tool of that name, and what it said of the work."""
 
     def __init__(self, forks: compare.Forks, name: str, words: dict[str, str]) -> None:
         given = str(CASES[name].theirs).format(**words).split()
         self.tool = compare.Tool(forks, [f"/usr/sbin/{name.split()[0]}-bpfcc", *given])
-        self.before = 0
         self.runs = False
 
     def wait(self) -> None:
         self.runs = self.tool.wait_ready()
 
     def begin(self) -> None:
-        self.before = os.path.getsize(f"{self.tool.folder}/out")
+        self.tool.note_output()
 
     def told(self) -> dict[str, Any]:
         said = self.tool.told()
-        out = said["out"].encode()[self.before:].decode("utf-8", "replace")
+        out = said["out"][said["before"]:]
         last = (said["err"] or said["out"]).strip().splitlines()[-1:]
         return {"theirs": out, "theirs_error": "" if self.runs else (last or ["it ended"])[0]}
 
