@@ -41,6 +41,7 @@ OS_ALLOWED = {
     "ebpf.compiler.llvm.child": OS_MODULES,    # starts the code generator
     "ebpf.compiler.clang": {"subprocess"},     # starts clang
     "ebpf.session.poller": {"select"},         # waits on descriptors of either backend
+    "ebpf.testing.guests": {"ctypes", "fcntl", "select", "selectors", "socket", "subprocess"},   # virtual machines
     "bcc": {"ctypes"},                         # BCC's API hands out and takes ctypes values
 }
 

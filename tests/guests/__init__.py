@@ -1,20 +1,12 @@
-"""Throw-away virtual machines under stock Debian kernels, for tests that need a whole kernel to themselves.
-
-A guest sees this machine's file system read-only at the same paths, with a layer in memory on top: programs,
-the virtual environment and the tests are all there, writes are lost, nothing that happens inside can hurt the host.
-There is no network.
+"""Tests that run in guests: the virtual machines are the package's own (`ebpf.testing.guests`, which users have, too).
 
 ======================  =============================================================================
-`store`                 where kernels lie, which there are, why guests cannot run here
-`fetch`                 Debian packages → a kernel in the store (apt's own signatures; nothing is installed)
-`boot`                  the initial RAM disk: the guest's pid 1
-`machine`               one QEMU process: its command line, its ports, its snapshot
-`guest`                 `Guest.run`: a command in, exit status and output out
-`modules`               the guest's kernel modules, loaded with what they need
 `inside`, `plugin`      pytest: tests marked `guest` run inside, many in one boot
+`modules`               the guest's kernel modules, loaded with what they need
+`store`, `guest`        the package's modules of these names
 ======================  =============================================================================
 
-``python -m tests.guests --help`` (``./dev guest``) is the command line.
+``./dev guest --help`` is the command line.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests import boot, fetch, inside, store
-from tests.guests.guest import Guest, GuestError
+from ebpf.testing.guests import Guest, GuestError, boot, fetch, store
+from tests.guests import inside
 
 
 @pytest.mark.guest(smoke=True)

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.guests import store
-from tests.guests.guest import GuestError
+from ebpf.testing.guests import store
+from ebpf.testing.guests.guest import GuestError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Which suites may hold a wanted kernel. An archive's suites are asked for together: apt skips none silently.

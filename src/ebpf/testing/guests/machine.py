@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.guests import boot, store
+from ebpf.testing.guests import boot, store
 
 # A kernel that oopses must end the machine (we report it as such); the rest saves boot time under emulation.
 _KERNEL_ARGUMENTS = ("quiet console=ttyS0 oops=panic panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off "

@@ -12,7 +12,7 @@ import lzma
 import subprocess
 from pathlib import Path
 
-from tests.guests import store
+from ebpf.testing.guests import store
 
 # What the guest needs before it can reach its modules on the host; built in on some kernels.
 _MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
