@@ -171,7 +171,8 @@ def record_and_replay(backend: str, folder: Path, run: Any) -> tuple[Any, Any]:
             session.attach()
             run(session)
             there = outcome(session)
-    assert recorder.lost == 0 and recorder.events > 10
+    # Since 7.0 a task may be put aside in the middle of a raw tracepoint's program, which is then run for no other there.
+    assert (recorder.lost == 0 or backend == "kernel") and recorder.events > 10
     with ebpf.load(recorded(), backend="machine") as session:
         found = session.replay(path)
         assert len(found.events) == recorder.events and found.damage is None
@@ -219,11 +220,46 @@ print("same", len(here[0]))
     assert done.stdout.startswith("same "), done.stdout + done.stderr
 
 
-# Known to be wrong on 7.2: of the fifth hook's hundred events the recorder has missed 2 and 11, without counting them.
-@pytest.mark.guest(kernels=("5.10", "6.1", "6.12", "6.18"), timeout_s=240)
+@pytest.mark.guest(smoke=True, timeout_s=240)
 def test_in_a_kernel(tmp_path: Path) -> None:
     there, here = record_and_replay("kernel", tmp_path, lambda session: subprocess.run(recordee(tmp_path), check=False))
     check(there, here, {1, 2, 3, 4, 5})
+
+
+NESTED = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+__u64 seen;
+SEC("raw_tp/bpf_trace_printk") int print(void *ctx)
+{
+    seen++;
+    bpf_printk("again");
+    return 0;
+}
+SEC("raw_tp") int trigger(void *ctx)
+{
+    bpf_printk("once");
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.guest(kernels=("6.1", "7.2"), timeout_s=120)  # before 6.1 a raw tracepoint's program could interrupt itself
+def test_what_the_kernel_does_not_run_is_lost(tmp_path: Path) -> None:
+    """Each event makes another while it is recorded; and the program goes on when nothing is recorded any more."""
+    import ebpf
+
+    with ebpf.load(ebpf.compile(NESTED), backend="kernel") as session:
+        with ebpf.record(tmp_path / "n.rec") as recorder:
+            session.programs["print"].attach()
+            for _ in range(3):
+                session.programs["trigger"].raw.test_run()
+            assert session.variables["seen"] == 3
+        assert (recorder.events, recorder.lost) == (3, 3)
+        session.programs["trigger"].raw.test_run()
+        assert session.variables["seen"] == 4
+    assert Recording.read(tmp_path / "n.rec").lost == 3
 
 
 PACKETS = """

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ebpf.errors import NotSupported
@@ -121,9 +121,14 @@ def _where(pid: int) -> str:
         return str(error)
 
 
-def observe(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = (), *,
-            witness: bool = True) -> dict[str, Watched]:
-    """Both on each of the scripts (arguments of a tracer, by name), all at once, while the work is done once.
+def observe(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = ()) -> dict[str, Watched]:
+    """Both on each of the scripts (arguments of a tracer, by name), all at once, while the work is done once."""
+    return dict(iter_observed(scripts, areas))
+
+
+def iter_observed(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = (), *,
+                  witness: bool = True) -> Iterator[tuple[str, Watched]]:
+    """See `observe`; each script as soon as both tracers have ended.
 
     Without ``witness`` ours alone: what is said to be bpftrace's is then nothing, with the status `NOT_RUN`.
     """
@@ -148,7 +153,8 @@ def observe(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = (), *,
     time.sleep(2.5)  # and what they say of the work
     for tracer in everybody:
         tracer.interrupt()
-    return {name: Watched(theirs.end(), ours.end(), complaints) for name, (theirs, ours) in tracers.items()}
+    for name, (theirs, ours) in tracers.items():
+        yield name, Watched(theirs.end(), ours.end(), complaints)
 
 
 def watch(*arguments: str, areas: Sequence[str] = ()) -> tuple[Said, Said]:
@@ -168,7 +174,7 @@ def main(names: Sequence[str]) -> None:
     witness = names[0] != "--alone"
     names = names[not witness:]
     require_bpftrace()
-    for name, watched in observe({name: (f"{SCRIPTS}/{name}.bt",) for name in names}, witness=witness).items():
+    for name, watched in iter_observed({name: (f"{SCRIPTS}/{name}.bt",) for name in names}, witness=witness):
         print(json.dumps([name, watched]), flush=True)
 
 

@@ -5,8 +5,8 @@
     python -m tests.trace_guest.tools --all               # all tools on all kernels; the table in docs/trace.md
     python -m tests.trace_guest.tools --kernels 6.1 opensnoop tcplife
 
-The tools are read from the package where it is installed. ``--keep FILE`` keeps all that was said, ``--from FILE``
-compares that again.
+The tools are read from the package where it is installed. ``--keep FILE`` keeps all that was said, as it comes; what
+the file has already is not watched again. ``--from FILE`` compares that again, and ``--write`` makes the table of it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +124,8 @@ def _complaint(said: Said) -> str:
 
 
 def watch_in_guest(kernel: str, names: Sequence[str], batch: int, alone: bool = False) -> Iterator[tuple[str, Watched]]:
-    """Boot a guest for every few tools, and watch."""
-    from tests.guests.guest import Guest
+    """Boot a guest for every few tools, and watch. A guest that fails costs what it had not said yet."""
+    from tests.guests.guest import Guest, GuestError
 
     cache = os.environ.get("EBPF_CACHE_DIR")
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "EBPF_BACKEND": "kernel",
@@ -132,15 +133,21 @@ def watch_in_guest(kernel: str, names: Sequence[str], batch: int, alone: bool = 
     if cache:
         environment["EBPF_CACHE_DIR"] = cache
     for at in range(0, len(names), batch):
+        said = bytearray()
         guest = Guest(kernel, memory="4G", shares=(cache,) if cache else (), snapshot=False)
-        done = guest.run([sys.executable, "-m", "tests.trace_guest.side_by_side",
-                          *(["--alone"] if alone else []), *names[at:at + batch]], cwd=str(_ROOT),
-                         env=environment, timeout_s=1800)
-        for line in done.text.splitlines():
-            name, (theirs, ours, work) = json.loads(line)
-            yield name, Watched(Said(*theirs), Said(*ours), work)
-        if done.returncode:
-            print(done.stderr.decode(errors="replace"), file=sys.stderr)
+        try:
+            done = guest.run([sys.executable, "-m", "tests.trace_guest.side_by_side",
+                              *(["--alone"] if alone else []), *names[at:at + batch]], cwd=str(_ROOT),
+                             env=environment, timeout_s=1800, on_stdout=said.extend)
+            complaint = done.stderr.decode(errors="replace") if done.returncode else ""
+        except GuestError as error:
+            complaint = str(error)
+        for line in said.decode(errors="replace").splitlines(keepends=True):
+            if line.endswith("\n"):  # else the guest ended while it wrote
+                name, (theirs, ours, work) = json.loads(line)
+                yield name, Watched(Said(*theirs), Said(*ours), work)
+        if complaint:
+            print(complaint, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Row], kernels: Sequence[str]) -> str:
@@ -197,12 +204,14 @@ def main() -> int:
     seen: dict[tuple[str, str], Watched] = {}
     rows = []
     for kernel in kernels:
-        watching = _kept(args.source, kernel) if args.source else watch_in_guest(kernel, names, args.batch, args.alone)
-        for name, watched in watching:
-            if name not in names:
-                continue
+        before = _kept(args.source or args.keep, kernel)
+        missing = [] if args.source else [name for name in names if name not in before]
+        here = {name for name in before if name in names}
+        for name, watched in chain(before.items(), watch_in_guest(kernel, missing, args.batch, args.alone)):
             seen[name, kernel] = watched
-            if args.keep:
+            if name not in here and name not in missing:
+                continue
+            if args.keep and name in missing:
                 with open(args.keep, "a") as file:
                     file.write(json.dumps([kernel, name, watched]) + "\n")
             rows.append(row := judge(name, kernel, watched, seen.get((name, store.SAMPLE))))
@@ -215,14 +224,16 @@ def main() -> int:
     return int(any(row.result == "differs" for row in rows))
 
 
-def _kept(path: str, kernel: str) -> Iterator[tuple[str, Watched]]:
-    latest = {}
-    with open(path) as file:
-        for line in file:
-            where, name, (theirs, ours, work) = json.loads(line)
-            if where == kernel:
-                latest[name] = Watched(Said(*theirs), Said(*ours), work)
-    yield from latest.items()
+def _kept(path: str | None, kernel: str) -> dict[str, Watched]:
+    """What a file holds of a kernel, the latest of each tool."""
+    latest: dict[str, Watched] = {}
+    if path and os.path.exists(path):
+        with open(path) as file:
+            for line in file:
+                where, name, (theirs, ours, work) = json.loads(line)
+                if where == kernel:
+                    latest[name] = Watched(Said(*theirs), Said(*ours), work)
+    return latest
 
 
 if __name__ == "__main__":

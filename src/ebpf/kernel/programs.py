@@ -40,6 +40,7 @@ class ProgramInfo(NamedTuple):
     run_count: int
     verified_insns: int  #: Linux 5.16
     attach_btf_id: int
+    recursion_misses: int  #: events for which it was not run, since it ran already on that CPU (Linux 5.12)
 
     @property
     def type_name(self) -> str:
@@ -315,7 +316,8 @@ def program_info(fd: int) -> ProgramInfo:
     return ProgramInfo(
         id=f[1], type=f[0], name=f[11].split(b"\0")[0].decode(errors="replace"), tag=f[2].hex(), jited_bytes=f[3],
         xlated_bytes=f[4], load_time_ns=f[7], created_by_uid=f[8], map_ids=map_ids, gpl_compatible=bool(f[13] & 1),
-        btf_id=f[20], run_time_ns=f[32], run_count=f[33], verified_insns=f[35], attach_btf_id=f[37])
+        btf_id=f[20], run_time_ns=f[32], run_count=f[33], verified_insns=f[35], attach_btf_id=f[37],
+        recursion_misses=f[34])
 
 
 def iter_programs() -> Iterator[ProgramInfo]:

@@ -1,5 +1,6 @@
 // Runs beside the program that is recorded, on the same hook, and sends what that program can see: context, task, and
-// pieces of the memory behind pointers. Programs of XDP and perf events are called from here.
+// pieces of the memory behind pointers. Programs of XDP, perf events and raw tracepoints are called from here: of those,
+// two beside each other do not see the same events.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -7,6 +8,7 @@
 #define USER_END (1ULL << 47)
 #define MAX_CONTEXT 256
 #define MAX_WORDS 8
+#define SLOTS 4
 
 #ifndef PIECE_BYTES
 #define PIECE_BYTES 256
@@ -25,7 +27,11 @@ struct record {
 #define MAX_PACKET 8191
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 16 << 20); } recorded SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct record); } scratch SEC(".maps");
+// A record is put together in one of a CPU's slots. While it is, an interrupt's program may want one, and (of uprobes, since
+// 7.0 of raw tracepoints) that of another task, which may not be done first: so slots are taken, not counted up and down.
+struct slot { __u32 cpu, number; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, SLOTS); __type(key, __u32); __type(value, struct record); } scratch SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct slot); __type(value, __u8); } taken SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } missed SEC(".maps");
 struct saved { __u64 words[MAX_WORDS]; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, __u32); __type(value, struct saved); } entered SEC(".maps");
@@ -38,28 +44,46 @@ const volatile __u32 words = 0;
 const volatile __u32 wrapper = 0;    // the first argument points to the user's registers
 const volatile __u32 leaves = 0;     // the arguments are those of when it was entered
 
-static __always_inline struct record *begin(void)
+static __always_inline void miss(void)
 {
     __u32 key = 0;
-    struct record *r = bpf_map_lookup_elem(&scratch, &key);
-    if (!r)
-        return 0;
-    r->attachment = attachment;
-    r->cpu = bpf_get_smp_processor_id();
-    r->time = bpf_ktime_get_ns();
-    r->packet_bytes = 0xffffffff;
-    r->context_bytes = context_bytes;
-    return r;
+    __u64 *count = bpf_map_lookup_elem(&missed, &key);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+}
+
+static __always_inline struct record *begin(struct slot *slot)
+{
+    __u8 one = 1;
+    slot->cpu = bpf_get_smp_processor_id();
+#pragma unroll
+    for (__u32 i = 0; i < SLOTS; i++) {
+        slot->number = i;
+        if (bpf_map_update_elem(&taken, slot, &one, BPF_NOEXIST))
+            continue;
+        struct record *r = bpf_map_lookup_elem(&scratch, &slot->number);
+        if (!r)
+            break;
+        r->attachment = attachment;
+        r->cpu = slot->cpu;
+        r->time = bpf_ktime_get_ns();
+        r->packet_bytes = 0xffffffff;
+        r->context_bytes = context_bytes;
+        return r;
+    }
+    miss();
+    return 0;
 }
 
 static __always_inline void send(struct record *r, __u64 size)
 {
-    if (bpf_ringbuf_output(&recorded, r, size, 0)) {
-        __u32 key = 0;
-        __u64 *count = bpf_map_lookup_elem(&missed, &key);
-        if (count)
-            *count += 1;
-    }
+    if (bpf_ringbuf_output(&recorded, r, size, 0))
+        miss();
+}
+
+static __always_inline void end(struct slot *slot)
+{
+    bpf_map_delete_elem(&taken, slot);
 }
 
 // A piece of memory, as much of it as there is on its page; how many pieces there are now.
@@ -164,33 +188,40 @@ static __always_inline void finish(void *ctx, struct record *r)
     send(r, HEAD + n * sizeof(struct piece));
 }
 
+static __always_inline void record(void *ctx)
+{
+    struct slot slot = {};
+    struct record *r = begin(&slot);
+    if (!r)
+        return;
+    finish(ctx, r);
+    end(&slot);
+}
+
 SEC("kprobe") int record_kprobe(void *ctx)
 {
-    struct record *r = begin();
-    if (r)
-        finish(ctx, r);
+    record(ctx);
     return 0;
 }
 
 SEC("tracepoint") int record_tracepoint(void *ctx)
 {
-    struct record *r = begin();
-    if (r)
-        finish(ctx, r);
+    record(ctx);
     return 0;
 }
 
 SEC("raw_tp") int record_raw_tracepoint(void *ctx)
 {
-    struct record *r = begin();
-    if (r)
-        finish(ctx, r);
+    record(ctx);
+    // A raw tracepoint's program does not run while it runs already on this CPU: for an interrupt or (7.0) another task.
+    bpf_tail_call(ctx, &next, 0);
     return 0;
 }
 
 SEC("perf_event") int record_perf_event(struct bpf_perf_event_data *ctx)
 {
-    struct record *r = begin();
+    struct slot slot = {};
+    struct record *r = begin(&slot);
     if (!r)
         goto next;
     // Word by word, at constant offsets: the context that a program sees is not how the kernel keeps it.
@@ -207,6 +238,7 @@ SEC("perf_event") int record_perf_event(struct bpf_perf_event_data *ctx)
     r->cgroup = 0;
     bpf_get_current_comm(r->comm, sizeof(r->comm));
     send(r, HEAD);
+    end(&slot);
 next:
     bpf_tail_call(ctx, &next, 0); // two samplers would not see the same samples
     return 0;
@@ -214,7 +246,8 @@ next:
 
 SEC("xdp") int record_xdp(struct xdp_md *ctx)
 {
-    struct record *r = begin();
+    struct slot slot = {};
+    struct record *r = begin(&slot);
     if (r) {
         __u64 size = ctx->data_end - ctx->data;
         r->pid_tgid = r->uid_gid = r->cgroup = 0;
@@ -228,7 +261,10 @@ SEC("xdp") int record_xdp(struct xdp_md *ctx)
         if (!bpf_probe_read_kernel(r->pieces, size, (void *)(long)ctx->data)) {
             r->packet_bytes = size;
             send(r, HEAD + size);
+        } else {
+            miss();
         }
+        end(&slot);
     }
     bpf_tail_call(ctx, &next, 0);
     return XDP_PASS;

@@ -2,9 +2,9 @@
 ``ebpf replay``.
 
 In a kernel a program of ours (``recorder.c``) runs beside each recorded one, on the same hook, and sends what that one
-can see through a ring buffer: the context, the task, and up to 32 pieces of the memory behind its arguments. Packet
-programs (XDP) and samplers are called by ours, after it has copied what they get. In the machine the runs themselves
-are written down.
+can see through a ring buffer: the context, the task, and up to 32 pieces of the memory behind its arguments. Programs
+of packets (XDP), samplers and raw tracepoints are called by ours, after it has copied what they get. In the machine the
+runs themselves are written down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _HEAD = Struct("<IIQQQQ16sII256s")  # struct record, up to its pieces
 _PIECE_HEAD = Struct("<QII")
 _NO_PACKET = 0xFFFFFFFF
 _IDLE_S = 0.02
-_SHARED = ("recorded", "scratch", "missed", "entered")
+_SHARED = ("recorded", "scratch", "taken", "missed", "entered")
+_CALLING = frozenset({"xdp", "perf_event", "raw_tracepoint"})  # kinds of attachment whose programs ours calls
 _REGISTER_BYTES = {"x86_64": 168, "aarch64": 272}
 _WRAPPERS = ("sys_", "__x64_sys_", "__ia32_sys_", "__arm64_sys_")
 # kind of attachment → the program of recorder.c
@@ -74,7 +75,8 @@ class Recorder:
         self._sessions: list[Session] = []  # of recorder.c, one an attachment
         self._machines: dict[int, tuple[MachineRecorder, dict[str, int]]] = {}
         self._object: Any = None
-        self._missed = 0
+        self._beside_programs: list[Any] = []  # of recorder.c, as loaded
+        self._missed = self._skipped = 0
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -95,7 +97,9 @@ class Recorder:
 
     @property
     def lost(self) -> int:
-        """Events that came faster than they could be written."""
+        """Events that came faster than they could be written, and those for which the kernel did not run ours (which it
+        does not while it runs already on that CPU; Linux 5.12 counts them)."""
+        self._count_skipped()
         return self._writer.lost
 
     def note(self, name: str, data: bytes) -> None:
@@ -147,11 +151,13 @@ class Recorder:
             self._thread.start()
         recorder = made._backend
         raw = made.programs[f"record_{name}"].raw
+        self._beside_programs.append(raw)
+        if kind in _CALLING and raw.type == program.type:  # and not writable
+            next = made.maps["next"].raw
+            next.update(bytes(4), program.fileno().to_bytes(4, "little"))
+            link = recorder.attach(kind, raw, target, **details)
+            return Pair(link, link, program.name, next.duplicate())  # the kernel empties it when nobody has it open
         how = {k: v for k, v in details.items() if k != "cookie"}
-        if name in ("xdp", "perf_event"):
-            made.maps["next"].raw.update(bytes(4), program.fileno().to_bytes(4, "little"))
-            link = recorder.attach(kind, raw, target, **how)
-            return Pair(link, link, program.name)
         beside = recorder.attach("raw_tracepoint" if kind == "tracing" else kind, raw, target, **how)
         try:
             theirs = program._session._backend.attach(kind, program.raw, None if kind == "tracing" else target,
@@ -191,6 +197,12 @@ class Recorder:
             self._writer.flush()
         return count
 
+    def _count_skipped(self) -> None:
+        with self._lock:
+            skipped = sum(program.info().recursion_misses for program in self._beside_programs)
+            self._writer.lose(skipped - self._skipped)
+            self._skipped = max(skipped, self._skipped)
+
     def _add(self, data: bytes) -> None:
         (index, cpu, pid_tgid, uid_gid, at_ns, cgroup, comm, context_bytes, packet_bytes,
          context) = _HEAD.unpack_from(data)
@@ -219,6 +231,8 @@ class Recorder:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._count_skipped()
+        self._beside_programs.clear()
         for recorder, _ in self._machines.values():
             recorder.close()
         self._machines.clear()
@@ -231,8 +245,8 @@ class Recorder:
 class Pair:
     """A link and the recorder's beside it (or in front of it): they come off together."""
 
-    def __init__(self, link: Link, beside: Link, program: str) -> None:
-        self._link, self._beside, self.program = link, beside, program
+    def __init__(self, link: Link, beside: Link, program: str, next: Any = None) -> None:
+        self._link, self._beside, self.program, self._next = link, beside, program, next
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._link, name)
@@ -244,6 +258,8 @@ class Pair:
         """Take both off; doing so again is harmless."""
         self._link.detach()
         self._beside.detach()
+        if self._next is not None:
+            self._next.close()
 
     close = detach
 
