@@ -153,7 +153,7 @@ class Recorder:
         raw = made.programs[f"record_{name}"].raw
         self._beside_programs.append(raw)
         if kind in _CALLING and raw.type == program.type:  # and not writable
-            next = made.maps["next"].raw
+            next: Any = made.maps["next"].raw
             next.update(bytes(4), program.fileno().to_bytes(4, "little"))
             link = recorder.attach(kind, raw, target, **details)
             return Pair(link, link, program.name, next.duplicate())  # the kernel empties it when nobody has it open
