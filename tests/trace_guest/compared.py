@@ -20,7 +20,8 @@ class Tool(NamedTuple):
 
     ``lines``: pattern of its lines about the work, all equal but for ``mask`` (times). ``equal``, ``totals``, ``keys``:
     patterns of entries of maps, by key: every number is equal; the numbers of a histogram add up to the same; the keys
-    are the same, with something in the same buckets. ``header``: how the line begins that says what it does.
+    are the same, with something in the same buckets. ``any``: the same, in whatever buckets.
+    ``header``: how the line begins that says what it does.
     ``some``: pattern of lines of which only one has to be in both.
     ``needs``: kernel functions without any of which it has nothing to watch. ``why``: why no more is compared.
     """
@@ -30,6 +31,7 @@ class Tool(NamedTuple):
     equal: str = ""
     totals: str = ""
     keys: str = ""
+    any: str = ""
     some: str = ""
     header: str = ""
     needs: str = ""
@@ -84,6 +86,8 @@ def facts(tool: Tool, said: Said) -> dict[str, int]:
             result[f"{key} in all"] = result.get(f"{key} in all", 0) + number
         if tool.keys and re.search(tool.keys, key) and number:
             result[f"{key} {row}".strip()] = 1
+        if tool.any and re.search(tool.any, key) and number:
+            result[key] = 1
     return result
 
 

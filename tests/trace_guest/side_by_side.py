@@ -132,7 +132,8 @@ def iter_observed(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = (
 
     Without ``witness`` ours alone: what is said to be bpftrace's is then nothing, with the status `NOT_RUN`.
     """
-    work = subprocess.Popen([*WORKLOAD, *areas], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    complaints = tempfile.TemporaryFile()
+    work = subprocess.Popen([*WORKLOAD, *areas], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
                             text=True)
     assert work.stdin is not None and work.stdout is not None
     assert work.stdout.readline() == "ready\n", "the work could not be prepared"
@@ -149,12 +150,18 @@ def iter_observed(scripts: Mapping[str, Sequence[str]], areas: Sequence[str] = (
     time.sleep(1.5)  # what timers say once a second of the start they have said
     for tracer in everybody:
         tracer.begin()
-    _, complaints = work.communicate("go\n")
+    work.stdin.write("\n")
+    work.stdin.flush()
+    work.stdout.readline()
     time.sleep(2.5)  # and what they say of the work
     for tracer in everybody:
         tracer.interrupt()
+    complaints.seek(0)
+    missing = complaints.read().decode("utf-8", "replace")
     for name, (theirs, ours) in tracers.items():
-        yield name, Watched(theirs.end(), ours.end(), complaints)
+        yield name, Watched(theirs.end(), ours.end(), missing)
+    work.communicate()
+    complaints.close()
 
 
 def watch(*arguments: str, areas: Sequence[str] = ()) -> tuple[Said, Said]:

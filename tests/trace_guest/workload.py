@@ -1,6 +1,7 @@
 """What the tools watch: a little of everything that a system does, always the same. Run as a script: ``workload.py [AREA…]``.
 
-It prepares itself (devices, certificates), says ``ready``, waits for a line, works, and says ``done``. Each area runs in a
+It prepares itself (devices, certificates), says ``ready``, waits for a byte, works, says ``done``, and waits for the end of
+its input. Each area runs in a
 process of its own whose name begins with ``wl-``, by which its lines are found; what an area cannot have here (a module,
 a program that is not installed) it says on standard error, and goes on. Disks are loop devices over files in memory.
 """
@@ -347,8 +348,9 @@ def swapping() -> None:
     memory = mmap.mmap(-1, 1 << 20)
     for at in range(0, 1 << 20, 4096):
         memory[at:at + 4] = b"wl-x"
-    memory.madvise(21)  # MADV_PAGEOUT (5.4)
-    time.sleep(0.2)
+    for _ in range(3):  # the first time pages are written; once that is done they can go
+        memory.madvise(21)  # MADV_PAGEOUT (5.4)
+        time.sleep(0.2)
     for at in range(0, 1 << 20, 4096):
         assert memory[at:at + 4] == b"wl-x"
 
@@ -373,6 +375,7 @@ AREAS: dict[str, tuple[Callable[[], None] | None, Callable[[], None]]] = {
     "xfs": (prepare_xfs, xfs), "mirror": (prepare_mirror, mirror), "swap": (prepare_swap, swapping),
     "memory": (prepare_memory, too_much),
 }
+HELD = {"tls"}  # areas whose process stays until all is over: names of its addresses are found in it
 DISKS = {"blocks", "writeback", "xfs", "mirror", "swap"}  # areas that need loop devices
 
 
@@ -401,6 +404,7 @@ def prepared(areas: list[str]) -> Iterator[tuple[str, Callable[[], None]]]:
 
 def in_process(name: str, work: Callable[[], None]) -> None:
     """Run an area in a process of its own, named after it."""
+    done, doing = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -411,8 +415,15 @@ def in_process(name: str, work: Callable[[], None]) -> None:
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
+            os.close(doing)
+            if name in HELD:
+                sys.stdin.read()
             os._exit(status)
-    os.waitpid(pid, 0)
+    os.close(doing)
+    os.read(done, 1)
+    os.close(done)
+    if name not in HELD:
+        os.waitpid(pid, 0)
 
 
 def main() -> None:
@@ -423,10 +434,11 @@ def main() -> None:
     del mmap, pty, ssl
     work = list(prepared(sys.argv[1:] or list(AREAS)))
     print("ready", flush=True)
-    sys.stdin.readline()
+    os.read(0, 1)
     for name, area in work:
         in_process(name, area)
     print("done", flush=True)
+    sys.stdin.read()
 
 
 if __name__ == "__main__":
