@@ -88,6 +88,48 @@ def test_gethostlatency(cache: str) -> None:
     assert [one["host"] for one in found] == ["localhost"] and found[0]["latency_ms"] > 0
 
 
+def test_sslsniff(cache: str, tmp_path: Path) -> None:
+    pytest.importorskip("ssl")
+    (tmp_path / "talk.py").write_text(_TALK)
+    subprocess.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -subj /CN=localhost"
+                   .split(), cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+    found = items(cache, "sslsniff", "--", sys.executable, str(tmp_path / "talk.py"), str(tmp_path))
+    assert sorted((one["direction"], one["data"]) for one in found) == [
+        ("READ", "the answer"), ("READ", "the question"), ("WRITE", "the answer"), ("WRITE", "the question")]
+
+
+_TALK = """
+import socket, ssl, sys, threading
+server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=f"{sys.argv[1]}/cert")
+server.load_cert_chain(f"{sys.argv[1]}/cert", f"{sys.argv[1]}/key")
+here, there = socket.socketpair()
+def answer():
+    with server.wrap_socket(there, server_side=True) as talk:
+        talk.recv(100)
+        talk.sendall(b"the answer")
+thread = threading.Thread(target=answer)
+thread.start()
+with client.wrap_socket(here, server_hostname="localhost") as talk:
+    talk.sendall(b"the question")
+    talk.recv(100)
+thread.join()
+"""
+
+_PATHS = """
+#include <stdlib.h>
+static void walk(unsigned path, int depth);
+__attribute__((noinline)) static void left(unsigned path, int depth) { walk(path, depth); __asm__ volatile(""); }
+__attribute__((noinline)) static void right(unsigned path, int depth) { walk(path, depth); __asm__ volatile(""); }
+__attribute__((noinline)) static void walk(unsigned path, int depth)
+{
+    if (depth)
+        (path & 1 ? right : left)(path >> 1, depth - 1);
+    else { void *volatile block = malloc(4321); (void)block; }
+    __asm__ volatile("");
+}
+int main(void) { for (unsigned path = 0; path < 1024; path++) walk(path, 10); return 0; }
+"""
+
 _PROGRAM = """
 #include <stdlib.h>
 #include <time.h>
@@ -104,15 +146,26 @@ int main(void) { for (int i = 0; i < 3; i++) leaky(5000 + i); free(malloc(7777))
 """
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+def build(text: str, made: Path) -> str:
     from shutil import which
 
     if which("gcc") is None:
         pytest.skip("no gcc")
-    made = tmp_path_factory.mktemp("program") / "leaker"
-    subprocess.run(["gcc", "-O1", "-fno-omit-frame-pointer", "-x", "c", "-", "-o", made], input=_PROGRAM, text=True, check=True)
+    subprocess.run(["gcc", "-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-x", "c", "-", "-o", made],
+                   input=text, text=True, check=True)
     return str(made)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build(_PROGRAM, tmp_path_factory.mktemp("program") / "leaker")
+
+
+def test_none_of_a_thousand_stacks_is_lost(cache: str, tmp_path: Path) -> None:
+    found = items(cache, "memleak", "--min-size", "4321", "--max-size", "4321", "--top", "5000", "--",
+                  build(_PATHS, tmp_path / "paths"))
+    assert len(found) == len({tuple(one["stack"]) for one in found}) == 1024
+    assert all(one["blocks"] == 1 for one in found)
 
 
 def test_memleak(cache: str, program: str) -> None:
@@ -141,6 +194,17 @@ def test_from_python(cache: str) -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60,
                           env={**os.environ, "EBPF_CACHE_DIR": cache})
     assert "Open /etc/hostname 3" in done.stdout, done.stderr
+
+
+def test_a_command_leaves_what_was_used_before() -> None:
+    text = ("import ebpf; from ebpf.session.choice import choose; from ebpf.tools import opensnoop\n"
+            "ebpf.use('machine', command=['true'])\n"
+            "print([event.path for event in opensnoop.events(command=['test', '-r', '/x'], path='ld.so.cache')])\n"
+            "from ebpf.session.choice import wish; print(wish.backend, wish.command)\n"
+            "with ebpf.use('kernel'): print(choose().backend)\n"
+            "print(choose().backend)\n")
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["['/etc/ld.so.cache']", "machine ('true',)", "kernel", "machine"], done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in TOOLS if name.startswith(("bio", "tcp"))][:3])

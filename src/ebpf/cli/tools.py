@@ -167,7 +167,7 @@ def _run_own(tool: Tool, args: argparse.Namespace) -> int:
                 print()
         lost = tool.lost(session)
         if lost:
-            progress(f"lost: {lost} events came faster than they were read")
+            progress(f"lost: {tool.lost_words(lost)}")
     return 0
 
 

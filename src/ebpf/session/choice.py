@@ -50,14 +50,33 @@ class Wish:
 wish = Wish()
 
 
+class Used:
+    """What `use` says, as a context manager: what was said before holds again at the end of the block."""
+
+    __slots__ = ("_before",)
+    _FIELDS = ("backend", "implied", "command", "pcap", "engine")
+
+    def __init__(self) -> None:
+        self._before = [getattr(wish, name) for name in self._FIELDS]
+
+    def __enter__(self) -> Used:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in zip(self._FIELDS, self._before):
+            setattr(wish, name, value)
+
+
 def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | os.PathLike[str] = "",
-        engine: str = "") -> None:
+        engine: str = "") -> Used:
     """Say where `load` takes programs from now on, in this process: ``"kernel"``, ``"machine"``, or ``"auto"``.
 
     ``command`` (a program and its arguments) is what the machine traces, with all its children, in place of its own
     demonstration; it starts when something is attached and the script waits. ``pcap`` (a capture file) is what arrives
     at the machine's network devices. ``engine``: how the machine runs programs, ``"interpreter"`` (the default) or
     ``"jit"`` (native code). All of these are for the machine, and choose it unless something else is said.
+
+    ``with ebpf.use(…):`` says it for the sessions of that block alone.
 
     Raises `UsageError` for what does not go together, and for a command that could not run; for a capture what
     `ebpf.read_pcap` raises.
@@ -88,11 +107,13 @@ def use(backend: str | None = None, *, command: Sequence[str] = (), pcap: str | 
         find_command(words, None, os.environ)
     if pcap:
         _look_into(os.fspath(pcap))
+    used = Used()
     wish.backend = chosen
     wish.implied = implied
     wish.command = words
     wish.pcap = os.fspath(pcap)
     wish.engine = engine or ENGINES[0]
+    return used
 
 
 def _look_into(capture: str) -> None:

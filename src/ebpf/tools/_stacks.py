@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ebpf
 from ebpf.tools import _values
 from ebpf.tools._columns import json_line
-from ebpf.tools._options import Option, Options, option
+from ebpf.tools._options import Option, Options, number, option
 from ebpf.tools._tool import ReportTool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ebpf.tools._tool import Report
 
-_LOST = -17  # two stacks of one hash: EEXIST
+_ROOM = 32768  # stacks; the map of the program is as large
 
 
 class Stack(NamedTuple):
@@ -61,15 +63,34 @@ class Names:
         return name
 
 
-def frames(stacks: ebpf.Map, number: int) -> list[int]:
-    """The addresses of a stack, innermost first."""
-    if number < 0:
-        return []
-    raw = stacks.raw.lookup(number.to_bytes(4, "little"))
-    if raw is None:
-        return []
-    found = memoryview(bytes(raw)).cast("Q")
-    return [address for address in found if address]
+class Stacks:
+    """The addresses of stacks by the keys that programs gave them (the map ``stacks`` of stacks.h)."""
+
+    NONE, LOST = 0, 1  # NO_STACK, LOST_STACK
+
+    def __init__(self, session: ebpf.Session) -> None:
+        self._map = session.maps["stacks"].raw
+        self._now: dict[int, bytes] = {}
+        self._before: dict[int, bytes] = {}
+
+    def take(self) -> None:
+        """What was kept since the last time; the map is empty then.
+
+        To be called when what refers to them was taken. A program may have met a stack in the map just before it was
+        taken away, and count it in the next interval: then it is still known from here.
+        """
+        bulk = self._map.take_all()
+        size, values = self._map.value_size, bulk.values
+        keys = memoryview(bytes(bulk.keys)).cast("Q")
+        self._before = self._now
+        self._now = {key: bytes(values[at * size:(at + 1) * size]) for at, key in enumerate(keys)}
+
+    def frames(self, key: int) -> list[int]:
+        """A stack's addresses, innermost first."""
+        if key in (self.NONE, self.LOST):
+            return []
+        raw = self._now.get(key) or self._before.get(key) or self._map.lookup(key.to_bytes(8, sys.byteorder))
+        return [] if raw is None else [address for address in memoryview(bytes(raw)).cast("Q") if address]
 
 
 class StackTool(ReportTool):
@@ -77,11 +98,14 @@ class StackTool(ReportTool):
 
     unit = "samples"
     _names: Names
+    _stacks: Stacks
     options: tuple[Option, ...] = (
         option("-U", "--user-only", kind=bool, help="stacks of programs alone"),
         option("-K", "--kernel-only", kind=bool, help="stacks of the kernel alone"),
         option("-f", "--folded", kind=bool, help="a line for each stack, as flame graph tools take them"),
         option("--flame", metavar="FILE.html", help="draw a flame graph: one page that needs nothing else"),
+        option("--stack-storage-size", kind=number, default=_ROOM, metavar="N",
+               help="how many different stacks there is room for in an interval"),
     )
 
     def settings(self, options: Options) -> dict[str, Any]:
@@ -89,35 +113,50 @@ class StackTool(ReportTool):
             raise ebpf.UsageError("--user-only and --kernel-only leave nothing")
         return {"user_stacks": not options.kernel_only, "kernel_stacks": not options.user_only}
 
+    def max_entries(self, options: Options) -> dict[str, int]:
+        size = max(options.stack_storage_size, 1)
+        return {} if size == _ROOM else {"stacks": size, "counts": 2 * size}
+
+    def prepare(self, session: ebpf.Session) -> None:
+        """What `collect` needs, before anything is counted."""
+        self._names, self._stacks = Names(session), Stacks(session)
+        self._looked: set[tuple[int, int]] = set()
+
     def attach(self, session: ebpf.Session, options: Options) -> None:
-        self._names = Names(session)
+        self.prepare(session)
         super().attach(session, options)
+
+    def lost_words(self, count: int) -> str:
+        return f"{count} times there was no room for one more stack: see --stack-storage-size"
 
     def look(self, session: ebpf.Session) -> None:
         # Processes of a traced command end before the report: their functions are named while they live.
         for key, _ in session.maps["counts"].items():
-            for address in frames(session.maps["stacks"], key.user):
-                self._names.user(key.pid, address)
+            if (key.pid, key.user) not in self._looked:
+                self._looked.add((key.pid, key.user))
+                for address in self._stacks.frames(key.user):
+                    self._names.user(key.pid, address)
 
     def count(self, value: int) -> int:
         """What is counted, in `unit`."""
         return value
 
     def collect(self, session: ebpf.Session, options: Options, seconds: float) -> Iterable[Stack]:
-        names, stacks = self._names, session.maps["stacks"]
         counted: dict[tuple[int, str, tuple[str, ...], tuple[str, ...]], int] = {}
-        for key, value in session.maps["counts"].take():
-            user = tuple(names.user(key.pid, address) for address in reversed(frames(stacks, key.user)))
-            kernel = tuple(names.kernel(address) for address in reversed(frames(stacks, key.kernel)))
-            if key.user == _LOST:
-                user = ("[lost stack]",)
-            if key.kernel == _LOST:
-                kernel = ("[lost stack]",)
-            where = (key.pid, _values.text(key.comm), user, kernel)
+        taken = session.maps["counts"].take()
+        self._stacks.take()
+        for key, value in taken:
+            where = (key.pid, _values.text(key.comm), self._named(key.user, partial(self._names.user, key.pid)),
+                     self._named(key.kernel, self._names.kernel))
             counted[where] = counted.get(where, 0) + value
-        stacks.clear()
         found = [Stack(*where, self.count(value)) for where, value in counted.items()]
         return sorted((stack for stack in found if stack.count), key=lambda stack: stack.count)
+
+    def _named(self, key: int, name: Callable[[int], str]) -> tuple[str, ...]:
+        """A stack, outermost function first."""
+        if key == Stacks.LOST:
+            return ("[lost stack]",)
+        return tuple(name(address) for address in reversed(self._stacks.frames(key)))
 
     def lines(self, report: Report, options: Options) -> Iterator[str]:
         if options.flame is not None:

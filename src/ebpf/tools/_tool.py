@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import ebpf
@@ -69,6 +70,10 @@ class Tool:
         """Macros that the program is compiled with."""
         return ()
 
+    def max_entries(self, options: Options) -> dict[str, int]:
+        """Sizes of maps, where the program's own are not what is wanted."""
+        return {}
+
     def load(self, options: Options, command: Sequence[str] = ()) -> ebpf.Session:
         """Its program, compiled (or from the cache), loaded and attached.
 
@@ -81,23 +86,23 @@ class Tool:
         obj = ebpf.compile(f"{HERE}/{self.name}.c", include_dirs=(HERE,), dialect="libbpf",
                            defines=self.defines(options))
         wanted = self.programs(options)
-        if command:
-            ebpf.use("machine", command=command)
-        try:
-            session = ebpf.load(obj, backend="kernel" if self.kernel_only else None, variables=constants,
-                                load_programs=True if wanted is None else wanted)
-            try:
-                self.attach(session, options)
-            except BaseException:
-                session.close()
-                raise
-        except ebpf.PrivilegeError as error:
-            if self.kernel_only and self.kernel_only not in error.notes:
-                error.notes = (*error.notes, self.kernel_only)
-            raise
-        finally:
+        with ExitStack() as stack:
             if command:
-                ebpf.use("auto")  # the next session of this process is not of this command
+                stack.enter_context(ebpf.use("machine", command=command))  # for this session alone
+            try:
+                # The machine by its name, for a command: the end of that ends the items, and not the process.
+                backend = "kernel" if self.kernel_only else "machine" if command else None
+                session = ebpf.load(obj, backend=backend, variables=constants, max_entries=self.max_entries(options),
+                                    load_programs=True if wanted is None else wanted)
+                try:
+                    self.attach(session, options)
+                except BaseException:
+                    session.close()
+                    raise
+            except ebpf.PrivilegeError as error:
+                if self.kernel_only and self.kernel_only not in error.notes:
+                    error.notes = (*error.notes, self.kernel_only)
+                raise
         return session
 
     def _filter_constants(self, options: Options) -> dict[str, Any]:
@@ -135,6 +140,10 @@ class Tool:
     def lost(self, session: ebpf.Session) -> int:
         """Records for which there was no room."""
         return session.lost + int(session.variables["lost"])
+
+    def lost_words(self, count: int) -> str:
+        """What that means."""
+        return f"{count} events came faster than they were read"
 
 
 class EventTool(Tool):

@@ -4,8 +4,8 @@
 struct block {
     __u64 size;
     __u64 time_ns;
+    __u64 stack;
     __u32 pid;
-    int stack;
 };
 
 struct place {
@@ -17,35 +17,44 @@ struct call {
     __u64 size;
     __u64 where;                /* posix_memalign: where it puts the address */
     __u64 old;                  /* realloc: what it takes back */
+    struct stack room;          /* the thread's own: it may be put off its CPU here */
 };
 
 const volatile __u64 at_least = 0;
 const volatile __u64 at_most = ~0ULL;
 const volatile __u64 every = 1;
 __u64 seen = 0;
+static const struct call no_call;
 
 HASH(calls, __u32, struct call, 10240);
 HASH(blocks, struct place, struct block, 1000000);
 
 static __always_inline int enter(__u64 size, __u64 where, __u64 old)
 {
-    struct call call = { .size = size, .where = where, .old = old };
     __u32 tid = bpf_get_current_pid_tgid();
+    struct call *call;
 
     if (size < at_least || size > at_most || !wanted())
         return 0;
     if (every > 1 && __sync_fetch_and_add(&seen, 1) % every)
         return 0;
-    bpf_map_update_elem(&calls, &tid, &call, BPF_ANY);
+    bpf_map_update_elem(&calls, &tid, &no_call, BPF_ANY);
+    call = bpf_map_lookup_elem(&calls, &tid);
+    if (!call)
+        return 0;
+    call->size = size;
+    call->where = where;
+    call->old = old;
     return 0;
 }
 
-static __always_inline int keep(void *ctx, __u64 address, __u64 size, bool user)
+/* ROOM: of a call of a program; NULL for the kernel's own. */
+static __always_inline int keep(void *ctx, __u64 address, __u64 size, struct stack *room)
 {
-    struct place place = { .pid = user ? bpf_get_current_pid_tgid() >> 32 : 0, .address = address };
+    struct place place = { .pid = room ? bpf_get_current_pid_tgid() >> 32 : 0, .address = address };
     struct block block = { .size = size, .time_ns = bpf_ktime_get_ns(), .pid = bpf_get_current_pid_tgid() >> 32 };
 
-    block.stack = bpf_get_stackid(ctx, &stacks, user ? BPF_F_USER_STACK : 0);
+    block.stack = room ? keep_stack_in(ctx, room, BPF_F_USER_STACK) : keep_stack(ctx, 0);
     if (bpf_map_update_elem(&blocks, &place, &block, BPF_ANY))
         COUNT_LOST();
     return 0;
@@ -54,24 +63,25 @@ static __always_inline int keep(void *ctx, __u64 address, __u64 size, bool user)
 static __always_inline int leave(void *ctx, __u64 result)
 {
     __u32 tid = bpf_get_current_pid_tgid();
-    struct call *found = bpf_map_lookup_elem(&calls, &tid), call;
+    struct call *call = bpf_map_lookup_elem(&calls, &tid);
     struct place place = { .pid = bpf_get_current_pid_tgid() >> 32 };
 
-    if (!found)
+    if (!call)
         return 0;
-    call = *found;
-    bpf_map_delete_elem(&calls, &tid);
-    if (call.where) {
-        if (result || bpf_probe_read_user(&result, sizeof(result), (void *)call.where))
-            return 0;
+    if (call->where) {
+        if (result || bpf_probe_read_user(&result, sizeof(result), (void *)call->where))
+            goto out;
     }
     if (!result || result == ~0ULL)
-        return 0;
-    if (call.old) {
-        place.address = call.old;
+        goto out;
+    if (call->old) {
+        place.address = call->old;
         bpf_map_delete_elem(&blocks, &place);
     }
-    return keep(ctx, result, call.size, true);
+    keep(ctx, result, call->size, &call->room);
+out:
+    bpf_map_delete_elem(&calls, &tid);
+    return 0;
 }
 
 static __always_inline int forget(__u64 address, bool user)
@@ -139,7 +149,7 @@ int kmalloc(struct kernel_block *ctx)
 {
     if (ctx->size < at_least || ctx->size > at_most || !wanted())
         return 0;
-    return keep(ctx, ctx->address, ctx->size, false);
+    return keep(ctx, ctx->address, ctx->size, NULL);
 }
 
 SEC("tracepoint/kmem/kfree")

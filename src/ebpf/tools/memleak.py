@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ebpf
 from ebpf.tools._columns import clock_time, json_line
 from ebpf.tools._options import Options, number, option
-from ebpf.tools._stacks import Names, frames
+from ebpf.tools._stacks import Names, Stacks
 from ebpf.tools._tool import ReportTool
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class MemLeak(ReportTool):
     filters = ("pid", "uid", "comm", "cgroup", "container")
     _of_command = False
     _names: Names
+    _stacks: Stacks
 
     def load(self, options: Options, command: Sequence[str] = ()) -> ebpf.Session:
         self._of_command = bool(command)
@@ -62,7 +63,7 @@ class MemLeak(ReportTool):
         for place, block in session.maps["blocks"].items():
             if (place.pid, block.stack) not in self._looked:
                 self._looked.add((place.pid, block.stack))
-                for address in frames(session.maps["stacks"], block.stack):
+                for address in self._stacks.frames(block.stack):
                     self._names.user(place.pid, address)
 
     def _watches_kernel(self, options: Options) -> bool:
@@ -78,7 +79,7 @@ class MemLeak(ReportTool):
         return (*(f"enter_{name}" for name in _FUNCTIONS), "leave_any", "enter_free")
 
     def attach(self, session: ebpf.Session, options: Options) -> None:
-        self._names = Names(session)
+        self._names, self._stacks = Names(session), Stacks(session)
         self._looked: set[tuple[int, int]] = set()
         if self._watches_kernel(options):
             session.attach()
@@ -87,6 +88,9 @@ class MemLeak(ReportTool):
             session.programs["leave_any"].attach_uretprobe(options.library, function, pid=options.pid)
             session.programs[f"enter_{function}"].attach_uprobe(options.library, function, pid=options.pid)
         session.programs["enter_free"].attach_uprobe(options.library, "free", pid=options.pid)
+
+    def lost_words(self, count: int) -> str:
+        return f"{count} times there was no room for one more block or stack: --every and --min-size make fewer of them"
 
     def collect(self, session: ebpf.Session, options: Options, seconds: float) -> Iterable[Held]:
         names, kernel = self._names, self._watches_kernel(options)
@@ -98,7 +102,7 @@ class MemLeak(ReportTool):
         largest = sorted(held.items(), key=lambda entry: -sum(entry[1]))[:options.top]
         return [Held(pid, sum(sizes), len(sizes), tuple(
             names.kernel(address) if kernel else names.user(pid, address)
-            for address in frames(session.maps["stacks"], stack))) for (pid, stack), sizes in largest]
+            for address in self._stacks.frames(stack))) for (pid, stack), sizes in largest]
 
     def lines(self, report: Report, options: Options) -> Iterator[str]:
         if options.json:

@@ -12,7 +12,7 @@ const volatile __u64 at_least_ns = 1000;
 const volatile __u64 at_most_ns = ~0ULL;
 
 HASH(gone, __u32, struct away, 65536);
-HASH(counts, struct stack_key, __u64, 16384);
+HASH(counts, struct stack_key, __u64, 65536);
 static const __u64 nothing;
 
 SEC("raw_tp/sched_switch")
@@ -29,7 +29,7 @@ int switched(__u64 *ctx)
         away.key.pid = id >> 32;
         away.key.tid = tid;
         bpf_get_current_comm(away.key.comm, sizeof(away.key.comm));
-        TAKE_STACKS(ctx, &away.key);
+        take_stacks(ctx, &away.key);
         bpf_map_update_elem(&gone, &tid, &away, BPF_ANY);
     }
     tid = BPF_CORE_READ(to, pid);

@@ -4,7 +4,7 @@
 
 const volatile bool idle_too = false;
 
-HASH(counts, struct stack_key, __u64, 40960);
+HASH(counts, struct stack_key, __u64, 65536);
 static const __u64 nothing;
 
 SEC("perf_event")
@@ -16,7 +16,7 @@ int sample(struct bpf_perf_event_data *ctx)
     if ((!key.tid && !idle_too) || !wanted())
         return 0;
     bpf_get_current_comm(key.comm, sizeof(key.comm));
-    TAKE_STACKS(ctx, &key);
+    take_stacks(ctx, &key);
     total = FIND_OR_MAKE(&counts, &key, &nothing);
     if (total)
         __sync_fetch_and_add(total, 1);

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ebpf
 from ebpf.tools._options import Options, number, option
-from ebpf.tools._stacks import Names, Stack, StackTool
+from ebpf.tools._stacks import Stack, StackTool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Profile(StackTool):
     def attach(self, session: ebpf.Session, options: Options) -> None:
         if not options.frequency:
             raise ebpf.UsageError("at a frequency of 0 nothing is ever sampled")
-        self._names = Names(session)
+        self.prepare(session)
         session.programs["sample"].attach_perf_event("cpu-clock", frequency=options.frequency)
 
 
