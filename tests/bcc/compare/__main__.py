@@ -1,7 +1,7 @@
 """``python -m tests.bcc.compare [--kernel 6.1] [--all | NAME…]``: run in a guest what has no result yet, and say what came out.
 
 Results are kept on disk (``$EBPF_COMPARE_DIR``, else the user's cache directory), by kernel. ``--table`` writes the table of
-docs/bcc.md from all of them.
+docs/bcc.md from all of them; ``--sample`` runs ours alone on ten, and compares with what ``--record`` kept of BCC's run.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.bcc.compare.judge import Verdict, judge
+from tests.bcc.compare.judge import Verdict, as_recorded, judge, words_of
 from tests.bcc.compare.plan import CASES
 from tests.guests import store
 
 _ROOT = Path(__file__).resolve().parents[3]
 _BATCH = 200
-SAMPLE = ("opensnoop", "execsnoop", "killsnoop", "exitsnoop", "statsnoop", "syncsnoop", "mountsnoop", "shmsnoop",
-          "filelife", "vfsstat")
+_RECORDED = Path(__file__).with_name("recorded.json")
+SAMPLE = ("opensnoop", "statsnoop", "filelife", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "mountsnoop", "shmsnoop",
+          "sofdsnoop")
 
 
 def home() -> Path:
@@ -52,6 +53,8 @@ def main() -> int:
     parser.add_argument("--ours", action="store_true", help="without BCC, whose compiling takes most of the time")
     parser.add_argument("--show", action="store_true", help="run nothing: what the last results were")
     parser.add_argument("--table", action="store_true", help="run nothing: write the table of docs/bcc.md")
+    parser.add_argument("--sample", action="store_true", help="ours alone on ten, beside BCC's words that were kept")
+    parser.add_argument("--record", action="store_true", help="run nothing: keep BCC's words for --sample")
     parser.add_argument("names", nargs="*", metavar="NAME")
     args = parser.parse_args()
     if args.table:
@@ -59,6 +62,11 @@ def main() -> int:
 
         write()
         return 0
+    if args.record:
+        record()
+        return 0
+    if args.sample:
+        return sample()
     known = results(args.kernel)
     if args.names:
         names = args.names
@@ -78,6 +86,23 @@ def main() -> int:
         print(f"{name:16} {verdict.result:10} {ready:12} {verdict.reason}"[:400])
     print(counts)
     return 1 if counts.get("failed") or counts.get("different") else 0
+
+
+def record() -> None:
+    """Keep what BCC said of the sample."""
+    found = results(store.SAMPLE)
+    words = {name: words_of(CASES[name], found[name][0]["theirs"]) for name in SAMPLE}
+    _RECORDED.write_text(json.dumps(words, indent=1) + "\n")
+
+
+def sample() -> int:
+    """Ours alone on the sample: does it say what BCC said when that was recorded?"""
+    _run(store.SAMPLE, list(SAMPLE), theirs=False)
+    found, recorded = results(store.SAMPLE), json.loads(_RECORDED.read_text())
+    verdicts = {name: as_recorded(CASES[name], found[name][0], recorded[name]) for name in SAMPLE if name in found}
+    for name, verdict in verdicts.items():
+        print(f"{name:16} {verdict.result:10} {verdict.reason}")
+    return int([verdict.result for verdict in verdicts.values()] != ["equal"] * len(SAMPLE))
 
 
 def headers(share: Path) -> None:

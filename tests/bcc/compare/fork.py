@@ -12,7 +12,7 @@ import signal
 import sys
 
 
-def spawn(argv: list[str], out: str, err: str, status: str) -> int:
+def spawn(argv: list[str], out: str, err: str, status: str, terminal: bool = False) -> int:
     """Run a script in a fork of a fork, whose parent keeps what it says and writes it down when it has ended; the tool's
     process id.
 
@@ -22,19 +22,19 @@ def spawn(argv: list[str], out: str, err: str, status: str) -> int:
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        _keep(argv, out, err, status, writer)
+        _keep(argv, out, err, status, terminal, writer)
     os.close(writer)
     with open(reader) as pipe:
         return int(pipe.read())
 
 
-def _keep(argv: list[str], out: str, err: str, status: str, started: int) -> None:
-    ours, theirs = os.pipe()
+def _keep(argv: list[str], out: str, err: str, status: str, terminal: bool, started: int) -> None:
+    ours, theirs = os.openpty() if terminal else os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(started)
         os.close(ours)
-        _become(argv, theirs, err)
+        _become(argv, theirs, err, terminal)
     os.close(theirs)
     said, before = bytearray(), 0
 
@@ -48,7 +48,7 @@ def _keep(argv: list[str], out: str, err: str, status: str, started: int) -> Non
     os.symlink(str(os.getpid()), f"{status}.keeper")
     os.write(started, b"%d" % pid)
     os.close(started)
-    while data := os.read(ours, 1 << 16):
+    while data := _read(ours):
         said += data
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with open(out, "wb") as file:
@@ -59,10 +59,18 @@ def _keep(argv: list[str], out: str, err: str, status: str, started: int) -> Non
     os._exit(0)
 
 
-def _become(argv: list[str], out: int, err: str) -> None:
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 1 << 16)
+    except OSError:  # of a terminal that nobody holds any longer
+        return b""
+
+
+def _become(argv: list[str], out: int, err: str, terminal: bool) -> None:
     status: object = 1
     try:
         os.setsid()
+        os.environ["TERM"] = "xterm" if terminal else "dumb"
         os.dup2(out, 1)
         os.close(out)
         for number, path in ((0, os.devnull), (2, err)):
@@ -126,7 +134,7 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
-        sys.stdout.write(f"{spawn(job['argv'], job['out'], job['err'], job['status'])}\n")
+        sys.stdout.write(f"{spawn(**job)}\n")
         sys.stdout.flush()
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Any
 
-from tests.bcc.compare.plan import CASES
+from tests.bcc.compare.plan import CASES, MODULES
 from tests.guests import modules
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -28,7 +28,6 @@ _TAP_S = 0.15
 _AT_ONCE = 6
 _BEGAN = time.monotonic()
 THEIR_LIBRARIES = "/run/bcc"
-_MODULES = ("loop ext4 xfs btrfs sch_netem veth nfs nfsv4 md_mod raid1 tun kvm zram scsi_debug")
 
 
 class Forks:
@@ -39,9 +38,9 @@ class Forks:
         assert self.process.stdout is not None
         self.process.stdout.readline()
 
-    def spawn(self, argv: list[str], out: str, err: str, status: str) -> int:
+    def spawn(self, argv: list[str], out: str, err: str, status: str, terminal: bool) -> int:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"argv": argv, "out": out, "err": err, "status": status}) + "\n")
+        self.process.stdin.write(json.dumps({"argv": argv, "out": out, "err": err, "status": status, "terminal": terminal}) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -49,11 +48,11 @@ class Forks:
 class Tool:
     """One tool under way."""
 
-    def __init__(self, forks: Forks, argv: list[str]) -> None:
+    def __init__(self, forks: Forks, argv: list[str], terminal: bool = False) -> None:
         self.folder = tempfile.mkdtemp(prefix="tool-", dir="/run")
         self.began = time.monotonic()
         self.ready_s = -1.0
-        self.pid = forks.spawn(argv, *(f"{self.folder}/{name}" for name in ("out", "err", "status")))
+        self.pid = forks.spawn(argv, *(f"{self.folder}/{name}" for name in ("out", "err", "status")), terminal)
 
     def ended(self) -> bool:
         return os.path.exists(f"{self.folder}/status")
@@ -121,9 +120,9 @@ class Tool:
                 "ready_s": round(self.ready_s, 2), "before": before}
 
 
-def prepare(share: str, theirs: bool) -> None:
+def prepare(share: str, theirs: bool, needed: tuple[str, ...] = tuple(MODULES.split())) -> None:
     """Modules, a network, and this kernel's facts for the host's compiler."""
-    modules.load(*_MODULES.split())
+    modules.load(*["loop", "ext4"] * theirs, *needed)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.makedirs("/tmp/wl", exist_ok=True)
     if theirs and os.path.exists(f"{share}/headers.img"):
@@ -168,7 +167,7 @@ def run_together(names: list[str], forks: dict[str, Forks]) -> list[dict[str, An
                     for name in names:
                         if who == "ours" or CASES[name].compare:
                             words = [word.format(**place) for word in CASES[name].args]
-                            tool = tools[name, who] = Tool(forks[who], [CASES[name].path, *words])
+                            tool = tools[name, who] = Tool(forks[who], [CASES[name].path, *words], CASES[name].terminal)
                             tool.wait_ready()
                             _say(f"{name}: {who} ready after {tool.ready_s:.1f} s")
                 for tool in tools.values():
@@ -215,7 +214,7 @@ def keep(share: str, result: dict[str, Any]) -> None:
 def main(argv: list[str]) -> int:
     share, theirs, names = argv[0], "--theirs" in argv, [a for a in argv[1:] if not a.startswith("-")]
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    prepare(share, theirs)
+    prepare(share, theirs, tuple(dict.fromkeys(module for name in names for module in CASES[name].modules())))
     os.makedirs(f"{share}/results", exist_ok=True)
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
     plain = {k: v for k, v in env.items() if not k.startswith(("EBPF_", "PYTHONPATH"))}

@@ -10,12 +10,13 @@ from tests.bcc.compare.plan import Case
 
 _TIMES = re.compile(r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b|\b\d+\.\d+\b|0x[0-9a-f]{6,}\b|\b[0-9a-f]{16}\b")
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d:\d\d\b")
-_NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?")
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?(?:[um]?s\b)?")
+_LONG = re.compile(r"\b\d{3,}\b")
 _ROW = re.compile(r"^\s*(?:(\d+) -> (\d+)|(\d+))\s+: (\d+)\s+\|([*+ ]*)\|$")
 
 
 class Verdict(NamedTuple):
-    """``result``: equal, different, started, ended (with its own reason), failed."""
+    """``result``: equal, different, explained (different, and it has to be), started, ended (with its own reason), failed."""
 
     result: str
     reason: str = ""
@@ -38,7 +39,22 @@ def judge(case: Case, told: dict[str, Any]) -> Verdict:
         return Verdict("failed", _last(ours["err"]) or "ended by itself")
     if case.how == "lines" and _heads(theirs["out"]) != _heads(ours["out"]):
         return Verdict("different", f"first lines {_heads(theirs['out'])!r} and {_heads(ours['out'])!r}")
-    return _COMPARE[case.how](case, *(one["out"][one.get("before", 0):] for one in (theirs, ours)))
+    verdict = _COMPARE[case.how](case, *(one["out"][one.get("before", 0):] for one in (theirs, ours)))
+    return Verdict("explained", case.because) if case.because and verdict.result == "different" else verdict
+
+
+def words_of(case: Case, one: dict[str, Any]) -> list[str]:
+    """Its first line and what it says about the work, but for times and process ids: the same in every run."""
+    lines = [line for line in one["out"][one["before"]:].splitlines() if re.search(case.marks, line)]
+    return sorted(_LONG.sub("#", _strict(line)) for line in [next(iter(one["out"].splitlines()), ""), *lines])
+
+
+def as_recorded(case: Case, told: dict[str, Any], words: list[str]) -> Verdict:
+    """Ours, beside the words of a run of BCC that was kept."""
+    verdict = judge(case, {"ours": told["ours"]})
+    if verdict.result != "started":
+        return verdict
+    return _difference(Counter(words), Counter(words_of(case, told["ours"])))
 
 
 def _alone(case: Case, told: dict[str, Any]) -> Verdict:

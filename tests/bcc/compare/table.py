@@ -11,7 +11,7 @@ from tests.bcc.compare.plan import CASES
 _DOC = Path(__file__).resolve().parents[3] / "docs" / "bcc.md"
 _BEGIN, _END = "<!-- comparison -->\n", "<!-- end of comparison -->\n"
 _KERNELS = ("5.10", "6.12", "6.18", "7.2")
-_ORDER = ("failed", "different", "ended", "started", "equal")
+_ORDER = ("failed", "different", "explained", "ended", "started", "equal")
 
 
 def write() -> None:

@@ -155,6 +155,13 @@ def disk(kind: str = "ext4") -> None:
             data.read(8192)
 
 
+def remote() -> None:
+    """Many small requests to the host, whose files a guest sees."""
+    for folder, _, names in os.walk("/usr/share/zoneinfo"):
+        for name in names:
+            os.stat(f"{folder}/{name}")
+
+
 def execs() -> None:
     """Programs run, one that is not there, and one that fails."""
     subprocess.run(["/bin/echo", "wl-argument", "one", "two"], stdout=subprocess.DEVNULL, check=False)
