@@ -8,7 +8,7 @@ from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_int import binary, convert, resize
 from ebpf.compiler.c.lower_place import Place, copy, fill, load, place, store
 from ebpf.compiler.c.lower_types import bits_of, in_memory, ir_type, is_signed
-from ebpf.compiler.c.types import INT128, Enum, Int, Pointer, Void, align_of, strip
+from ebpf.compiler.c.types import INT128, Enum, Int, Pointer, Void, align_of, size_of, strip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +41,27 @@ def _pointee_align(e: tree.Expr) -> int:
     """What is known of the alignment behind a pointer, through conversions to ``void *``."""
     while isinstance(e, tree.Convert) and e.kind in ("pointer", "same"):
         e = e.operand
-    if isinstance(e, tree.AddressOf) and isinstance(e.operand, tree.VarRef):
-        v = e.operand.variable
-        return max(v.align, align_of(v.type))
+    if isinstance(e, tree.AddressOf) or (isinstance(e, tree.Convert) and e.kind == "decay"):
+        known = _lvalue_align(e.operand)
+        if known:
+            return known
     t = strip(e.type)
     return align_of(t.target) if isinstance(t, Pointer) and not isinstance(strip(t.target), Void) else 1
+
+
+def _lvalue_align(e: tree.Expr) -> int:
+    """What is known of an lvalue's alignment from what it is part of; 0 where nothing is."""
+    if isinstance(e, tree.VarRef):
+        return max(e.variable.align, align_of(e.variable.type))
+    if isinstance(e, tree.Deref):
+        return align_of(e.type)
+    if isinstance(e, tree.Member) and not e.field.bit_size:
+        base, offset = _lvalue_align(e.base), e.field.bit_offset // 8
+        return min(base, offset & -offset) if offset else base
+    if isinstance(e, tree.ElementOf):
+        base, size = _lvalue_align(e.base), size_of(e.type) or 1
+        return min(base, size & -size)
+    return 0
 
 
 def _target_of(f: FunctionLowering, e: tree.Expr) -> Place:
@@ -67,6 +83,8 @@ def _target_of(f: FunctionLowering, e: tree.Expr) -> Place:
 def _memory(f: FunctionLowering, e: tree.Builtin) -> str:
     target = _target_of(f, e.args[0])
     is_set = e.name == "memset"
+    if len(e.args) > 3:
+        target = Place(target.ptr, max(target.align, _constant(e.args[3]) or 1))
     if is_set:
         source_align, source = 1, resize(f, f.value(e.args[1]), bits_of(e.args[1].type), 8, False)
     else:

@@ -393,7 +393,13 @@ def _arguments(f: FunctionLowering, args: Sequence[tree.Expr]) -> list[str]:
     return out
 
 
-def _call(f: FunctionLowering, e: tree.Expr, target: str, args: list[str]) -> str:
+# Helpers that say the same as often as one program asks while it runs: of two calls the second is the first's result.
+# The CPU is among them: the kernel keeps a program on its own, even one that sleeps.
+_CONSTANT = frozenset(("bpf_get_current_pid_tgid", "bpf_get_current_uid_gid", "bpf_get_smp_processor_id"))
+_CONSTANT_CALL = " nounwind willreturn memory(none)"
+
+
+def _call(f: FunctionLowering, e: tree.Expr, target: str, args: list[str], attributes: str = "") -> str:
     f.at(e.loc)
     if in_memory(e.type):
         result = f.temporary(e.type)
@@ -403,14 +409,15 @@ def _call(f: FunctionLowering, e: tree.Expr, target: str, args: list[str]) -> st
     if kind == "void":
         f.w.do(f"call void {target}({', '.join(args)})")
         return ""
-    return f.w.emit(f"call{extension(e.type)} {kind} {target}({', '.join(args)})")
+    return f.w.emit(f"call{extension(e.type)} {kind} {target}({', '.join(args)}){attributes}")
 
 
 def _call_helper(f: FunctionLowering, e: tree.CallHelper) -> str:
     if len(e.args) > 5:
         f.error("C0501", f"{e.name} is given {len(e.args)} arguments; a BPF call passes at most 5", e.loc, e.end)
         return constant(e.type, 0)
-    return _call(f, e, f"inttoptr (i64 {e.helper} to ptr)", _arguments(f, e.args))
+    attributes = _CONSTANT_CALL if e.name in _CONSTANT else ""
+    return _call(f, e, f"inttoptr (i64 {e.helper} to ptr)", _arguments(f, e.args), attributes)
 
 
 def _call_function(f: FunctionLowering, e: tree.CallFunction) -> str:

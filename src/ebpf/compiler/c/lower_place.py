@@ -245,6 +245,8 @@ def fill(f: FunctionLowering, target: Place, byte: str, size: int) -> None:
     function = f.module.intrinsic("llvm.memset.p0.i64", "void (ptr, i8, i64, i1 immarg)")
     piece = _MAX_STORES * min(target.align, 8)
     for at in range(0, size, piece):
+        if at:  # or LLVM would put the pieces together again
+            f.w.do('call void asm sideeffect "", "~{memory}"()')
         f.w.do(
             f"call void {function}(ptr align {_align_at(target.align, at)} {f.offset(target.ptr, at)}, i8 {byte}, "
             f"i64 {min(piece, size - at)}, i1 false)"

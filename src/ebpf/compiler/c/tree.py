@@ -284,7 +284,8 @@ class ProbeRead(Expr):
 class Builtin(Expr):
     """A compiler builtin by name with checked arguments.
 
-    ``memcpy memmove memset`` (constant or variable length) ``memcmp`` · ``bswap16/32/64`` · ``expect`` ·
+    ``memcpy memmove memset`` (constant or variable length; a fourth argument is what is known of the target's
+    alignment) ``memcmp`` · ``bswap16/32/64`` · ``expect`` ·
     ``constant_p`` (folded as late as possible) · ``unreachable`` ·
     ``trap`` · ``barrier`` · ``barrier_var`` (lvalue) · ``ctz clz popcount ffs`` (operand's width) · ``add_overflow
     sub_overflow mul_overflow`` (a, b, pointer) · atomics on a pointer: ``atomic_add sub and or xor nand`` (value

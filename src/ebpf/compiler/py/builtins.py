@@ -98,7 +98,7 @@ class Library(Calls):
         if into is not None and C.same(into.place.type, t):
             place = into.place
             if not into.clean:
-                self.zero(place, size)
+                self.zero(place, size, into.align)
         else:
             place = self.memory(t)
         helper = "bpf_probe_read_user_str" if space == USER else "bpf_probe_read_kernel_str"

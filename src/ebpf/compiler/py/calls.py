@@ -369,17 +369,19 @@ class Calls(Locals):
             if k.arg in given:
                 self.refuse("P0211", k, f"`{k.arg}` is given twice")
             given[k.arg] = k.value
-        if into is not None and C.strip(into.place.type) is record:
-            place = into.place
-            if not into.clean:
-                self.zero(place, t.size)
-        else:
-            place = self.memory(record)
+        wanted = into is not None and C.strip(into.place.type) is record
+        if into is None or not wanted:
+            into = Into(self.raw_memory(record), False, 8 if t.size >= 8 else 1)
+        place = into.place
+        if not into.clean:
+            self.zero_rest(place, t, given, into.align)
         of = Ref(self.address(place), record, OWN, t)
         for name, value in given.items():
             lvalue, py = self.member(of, name, value)
             self.at(value)
-            self.put_node(value, lvalue, py, f"`{t.__name__}.{name}`", clean=True)
+            offset = t.fields[name].offset
+            align = min(into.align, offset & -offset) if offset else into.align
+            self.put_node(value, lvalue, py, f"`{t.__name__}.{name}`", clean=into.clean, align=align)
         return of
 
     def _array(self, t: P.ArrayType, node: ast.Call, into: Into | None) -> Value:
@@ -389,7 +391,7 @@ class Calls(Locals):
         if into is not None and C.same(into.place.type, ctype):
             place = into.place
             if not into.clean:
-                self.zero(place, C.size_of(ctype) or 0)
+                self.zero(place, C.size_of(ctype) or 0, into.align)
         else:
             place = self.memory(ctype)
         if value is not None:

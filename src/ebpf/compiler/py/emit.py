@@ -131,7 +131,7 @@ class Emitter:
 
     def local(self, t: C.CType, name: str = "", init: tree.Initializer | None = None) -> tree.Variable:
         """A variable that comes to life here."""
-        v = tree.Variable(name, t, "local", self.loc, self.end)
+        v = tree.Variable(name, t, "local", self.loc, self.end, align=aligned(t))
         self.out.append(tree.Declare(self.loc, self.end, v, init))
         return v
 
@@ -214,6 +214,11 @@ class Emitter:
 
     def pointer(self, lvalue: tree.Expr) -> tree.Expr:
         return cast(self.address(lvalue), VOID_POINTER)
+
+
+def aligned(t: C.CType) -> int:
+    """The alignment of a variable, so that what is larger than a word is filled and copied by words; 0: its type's."""
+    return 8 if isinstance(C.strip(t), (C.Array, C.Record)) and (C.size_of(t) or 0) >= 8 else 0
 
 
 def _is_fixed(e: tree.Expr) -> bool:

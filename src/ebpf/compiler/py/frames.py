@@ -16,7 +16,7 @@ from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.py import types as P
 from ebpf.compiler.py.declarations import GlobalDecl, MapDecl
-from ebpf.compiler.py.emit import Refused
+from ebpf.compiler.py.emit import Refused, aligned
 from ebpf.compiler.py.expressions import _MISSING, Expressions
 from ebpf.compiler.py.values import (
     BOOL,
@@ -136,7 +136,8 @@ class Locals(Expressions):
         known = self.frame.variables.get(key)
         if known is None or not C.same(known.type, t):
             shown = name if not part and name.isidentifier() and name != "return" else ""
-            known = self.frame.variables[key] = tree.Variable(shown, t, "local", self.loc, self.end)
+            known = self.frame.variables[key] = tree.Variable(
+                shown, t, "local", self.loc, self.end, align=aligned(t))
             inner = C.strip(t)
             parts = [] if isinstance(inner, (C.Array, C.Record)) else [tree.InitPart(0, self.const(0, t))]
             self.frame.declared.append(tree.Declare(self.loc, self.end, known, tree.Initializer(t, parts)))

@@ -389,8 +389,7 @@ class MapMethods(Maps):
         at = self.reserve(m, t, size)
         with self.nested() as room:
             place = self.deref(at, t)
-            self.zero(place, size)
-            self.construct(made, record, Into(place, True))
+            self.construct(made, record, Into(place, False, 8))
             self.effect("bpf_ringbuf_submit", cast(at, VOID_POINTER), self.const(0, C.ULONG))
         self.branch(at, room)
         return self.truth_of(at)
@@ -409,7 +408,7 @@ class MapMethods(Maps):
         self.note_event(m, t)
         at = self.reserve(m, t, t.size)
         with self.nested() as room:
-            self.zero(self.deref(at, t), t.size)
+            self.zero(self.deref(at, t), t.size, 8)
         self.branch(at, room)
         return Ref(at, t, OWN, made, nullable=True)
 

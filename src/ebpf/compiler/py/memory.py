@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ebpf.compiler.c import ast as c_ast, tree, types as C
 from ebpf.compiler.c.builtins_core import PROBE_READ_KERNEL, PROBE_READ_USER, read_value
@@ -33,6 +33,9 @@ from ebpf.compiler.py.values import (
 )
 from ebpf.diagnostics import did_you_mean
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 READ = {KERNEL: PROBE_READ_KERNEL, USER: PROBE_READ_USER}
 _READ_HELPER = {KERNEL: "bpf_probe_read_kernel", USER: "bpf_probe_read_user"}
 _TEXT_HELPER = {KERNEL: "bpf_probe_read_kernel_str", USER: "bpf_probe_read_user_str"}
@@ -40,12 +43,14 @@ _COPY_LIMIT = 1024
 
 
 class Into:
-    """Where a value is wanted: an lvalue, and whether it is all zeroes already."""
+    """Where a value is wanted: an lvalue, and whether it is all zeroes already; its alignment where more is known of
+    it than its type says.
+    """
 
-    __slots__ = ("clean", "place")
+    __slots__ = ("align", "clean", "place")
 
-    def __init__(self, place: tree.Expr, clean: bool) -> None:
-        self.place, self.clean = place, clean
+    def __init__(self, place: tree.Expr, clean: bool, align: int = 1) -> None:
+        self.place, self.clean, self.align = place, clean, align
 
 
 class Memory(Emitter):
@@ -241,10 +246,11 @@ class Memory(Emitter):
 
     # ------------------------------------------------------------------------------------------------------ writing
 
-    def put_node(self, node: ast.expr, place: tree.Expr, py: Any, what: str, *, clean: bool = False) -> None:
+    def put_node(self, node: ast.expr, place: tree.Expr, py: Any, what: str, *, clean: bool = False,
+                 align: int = 1) -> None:
         """The value of an expression into memory."""
         inner = C.strip(place.type)
-        into = Into(place, clean) if isinstance(inner, (C.Array, C.Record)) else None
+        into = Into(place, clean, align) if isinstance(inner, (C.Array, C.Record)) else None
         v = self.expr(node, into)
         if into is not None and isinstance(v, Ref) and _is(v.e, place):
             return
@@ -314,9 +320,23 @@ class Memory(Emitter):
         args = [self.pointer(place), cast(source, VOID_POINTER), self.const(size, C.ULONG)]
         self.evaluate(tree.Builtin(VOID_POINTER, self.loc, self.end, "memcpy", args))
 
-    def zero(self, place: tree.Expr, size: int) -> None:
-        args = [self.pointer(place), self.const(0, C.INT), self.const(size, C.ULONG)]
+    def zero(self, place: tree.Expr, size: int, align: int = 1) -> None:
+        self._fill(self.pointer(place), size, align)
+
+    def _fill(self, pointer: tree.Expr, size: int, align: int) -> None:
+        args = [pointer, self.const(0, C.INT), self.const(size, C.ULONG), self.const(align, C.ULONG)]
         self.evaluate(tree.Builtin(VOID_POINTER, self.loc, self.end, "memset", args))
+
+    def zero_rest(self, place: tree.Expr, t: P.StructType, given: Iterable[str], align: int) -> None:
+        """Zeroes into all of a struct but these members, which are about to be written: also between members."""
+        base = cast(self.address(place), VOID_POINTER)
+        end, align = 0, max(align, t.align)
+        spans = [(f.offset, f.offset + (P.size_of(f.type) or 0)) for f in t.fields.values() if f.name in given]
+        for start, after in [*sorted(spans), (t.size, t.size)]:
+            if start > end:
+                here = min(align, end & -end) if end else align
+                self._fill(cast(self.plus(base, self.const(end)), VOID_POINTER), start - end, here)
+            end = after
 
     # --------------------------------------------------------------------------------------------------------- text
 
@@ -329,6 +349,8 @@ class Memory(Emitter):
             self.put_bytes(raw if clean else raw.ljust(size, b"\0"), place)
             return
         if isinstance(v, Format):
+            if not clean:
+                self.zero(place, size)
             self.format_into(v, place, size, node)
             return
         if isinstance(v, Int) and v.ty.size == 8:  # an address

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.checker_base import Refused as RefusedC
 from ebpf.compiler.c.conversions import cast
-from ebpf.compiler.py import types as P
+from ebpf.compiler.py import library, types as P
 from ebpf.compiler.py.declarations import GlobalDecl, MapDecl
 from ebpf.compiler.py.emit import VOID_POINTER, Refused
 from ebpf.compiler.py.expressions import _sure
@@ -48,6 +48,11 @@ _REPLACED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.AsyncFor: ("`async`", "programs run to their end at once"),
     ast.AsyncWith: ("`async`", "programs run to their end at once"),
 }
+
+
+# What fills memory without having looked at it.
+_FILLERS = (library.comm, library.read_user_str, library.read_kernel_str, library.read_user,
+             library.read_kernel)
 
 
 class Statements(MapLoops):
@@ -101,6 +106,20 @@ class Statements(MapLoops):
                 assert isinstance(entry, Entry)
                 self.set_entry(entry, value)
                 return True
+        if isinstance(target, (ast.Attribute, ast.Subscript)) and isinstance(value, ast.Call):
+            called = self.global_value(value.func)
+            if not any(called is filler for filler in _FILLERS):
+                return False
+            owner = self.expr(target.value)
+            if not isinstance(owner, Ref) or isinstance(owner.py, InnerMap):
+                return False
+            if isinstance(target, ast.Attribute):
+                place, py = self.target_member(owner, target)
+            else:
+                self.writable(owner, target)
+                place, py = self.element(owner, self.value(target.slice), target)
+            self.put_node(value, place, py, f"`{ast.unparse(target)}`")
+            return True
         return False
 
     def assign(self, target: ast.expr, v: Value, node: ast.expr) -> None:

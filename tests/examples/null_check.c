@@ -1,0 +1,21 @@
+/* examples/functions/null_check.py in C. */
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 10240);
+    __type(key, __u64);
+    __type(value, __u64);
+} syscalls SEC(".maps");
+
+SEC("ksyscall/clone") int checked(void *ctx)
+{
+    __u64 key = 56, *p = bpf_map_lookup_elem(&syscalls, &key);
+
+    if (p)
+        __sync_fetch_and_add(p, 1);
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
