@@ -202,6 +202,7 @@ def test_installed_tools_are_found_by_their_short_names(tmp_path: Path, monkeypa
 
     for name, text in (("slower-bpfcc", "#!/usr/bin/python3\n# slower  Show what is slower.\nprint('ran', __import__('sys').argv[1:])\n"),
                        ("loads.bt", "#!/usr/bin/env bpftrace\n/*\n * loads  Prints load averages.\n */\n"),
+                       ("wide-bpfcc", "#!/usr/bin/python3\n#\n# wide.py   Shows what is\n#           very wide.\n#           For Linux.\n"),
                        ("notatool", "#!/bin/sh\n")):
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(tools, "_INSTALLED", ((str(tmp_path), "-bpfcc", "bpfcc-tools", "run"),
@@ -209,6 +210,7 @@ def test_installed_tools_are_found_by_their_short_names(tmp_path: Path, monkeypa
     assert main(["tools"]) == 0
     lines = [line.split(None, 2) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line[1] != "ebpf"] == [
-        ["loads", "bpftrace", "Prints load averages"], ["slower", "bpfcc-tools", "Show what is slower"]]
+        ["loads", "bpftrace", "Prints load averages"], ["slower", "bpfcc-tools", "Show what is slower"],
+        ["wide", "bpfcc-tools", "Shows what is very wide"]]
     assert main(["tools", "slower", "-x", "1"]) == 0
     assert capsys.readouterr().out == "ran ['-x', '1']\n"

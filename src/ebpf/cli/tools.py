@@ -92,18 +92,45 @@ def _is_tool(path: str, how: str) -> bool:
 
 
 def _about(path: str) -> str:
-    """What a script says of itself in its first lines: ``# name  Does this.``"""
+    """What a script says of itself: in its first lines (``# name  Does this.``), else in its manual page."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            head = [line.strip(" #*/\n") for line in (file.readline() for _ in range(8))]
+            head = [file.readline().rstrip() for _ in range(8)]
     except OSError:
         return ""
     name = os.path.basename(path).removesuffix("-bpfcc").removesuffix(".bt")
-    for line in head:
-        first, _, rest = line.replace("\t", " ", 1).partition(" ")
-        if first.lower().removesuffix(".bt").removesuffix(".py") == name and rest:
-            return rest.strip(" -\t").rstrip(".")
-    return ""
+    known = False
+    for at, line in enumerate(head):
+        text = line.strip(" #*/").replace("\t", "  ", 1)
+        first, _, rest = text.partition(" ")
+        named = first.lower().removesuffix(".bt").removesuffix(".py") == name
+        if rest and (named or (rest.startswith("  ") and not known)):  # some call themselves otherwise
+            said = [rest.strip(" -\t")]
+            for more in head[at + 1:]:  # the sentence goes on in lines that begin further right
+                words = more.strip("#*/")
+                if not words.startswith("      ") or said[-1].endswith(".") or words.strip().startswith("For "):
+                    break
+                said.append(words.strip())
+            return _sentence(" ".join(said))
+        known |= named
+    return _manual(f"/usr/share/man/man8/{os.path.basename(path)}.8.gz")
+
+
+def _manual(page: str) -> str:
+    """The line of a manual page that says what its subject does."""
+    import gzip
+
+    try:
+        with gzip.open(page, "rt", encoding="utf-8", errors="replace") as file:
+            lines = [file.readline() for _ in range(40)]
+    except (OSError, EOFError):
+        return ""
+    names = "".join(lines).partition(".SH NAME\n")[2].partition("\n.")[0]
+    return _sentence(" ".join(names.partition(" \\- ")[2].partition(" \\- ")[0].split()))
+
+
+def _sentence(text: str) -> str:
+    return text.partition(" Uses ")[0].partition(". ")[0].strip().rstrip(".")
 
 
 def _rows() -> list[tuple[str, str, str]]:

@@ -203,7 +203,8 @@ def tell_where(traces: bool) -> None:
         wish.untold = None
 
 
-def tell(why: str, how: str = "`ebpf run FILE -- COMMAND` traces a command", *, traces: bool = True) -> None:
+def tell(why: str, how: str = "`ebpf run FILE -- COMMAND`, `ebpf tools NAME -- COMMAND` trace a command", *,
+         traces: bool = True) -> None:
     """Say once that it is the machine, and not the kernel; ``how`` a command can be named, if it ``traces`` one."""
     if wish.told:
         return
