@@ -14,6 +14,7 @@ from ebpf.compiler.trace.expressions import Expressions
 from ebpf.compiler.trace.state import STARTED
 from ebpf.compiler.trace.types import Ty
 from ebpf.diagnostics import did_you_mean
+from ebpf.errors import EbpfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,20 @@ class Builtins(Expressions):
             )
         return self.get(self.context)
 
+    def program_type(self, tag: str, kinds: tuple[str, ...]) -> C.CType | None:
+        """A struct, union or enum of the program that is probed, out of its debug information."""
+        if self.kind not in _USER_PROBES or any(c in self.point.parts[0] for c in "*?["):
+            return None
+        types = self.state.user_types(self.point.parts[0], "" if self.kind == "usdt" else self.point.parts[-1])
+        try:
+            for kind in kinds:
+                found: C.CType | None = types.enum(tag) if kind == "enum" else types.record(kind, tag)
+                if found is not None and (not isinstance(found, C.Record) or found.ensure_complete()):
+                    return found
+        except EbpfError:  # damaged: then the kernel's types are those that there are
+            pass
+        return None
+
     def default_space(self) -> str:
         return "user" if self.kind in _USER_PROBES else "any"
 
@@ -136,7 +151,8 @@ class Builtins(Expressions):
 
     def comm(self, node: ast.Node, into: tree.Expr | None = None) -> Value:
         memory = into if into is not None else self.allocate(COMM_BYTES)
-        # The helper fills up with zeroes.
+        # Kernels about 6.1 do not fill up with zeroes: what was behind the name would be in the keys of maps.
+        self.zero(memory, COMM_BYTES)
         self.call_void("bpf_get_current_comm", cast(memory, C.Pointer(C.VOID)), self.const(COMM_BYTES, C.UINT))
         return Value(T.string(COMM_BYTES), memory)
 
@@ -288,13 +304,17 @@ class Builtins(Expressions):
             return self.traced_argument(node)
         if self.kind == "iter":
             return self.iterated(node)
+        if self.kind == "uprobe":
+            from ebpf.compiler.trace.user_arguments import user_argument
+
+            return user_argument(self, node)
         if self.kind != "tracepoint":
-            helps = (
-                ("arguments have numbers here: `arg0`, `arg1`, …",)
-                if self.kind in ("kprobe", "uprobe", "rawtracepoint")
-                else ()
-            )
-            self.not_here(node.base, "args", where="tracepoint, fentry, fexit and iter", helps=helps)
+            helps: tuple[str, ...] = ()
+            if self.kind in ("kprobe", "usdt", "rawtracepoint"):
+                helps = ("arguments have numbers here: `arg0`, `arg1`, …",)
+            elif self.kind == "uretprobe":
+                helps = (f"save it by `tid` in the entry probe: `@{node.name}[tid] = args.{node.name};`",)
+            self.not_here(node.base, "args", where="tracepoint, fentry, fexit, uprobe and iter", helps=helps)
         record = self.tracepoint
         if record is None:
             return Value(T.UNKNOWN, self.const(0))
@@ -338,7 +358,15 @@ class Builtins(Expressions):
             return Value(t, self.temp(cast(e, C.Pointer(t.ctype or C.VOID))))
         if t.kind == "record":
             return Value(T.UINT, e)
-        narrow = {
+        narrow = self.narrow_type(t)
+        if narrow is not None:
+            e = self.temp(self.long(cast(e, narrow), t.signed))
+        return Value(t, self.long(e, t.signed))
+
+    @staticmethod
+    def narrow_type(t: Ty) -> C.CType | None:
+        """The C type of so many bytes; None for a whole word."""
+        return {
             (1, True): C.SCHAR,
             (2, True): C.SHORT,
             (4, True): C.INT,
@@ -346,9 +374,6 @@ class Builtins(Expressions):
             (2, False): C.USHORT,
             (4, False): C.UINT,
         }.get((t.size, t.signed))
-        if narrow is not None:
-            e = self.temp(self.long(cast(e, narrow), t.signed))
-        return Value(t, self.long(e, t.signed))
 
     def iterated(self, node: ast.Member) -> Value:
         """A member of an iterator's context; pointers were loaded, and found not to be NULL, at the program's start."""
