@@ -38,9 +38,9 @@ def set_state(ctx, sk, old, new):
     if new != linux.TCP_CLOSE:
         return
     start = born.pop(key)
-    owner = owners.get(key)
     if start is None:
         return
+    owner = owners.get(key)
     common = sk.__sk_common
     life = Life(ns=ebpf.ktime_ns() - start, source=ebpf.ntohl(common.skc_rcv_saddr),
                 target=ebpf.ntohl(common.skc_daddr), source_port=common.skc_num,

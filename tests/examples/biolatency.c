@@ -11,7 +11,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 65);
+    __uint(max_entries, 64);
     __type(key, __u32);
     __type(value, __u64);
 } latency SEC(".maps");
@@ -41,7 +41,7 @@ SEC("raw_tracepoint/block_rq_complete") int block_rq_complete(struct bpf_raw_tra
     if (!start)
         return 0;
     us = (bpf_ktime_get_ns() - *start) / 1000;
-    slot = us ? log2l(us) + 1 : 0;
+    slot = log2l(us);
     n = bpf_map_lookup_elem(&latency, &slot);
     if (n)
         *n += 1;

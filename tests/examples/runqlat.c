@@ -12,7 +12,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 65);
+    __uint(max_entries, 64);
     __type(key, __u32);
     __type(value, __u64);
 } waited SEC(".maps");
@@ -61,7 +61,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *previous, struct ta
     if (!start)
         return 0;
     us = (bpf_ktime_get_ns() - *start) / 1000;
-    slot = us ? log2l(us) + 1 : 0;
+    slot = log2l(us);
     n = bpf_map_lookup_elem(&waited, &slot);
     if (n)
         *n += 1;

@@ -294,12 +294,9 @@ class MapMethods(Maps):
                 self.refuse("P0211", key, f"`{m.name}` has one histogram, without keys")
             place = self.scratch(key_t)
             self.put(slot, place, key_py, "the slot", node)
-        at = self.made_entry(m, self.address(place), node)
         amount: Value = Const(1) if by is None else self.plain(self.expr(by), by)
         fake = ast.copy_location(ast.AugAssign(ast.Name(m.name, ast.Store()), ast.Add(), by or node), node)
-        with self.nested() as found:
-            self.change(self.deref(at, t), py, ast.Add(), amount, fake, shared=m.type not in PER_CPU)
-        self.branch(at, found)
+        self.change_number(m, self.address(place), ast.Add(), amount, fake)
         return Const(None)
 
     def log2(self, v: Int) -> Int:
@@ -311,10 +308,11 @@ class MapMethods(Maps):
         for step in (32, 16, 8, 4, 2, 1):
             if v.bits is not None and v.bits <= step:
                 continue
+            rest = self.temp(tree.Binary(C.ULONG, self.loc, self.end, ">>", self.get(x), self.const(step, C.ULONG)))
             with self.nested() as more:
-                self.set(x, tree.Binary(C.ULONG, self.loc, self.end, ">>", self.get(x), self.const(step, C.ULONG)))
+                self.set(x, rest)
                 self.set(r, self.binary("+", self.get(r), self.const(step, C.UINT)))
-            self.branch(self.compare(">=", self.get(x), self.const(1 << step, C.ULONG)), more)
+            self.branch(self.compare("!=", rest, self.const(0, C.ULONG)), more)
         return Int(U32, self.temp(self.get(r)), 6)
 
     # ----------------------------------------------------------------------------------------------------- records

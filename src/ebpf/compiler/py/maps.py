@@ -263,10 +263,37 @@ class Maps(Arithmetic):
                 "P0207", node, f"the values of `{m.name}` are no numbers", helps=["name a member: `m[k].count += 1`"]
             )
         value = self.amount(op, t, node, f"a value of `{m.name}`")
-        at = self.made_entry(m, entry.key, node)
+        self.change_number(m, entry.key, op, value, node)
+
+    def change_number(self, m: MapDecl, key: tree.Expr, op: ast.operator, value: Value, node: ast.AugAssign) -> None:
+        """The number at an entry, changed there, or made where there was none."""
+        t, py = self.value_type(m, node)
+        ty = ty_of_ctype(t)
+        if isinstance(op, ast.Add) and m.type not in ARRAYS and ty is not None and ty.size >= 4:
+            at = self._added_entry(m, key, value, node)
+        else:
+            at = self.made_entry(m, key, node)
         with self.nested() as found:
             self.change(self.deref(at, t), py, op, value, node, shared=m.type not in PER_CPU)
         self.branch(at, found)
+
+    def _added_entry(self, m: MapDecl, key: tree.Expr, value: Value, node: ast.AugAssign) -> tree.Expr:
+        """The address of the number to add to; null where there was no entry, and one with the number has been made."""
+        t, py = self.value_type(m, node)
+        ty = ty_of_ctype(t)
+        at = self.local(C.Pointer(t))
+        self.set(at, self.lookup(m, key, t))
+        with self.nested() as absent:
+            place = self.scratch(t)
+            first = Int(ty, self._atomic_amount("+", ty, value, node))
+            self.put(first, place, py, f"a value of `{m.name}`", node.value)
+            failed = self.helper("bpf_map_update_elem", self.map_pointer(m), cast(key, VOID_POINTER),
+                                 self.pointer(place), self.const(_NOEXIST, C.ULONG))
+            with self.nested() as late:  # another CPU was faster, or there is no room
+                self.set(at, self.lookup(m, key, t))
+            self.branch(failed, late)
+        self.branch(self.negate(self.get(at)), absent)
+        return self.get(at)
 
     def amount(self, op: ast.operator, t: C.CType, node: ast.AugAssign, what: str) -> Value:
         """The right side of ``place op= value``, evaluated before the place is looked for."""
