@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _PT_LOAD = 1
 _SHT_NOTE = 7
 _SHT_NOBITS = 8
+_SHF_COMPRESSED = 0x800
+_COMPRESSED_ZLIB, _COMPRESSED_ZSTD = 1, 2
+_MOST_BYTES = 1 << 31  # what a section may become
 _NT_GNU_BUILD_ID = 3
 
 
@@ -34,6 +37,7 @@ class Section(NamedTuple):
     size: int
     link: int
     entry_size: int
+    flags: int
 
 
 class Note(NamedTuple):
@@ -91,7 +95,7 @@ class Binary:
         rows = [struct.unpack_from(layout, data, shoff + index * shentsize) for index in range(shnum)]
         names = rows[shstrndx][4] if shstrndx < shnum else 0
         self.sections: list[Section] = [
-            Section(self._text(names + row[0]) if names else "", row[1], row[3], row[4], row[5], row[6], row[9])
+            Section(self._text(names + row[0]) if names else "", row[1], row[3], row[4], row[5], row[6], row[9], row[2])
             for row in rows]
 
     def _text(self, at: int) -> str:
@@ -100,6 +104,24 @@ class Binary:
 
     def contents(self, section: Section) -> bytes:
         return b"" if section.type == _SHT_NOBITS else self.data[section.offset:section.offset + section.size]
+
+    def whole_contents(self, section: Section) -> bytes:
+        """`contents`, unpacked where the section is compressed. `ElfError` where it cannot be."""
+        data = self.contents(section)
+        if not section.flags & _SHF_COMPRESSED:
+            return data
+        import zlib
+
+        layout = self.order + ("IIQQ" if self.wide else "III")
+        try:
+            kind, *_, size, _ = struct.unpack_from(layout, data)
+            if kind == _COMPRESSED_ZLIB:
+                return zlib.decompressobj().decompress(data[struct.calcsize(layout):], min(size, _MOST_BYTES) or 1)
+        except (struct.error, zlib.error):
+            raise ElfError(f"{self.path}: damaged section {section.name}") from None
+        how = "zstd" if kind == _COMPRESSED_ZSTD else f"method {kind}"
+        raise ElfError(f"{self.path}: section {section.name} is compressed by {how}, which cannot be read here",
+                       helps=("`objcopy --decompress-debug-sections` makes a file that can",))
 
     def file_offset(self, address: int) -> int | None:
         """Where virtual address `address` of the file is in the file; None if no segment holds it."""

@@ -365,6 +365,14 @@ class RecordingFacts:
     def user_symbol(self, path: str, name: str) -> int | None:
         return self._ask("user_symbol", path, name)  # type: ignore[no-any-return]
 
+    def user_file(self, path: str) -> str | None:
+        return self._ask("user_file", path)  # type: ignore[no-any-return]
+
+    def user_types(self, path: str, name: str, near: str) -> bytes | None:
+        # One state of a file has one set of types: to read them again at each start would take longer than a hit.
+        self._ask("user_file", path)
+        return self._facts.user_types(path, name, near)  # type: ignore[attr-defined,no-any-return]
+
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
         return self._ask("usdt_arguments", path, provider, name)  # type: ignore[no-any-return]
 
@@ -372,7 +380,7 @@ class RecordingFacts:
 _ATTRIBUTES = frozenset(("arch", "kernel_id", "kernel_version", "cpus_online", "cpus_possible", "page_size"))
 _METHODS = frozenset(
     """
-    tracepoint_format kconfig syscall_prefix read_include inode user_symbol usdt_arguments
+    tracepoint_format kconfig syscall_prefix read_include inode user_symbol user_file usdt_arguments
     """.split()
 )
 

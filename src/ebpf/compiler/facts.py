@@ -75,6 +75,15 @@ class ScriptFacts(Facts, Protocol):
     def user_symbol(self, path: str, name: str) -> int | None:
         """The address that the ELF file at ``path`` gives its symbol ``name``; None where it has none."""
 
+    def user_file(self, path: str) -> str | None:
+        """What tells the program or library ``path`` as it is now from any other state of it; None where it is not."""
+
+    def user_types(self, path: str, name: str, near: str) -> bytes | None:
+        """BTF, from the debug information of the file at ``path``: of ``name()``, a function, ``struct name``, ``union
+        name``, ``enum name``, or a typedef ``name``; of several that of the function ``near``. Empty: it has none of
+        that name; None: it has no debug information. `ElfError` where that is damaged.
+        """
+
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
         """What a static probe's notes say of its arguments: for each of its places the address in the file, and a text;
         None: no such probe.

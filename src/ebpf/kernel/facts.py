@@ -182,6 +182,27 @@ class SystemFacts:
         except (EbpfError, OSError):
             return None
 
+    def user_file(self, path: str) -> str | None:
+        from ebpf.binaries.find import find_binary
+
+        try:
+            found = find_binary(path)
+            stat = os.stat(found)
+        except (EbpfError, OSError):
+            return None
+        return f"{found} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+
+    def user_types(self, path: str, name: str, near: str) -> bytes | None:
+        from ebpf.binaries.dwarf_types import debug_types
+        from ebpf.binaries.find import find_binary
+        from ebpf.errors import AttachError
+
+        try:
+            types = debug_types(find_binary(path))
+        except AttachError:  # the file itself is missing: whoever attaches says so
+            return None
+        return None if types is None else types.btf(name, near) or b""
+
     def usdt_arguments(self, path: str, provider: str, name: str) -> tuple[tuple[int, str], ...] | None:
         from ebpf.binaries.find import find_binary
         from ebpf.binaries.usdt import find_usdt

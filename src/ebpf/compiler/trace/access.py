@@ -94,6 +94,9 @@ class Access(Emitter):
         known = scope.tags.get(tag)
         if known is not None:
             return known
+        own = self.program_type(tag, kinds)
+        if own is not None:
+            return own
         for kind in kinds:
             if kind == "enum":
                 enum = kernel.enum(tag)
@@ -112,6 +115,10 @@ class Access(Emitter):
         if kernel.btf is None:
             notes = ["this kernel tells no types (BTF); define the struct in the script"]
         self.refuse("T0209", node, f"there is no `{written}` in this kernel", helps=helps, notes=notes)
+
+    def program_type(self, tag: str, kinds: tuple[str, ...]) -> C.CType | None:
+        """A type of the program that is probed; `builtins.Builtins` knows which that is."""
+        return None
 
     def type_of(self, t: C.CType, space: str) -> Ty:
         """What a value of the C type ``t`` is in a script."""

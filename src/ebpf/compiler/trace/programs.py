@@ -150,6 +150,8 @@ class Programs:
             return (id(t),)
         if kind == "tracepoint":
             return (kind, t.point.parts[0] == "syscalls", t.text if "args" in uses else "")
+        if kind == "uprobe" and "args" in uses:
+            return (kind, t.text)
         return (kind,)
 
     def needs_own_name(self, t: Target, uses: set[str]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ebpf.compiler.c.source import Diagnostics
     from ebpf.compiler.facts import ScriptFacts
     from ebpf.compiler.trace import ast
+    from ebpf.compiler.trace.user_types import UserTypes
     from ebpf.errors import EbpfError
 
 SCRATCH, STARTED = "scratch", "started"
@@ -104,6 +105,7 @@ class ScriptState:
         self.functions_known: dict[str, bool] = {}
         self._formats: dict[tuple[str, str], str | None] = {}
         self.formats_unknown: dict[tuple[str, str], EbpfError] = {}  # why one could not be read
+        self._user_types: dict[tuple[str, str], UserTypes] = {}
         self._helpers: dict[str, tuple[int, C.CType]] = {}
         self._known: dict[str, int | str | None] = {}
         self.begin()
@@ -197,6 +199,15 @@ class ScriptState:
                 name, C.Qualified(C.VOID, const=True), "extern", node.loc, node.end, section=".ksyms"
             )
         return v
+
+    def user_types(self, path: str, function: str) -> UserTypes:
+        """Types of a program, as its ``function`` sees them."""
+        from ebpf.compiler.trace.user_types import UserTypes
+
+        known = self._user_types.get((path, function))
+        if known is None:
+            known = self._user_types[path, function] = UserTypes(self.facts, path, function, self.checker.own_tag)
+        return known
 
     def exit_word(self) -> tree.Variable:
         """The word that says that `exit` was called, made when first named."""

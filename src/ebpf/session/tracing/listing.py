@@ -32,7 +32,7 @@ def list_probes(pattern: str = "*", *, arguments: bool = False, pid: int | None 
 
     ``arguments``: with their arguments (tracepoints, fentry and fexit: needs tracefs or the kernel's types). Programs
     and
-    libraries are looked at only if the pattern names one.
+    libraries are looked at only if the pattern names one; arguments of their functions: where they have DWARF.
     """
     kind, colon, rest = pattern.partition(":")
     kind = _SHORT.get(kind, kind.lower() if colon else kind)
@@ -126,7 +126,7 @@ def _fexit(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
     return _traced("fexit", rest, arguments)
 
 
-def _user(kind: str, rest: str, pid: int | None) -> Iterator[ProbeInfo]:
+def _user(kind: str, rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
     from ebpf.session.host import host
 
     path, colon, symbol = rest.rpartition(":")
@@ -134,17 +134,31 @@ def _user(kind: str, rest: str, pid: int | None) -> Iterator[ProbeInfo]:
         path, symbol = rest, "*"
     file = host.find_binary(path, pid)
     wanted = re.compile(glob(symbol)).fullmatch
-    for name in sorted(host.user_functions(file)):
-        if wanted(name):
-            yield ProbeInfo(f"{kind}:{file}:{name}")
+    names = [name for name in sorted(host.user_functions(file)) if wanted(name)]
+    told = _user_parameters(file, names) if arguments and kind == "uprobe" else {}
+    for name in names:
+        yield ProbeInfo(f"{kind}:{file}:{name}", told.get(name, ()))
+
+
+def _user_parameters(file: str, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """What the file's debug information says of the functions' parameters; nothing where it has none."""
+    from ebpf.binaries.dwarf_types import debug_types
+    from ebpf.btf import Btf
+    from ebpf.btf.types import Kind
+
+    types = debug_types(file)
+    if types is None:
+        return {}
+    btf = Btf.parse(types.functions_btf(frozenset(names)))
+    return {name: _parameters(btf, id, False) for name, id in btf.iter_names(Kind.FUNC)}
 
 
 def _uprobes(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
-    return _user("uprobe", rest, pid)
+    return _user("uprobe", rest, arguments, pid)
 
 
 def _uretprobes(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
-    return _user("uretprobe", rest, pid)
+    return _user("uretprobe", rest, arguments, pid)
 
 
 def _usdt(rest: str, arguments: bool, pid: int | None) -> Iterator[ProbeInfo]:
