@@ -54,7 +54,7 @@ def test_histograms_are_judged() -> None:
 
 
 def test_our_own_traceback_is_a_failure() -> None:
-    assert judge(Case(), told("", "", err="Traceback (most recent call last):\nKeyError: 1\n")).result == "failed"
+    assert judge(Case(), told("", "", err='Traceback (most recent call last):\n  File "/x/src/bcc/table.py", line 1\nKeyError\n')).result == "failed"
     assert judge(Case(), told("x", "x", status="killed")).result == "failed"
 
 
@@ -64,6 +64,18 @@ def test_every_script_has_a_case() -> None:
         pytest.skip("bpfcc-tools is not installed")
     assert {str(p) for p in installed} <= {case.path for case in CASES.values()}
     assert len({case.path for case in CASES.values()}) == 104 and set(SAMPLE) <= set(CASES) and len(SAMPLE) == 10
+
+
+def test_ten_tools_say_what_bcc_said(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--no-guests"):
+        pytest.skip("guest tests: --no-guests")
+    if (reason := store.why_not(store.SAMPLE)) is not None:
+        pytest.skip(f"guest tests: {reason}")
+    if not shutil.which("opensnoop-bpfcc", path="/usr/sbin"):
+        pytest.skip("bpfcc-tools is not installed")
+    done = subprocess.run([sys.executable, "-m", "tests.bcc.compare", "--sample"], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "EBPF_COMPARE_DIR": str(tmp_path)}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_ten_tools_beside_bcc(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -112,6 +112,14 @@ def _become(argv: list[str], out: int, err: str, terminal: bool) -> None:
         os._exit(status if isinstance(status, int) else int(status is not None))
 
 
+def _reap() -> int | None:
+    """The process id of a keeper that has ended, now gone; None if there is none."""
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] or None
+    except ChildProcessError:
+        return None
+
+
 def main() -> None:
     import argparse  # noqa: F401
     import ctypes  # noqa: F401
@@ -133,6 +141,8 @@ def main() -> None:
         sys.path.pop(0)  # the folder of this file, which is no business of the scripts
     print("ready", flush=True)
     for line in sys.stdin:
+        while _reap() is not None:
+            pass
         job = json.loads(line)
         sys.stdout.write(f"{spawn(**job)}\n")
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from tests.bcc.compare.plan import Case
 _TIMES = re.compile(r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b|\b\d+\.\d+\b|0x[0-9a-f]{6,}\b|\b[0-9a-f]{16}\b")
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d:\d\d\b")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?(?:[um]?s\b)?")
+_OWN = re.compile(r'File "[^"]*/(ebpf|bcc)/\w[^"]*\.py"')  # a line of a traceback that is in this package
 _LONG = re.compile(r"\b\d{3,}\b")
 _ROW = re.compile(r"^\s*(?:(\d+) -> (\d+)|(\d+))\s+: (\d+)\s+\|([*+ ]*)\|$")
 
@@ -25,7 +26,7 @@ class Verdict(NamedTuple):
 def judge(case: Case, told: dict[str, Any]) -> Verdict:
     """Of one case's results."""
     ours = told["ours"]
-    if "Traceback" in ours["err"]:
+    if _OWN.search(ours["err"].partition("Traceback")[2]):
         return Verdict("failed", _last(ours["err"]))
     if ours["status"] == "killed":
         return Verdict("failed", "did not end on Ctrl-C")
@@ -61,7 +62,7 @@ def _alone(case: Case, told: dict[str, Any]) -> Verdict:
     ours = told["ours"]
     if ours["status"] not in (0, 1, -2, 130):
         return Verdict("failed", f"status {ours['status']}: {_last(ours['err'])}")
-    if ours["ready_s"] < 0 and not case.ends:
+    if ours["ready_s"] < 0 and (not case.ends or ours["status"]):
         return Verdict("ended", _last(ours["err"]) or _last(ours["out"]))
     if case.how in ("lines", "loose", "keys", "counts", "near") and not _marked(case, ours["out"], _loose):
         return Verdict("started", "says nothing about the work")
@@ -70,8 +71,8 @@ def _alone(case: Case, told: dict[str, Any]) -> Verdict:
 
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    error = next((line for line in lines if line.startswith("error")), "")
-    return error or (lines[-1] if lines else "")
+    told = [line for line in lines if line.startswith(("error", "ebpf: "))]  # else the last, of a traceback say
+    return next(iter(told or [line for line in lines if not line.startswith("= ")][-1:]), "")
 
 
 def _strict(line: str) -> str:

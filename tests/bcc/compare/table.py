@@ -31,7 +31,7 @@ def render() -> str:
     scripts: dict[str, list[str]] = {}
     for name, case in CASES.items():
         scripts.setdefault(Path(case.path).name.removesuffix("-bpfcc"), []).append(name)
-    rows, equal, compared = [], 0, 0
+    rows, reasons, equal, compared = [], dict[tuple[str, str], list[str]](), 0, 0
     for script, names in sorted(scripts.items()):
         found = [by_kernel[store.SAMPLE][n][1] for n in names if n in by_kernel[store.SAMPLE]]
         result = min((v.result for v in found), key=_ORDER.index, default="not run")
@@ -40,13 +40,19 @@ def render() -> str:
         reason = "; ".join(dict.fromkeys(v.reason for v in found if v.reason and v.result == result))
         cells = []
         for kernel in _KERNELS:
-            others = [by_kernel[kernel][n][1] for n in names if n in by_kernel[kernel]]
-            cells.append(min((v.result for v in others), key=_ORDER.index, default="–"))
+            other = min((by_kernel[kernel][n][1] for n in names if n in by_kernel[kernel]),
+                        key=lambda v: _ORDER.index(v.result), default=None)
+            cells.append(other.result if other is not None else "–")
+            if other is not None and other.result in ("failed", "ended"):
+                reasons.setdefault((script, _cell(other.reason)), []).append(kernel)
         rows.append(f"| {script} | {result} | {_cell(reason)} | {' | '.join(cells)} |")
     known = ", ".join(f"{release}" for release in facts.values())
+    compared_text = f"{compared} were run beside BCC's own; {equal} of them say the same."
     return "\n".join([
-        f"{datetime.date.today():%d %B %Y}; kernels {known}. {equal} of {len(scripts)} scripts say the same as BCC's own run.",
-        "", f"| script | {store.SAMPLE}, beside BCC | | {' | '.join(_KERNELS)} |", "|---|---|---|" + "---|" * len(_KERNELS), *rows, ""])
+        f"{datetime.date.today():%d %B %Y}; kernels {known}. {len(scripts)} scripts. {compared_text}",
+        "", f"| script | {store.SAMPLE}, beside BCC | | {' | '.join(_KERNELS)} |", "|---|---|---|" + "---|" * len(_KERNELS), *rows, "",
+        "What those said on other kernels that ended by themselves:", "",
+        *(f"- {script} ({', '.join(kernels)}): {reason}" for (script, reason), kernels in reasons.items()), ""])
 
 
 def _cell(text: str) -> str:

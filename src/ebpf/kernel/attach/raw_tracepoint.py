@@ -6,7 +6,7 @@ import errno as _errno
 from typing import TYPE_CHECKING
 
 from ebpf.diagnostics import did_you_mean
-from ebpf.errors import TargetNotFound
+from ebpf.errors import AttachError, TargetNotFound
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import KernelLink, refused
 from ebpf.kernel.symbols import kernel_symbols
@@ -23,9 +23,31 @@ def attach(program: KernelProgram, name: str, *, cookie: int = 0) -> KernelLink:
         similar = did_you_mean(name, raw_tracepoints())
         raise TargetNotFound(f"no raw tracepoint called {name!r}", name=name, similar=similar,
                              helps=(f"similar ones: {', '.join(similar)}",) if similar else ())
+    if result == -_errno.EINVAL and (arguments := _arguments(name)) is not None:
+        raise AttachError(f"{program.name!r} reads more arguments than the tracepoint {name} has on this kernel",
+                          notes=(f"they are: {', '.join(arguments)}",),
+                          helps=("it was written for a kernel with another form of this tracepoint",))
     if result < 0:
         raise refused(program, "raw tracepoint", name, -result, needs=("CAP_PERFMON",))
     return KernelLink((result,), kind="raw_tracepoint", target=name, program=program.name, is_bpf_link=True)
+
+
+def _arguments(name: str) -> list[str] | None:
+    """Their types, as C."""
+    from ebpf.btf import format_decl
+    from ebpf.btf.types import FuncProto, Kind, Ptr, Typedef
+    from ebpf.kernel.facts import kernel_btf
+
+    btf = kernel_btf()
+    found = None if btf is None else btf.find(f"btf_trace_{name}", Kind.TYPEDEF)
+    if btf is None or found is None:
+        return None
+    typedef = btf.type(found)
+    pointer = btf.type(typedef.type) if isinstance(typedef, Typedef) else None
+    proto = btf.type(pointer.type) if isinstance(pointer, Ptr) else None
+    if not isinstance(proto, FuncProto):
+        return None
+    return [format_decl(btf, param.type, "").strip() for param in proto.params[1:]]
 
 
 def raw_tracepoints() -> list[str]:
