@@ -132,7 +132,8 @@ class Maps(Access):
             number = self.const(list(self.state.maps).index(m.name), C.UINT)
             loc, end = self.node.loc, self.node.end
             self.evaluate(tree.CallFunction(C.LONG, loc, end, self.full_function(), [number]))
-        self.branch(self.compare("<", self.long(failed), self.const(0)), full)
+        # As an int: before 6.4 that is what maps' functions return, and the upper half of the register is zero.
+        self.branch(self.compare("<", self.long(cast(failed, C.INT)), self.const(0)), full)
 
     def full_function(self) -> tree.FunctionDecl:
         """A subprogram that counts an update that failed."""
