@@ -17,7 +17,7 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-MARK = "\x1e"  # starts each of our lines, so that a stray print cannot be taken for one
+MARK = "\x1e"  # the pool's, which this does not import
 
 
 def main() -> None:

@@ -24,15 +24,15 @@ import json
 import os
 import pickle
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.guests import inside, store
-from tests.guests.guest import Guest, GuestError
+from ebpf.testing.guests import Guest, GuestError, store
+from ebpf.testing.guests.pool import Lines, Pool, Take
+from tests.guests import inside
 
 _ROOT = Path(__file__).resolve().parents[2]
 _pool_key: pytest.StashKey[_Pool] = pytest.StashKey()
@@ -136,106 +136,63 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 class _Pool:
-    """Runs every selected guest test, one boot per kernel, in background threads; hands results out by test."""
+    """Runs every selected guest test, one boot per kernel, in the background; hands results out by test."""
 
     def __init__(self, items: list[pytest.Function]) -> None:
         self._jobs: dict[str, list[pytest.Function]] = {}
         for item in items:
             self._jobs.setdefault(item.stash[_kernel_key], []).append(item)
-        self._results: dict[str, dict[str, Any]] = {}
-        self._over: dict[str, str] = {}  # kernel → how its guest ended
-        self._changed = threading.Condition()
-        self._waiting = [k for k in self._jobs if store.why_not(k) is None]
-        self._stopping = False
-        self._threads: list[threading.Thread] = []
+        self._pool = Pool([k for k in self._jobs if store.why_not(k) is None], self._run_all)
+        self.stop = self._pool.stop
         self.never_run: list[str] = []
 
     def start(self) -> None:
-        if self._waiting and os.access(_ROOT / "src", os.W_OK):
+        if any(store.why_not(k) is None for k in self._jobs) and os.access(_ROOT / "src", os.W_OK):
             # Guests see our files but cannot keep bytecode: compiling it there costs every process seconds.
             compileall.compile_dir(_ROOT / "src", quiet=2)
-        # Emulation keeps one processor busy per guest; leave one to the tests that run here.
-        self._hire(max(1, (os.cpu_count() or 1) - 1))
-
-    def _hire(self, workers: int) -> None:
-        for _ in range(min(len(self._waiting), workers - len(self._threads))):
-            thread = threading.Thread(target=self._work, name="guests", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-    def stop(self) -> None:
-        self._stopping = True
-        for thread in self._threads:
-            thread.join(10)
+        self._pool.hire((os.cpu_count() or 1) - 1)  # leave one processor to the tests that run here
 
     def result(self, item: pytest.Function) -> dict[str, Any]:
         kernel = item.stash[_kernel_key]
-        self._hire(os.cpu_count() or 1)  # the tests that run here are done
-        with self._changed:
-            self._changed.wait_for(lambda: item.nodeid in self._results or kernel in self._over)
-            if (result := self._results.get(item.nodeid)) is not None:
-                return result
-            return {"outcome": "failed", "message": self._over[kernel], "output": "", "seconds": 0.0}
+        result: dict[str, Any] | None = self._pool.result(kernel, item.nodeid)
+        return result or _failed(self._pool.over[kernel])
 
     def never_ran(self) -> list[str]:
         """Functions whose every result is "not supported"."""
         ran: dict[str, bool] = {}
         for items in self._jobs.values():
             for item in items:
-                if (result := self._results.get(item.nodeid)) is not None:
+                if (result := self._pool.results.get(item.nodeid)) is not None:
                     name = f"{item.path.name}::{item.originalname}"
                     unsupported = result["outcome"] == "skipped" and result["message"].startswith("NotSupported")
                     ran[name] = ran.get(name, False) or not unsupported
         return [name for name, did in ran.items() if not did]
 
-    def _work(self) -> None:
-        while not self._stopping:
-            with self._changed:
-                if not self._waiting:
-                    return
-                kernel = self._waiting.pop(0)
-            try:
-                ended = self._run_all(kernel)
-            except Exception as error:
-                ended = f"{error}" if isinstance(error, GuestError) else f"the guest harness failed: {error!r}"
-            with self._changed:
-                self._over[kernel] = ended
-                self._changed.notify_all()
-
-    def _run_all(self, kernel: str) -> str:
-        items, partial = self._jobs[kernel], b""
-        checks, bad = [], {}
-        for item in items:
+    def _run_all(self, kernel: str, take: Take) -> str:
+        checks = []
+        for item in self._jobs[kernel]:
             try:
                 checks.append(_check(item))
             except (GuestError, pickle.PicklingError, TypeError, AttributeError) as error:
-                bad[item.nodeid] = {"outcome": "failed", "message": str(error), "output": "", "seconds": 0.0}
-        with self._changed:
-            self._results.update(bad)
+                take(item.nodeid, _failed(str(error)))
         if not checks:
             return "nothing could be run"
         timeout_s = 60 + sum(check["timeout_s"] for check in checks)
         job = json.dumps({"sys_path": [str(_ROOT / "src"), str(_ROOT)], "checks": checks}).encode()
-
-        def take(data: bytes) -> None:
-            nonlocal partial
-            *lines, partial = (partial + data).split(b"\n")
-            for line in lines:
-                if line.startswith(inside.MARK.encode()):
-                    result = json.loads(line[1:])
-                    with self._changed:
-                        self._results[result["id"]] = result
-                        self._changed.notify_all()
-
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(_ROOT / "src"), "EBPF_GUEST": kernel,
             "EBPF_BACKEND": "kernel",
         }
         done = Guest(kernel).run([sys.executable, inside.__file__], cwd=str(_ROOT), env=environment, stdin=job,
-                                 timeout_s=timeout_s, on_stdout=take, stop=lambda: self._stopping)
+                                 timeout_s=timeout_s, on_stdout=Lines(lambda result: take(result["id"], result)),
+                                 stop=lambda: self._pool.stopping)
         complaint = done.stderr.decode(errors="replace").strip()
         return f"the guest's test process ended (status {done.returncode}) without a result\n{complaint}".strip()
+
+
+def _failed(message: str) -> dict[str, Any]:
+    return {"outcome": "failed", "message": message, "output": "", "seconds": 0.0}
 
 
 def _check(item: pytest.Function) -> dict[str, Any]:

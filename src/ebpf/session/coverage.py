@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ebpf.session.session import Session
 
@@ -78,13 +78,17 @@ class Coverage:
             return False
         ran = counters.lookup(bytes(4)) or b""
         for point, hit in zip(parse_points(spec.initial), ran, strict=False):
-            found = self.files.setdefault(point.file, Ways({}, {}))
-            if point.to:
-                way = point.line, point.to
-                found.ways[way] = bool(hit) or found.ways.get(way, False)
-            else:
-                found.lines[point.line] = bool(hit) or found.lines.get(point.line, False)
+            way = {(point.line, point.to): bool(hit)} if point.to else {}
+            self.add(point.file, {} if point.to else {point.line: bool(hit)}, way)
         return True
+
+    def add(self, file: str, lines: Mapping[int, bool], ways: Mapping[tuple[int, int], bool]) -> None:
+        """Add what was collected elsewhere, in another process perhaps."""
+        found = self.files.setdefault(file, Ways({}, {}))
+        for line, ran in lines.items():
+            found.lines[line] = ran or found.lines.get(line, False)
+        for way, ran in ways.items():
+            found.ways[way] = ran or found.ways.get(way, False)
 
     def clear(self) -> None:
         """Forget what was collected."""

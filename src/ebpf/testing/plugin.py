@@ -6,6 +6,7 @@ which is there already. Everything else comes when a test asks for a fixture.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ebpf.testing.lab import Lab
 
+_options: pytest.StashKey[frozenset[str]] = pytest.StashKey()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--ebpf-cov`` and its relatives."""
@@ -23,16 +26,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="coverage of the programs' source: term (the default), html[:DIR], json[:FILE], lcov[:FILE]")
     group.addoption("--ebpf-cov-fail-under", type=float, default=0.0, metavar="PERCENT",
                     help="fail if less of the programs' statements and branches was run")
+    group.addoption("--no-ebpf-cov", action="store_true",
+                    help="leave the programs' source out of what --cov (pytest-cov, coverage.py) reports")
+    group.addoption("--ebpf-kernels", metavar="KERNELS",
+                    help="run tests that use the kernel again in guests under these kernels: 5.10,6.1 or all "
+                         "(python -m ebpf.testing.guests --fetch 6.1 fetches one)")
+    parser.addini("ebpf_kernels", "what --ebpf-kernels is when it is not given", default="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Remember which options there are before the project adds its own."""
+    early_config.stash[_options] = frozenset(vars(early_config.known_args_namespace))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker's name; the rest only if an option asks for it."""
+    """The markers' names; the rest only if an option asks for it."""
+    config.addinivalue_line("markers", "ebpf_kernels(*kernels, here=True, timeout_s=120): runs in guests, too, where "
+                                       "--ebpf-kernels asks for one of these (none given: any) kernels; here=False: "
+                                       "nowhere else")
     config.addinivalue_line("markers", "ebpf_budget(source, program=None, **limits): the program stays within its "
                                        "budget (instructions, states, visited, stack, paths)")
     if config.getoption("ebpf_cov"):
         from ebpf.testing.cov import CoveragePlugin
 
         config.pluginmanager.register(CoveragePlugin(config), "ebpf_cov")
+    if "coverage" in sys.modules and not config.getoption("no_ebpf_cov"):
+        from ebpf.testing.cov_merge import MergePlugin, measuring
+
+        if measuring(config) is not None:
+            config.pluginmanager.register(MergePlugin(config), "ebpf_cov_merge")
+    if kernels := config.getoption("ebpf_kernels") or config.getini("ebpf_kernels"):
+        from ebpf.testing.guests.kernels import KernelsPlugin, chosen
+
+        own = [name for name in vars(config.option) if name not in config.stash.get(_options, vars(config.option))]
+        config.pluginmanager.register(KernelsPlugin(config, chosen(kernels), own), "ebpf_kernels")
 
 
 @pytest.fixture
@@ -58,6 +86,12 @@ def ebpf_backend(request: pytest.FixtureRequest) -> Iterator[Lab]:
     yield from _lab(request, request.param)
 
 
+@pytest.fixture
+def ebpf_guest_kernel() -> str | None:
+    """The kernel's name in a guest (``"6.1"``), ``None`` on this machine."""
+    return None
+
+
 def _lab(request: pytest.FixtureRequest, backend: str) -> Iterator[Lab]:
     from ebpf.testing.lab import open_lab
 
@@ -66,7 +100,11 @@ def _lab(request: pytest.FixtureRequest, backend: str) -> Iterator[Lab]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The budgets of the test's marks."""
+    """The budgets of the test's marks, and whether it is for guests alone."""
+    only = item.get_closest_marker("ebpf_kernels")
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if only is not None and not only.kwargs.get("here", True) and parameters.get("ebpf_guest_kernel") is None:
+        pytest.skip("runs in guests only (--ebpf-kernels)")
     for mark in item.iter_markers("ebpf_budget"):
         from ebpf.testing.budget import assert_budget
         from ebpf.testing.rig import resolve

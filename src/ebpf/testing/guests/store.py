@@ -56,6 +56,12 @@ def kernel(name: str) -> Kernel | None:
         return None
 
 
+def fetched() -> list[str]:
+    """Names of all fetched kernels, by version."""
+    return sorted((place.parent.name for place in directory().glob("*/release") if place.parent.name[0].isdigit()),
+                  key=lambda name: [int(part) for part in name.split(".") if part.isdigit()])
+
+
 def busybox() -> Path:
     """The static busybox that is every guest's pid 1, fetched along with the kernels."""
     return directory() / "busybox"
