@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _RECORDS = {D.STRUCTURE: "struct", D.CLASS: "struct", D.UNION: "union", D.ENUMERATION: "enum", D.TYPEDEF: "typedef"}
 _BOOLEAN, _FLOAT, _SIGNED, _SIGNED_CHAR, _UNSIGNED_CHAR, _UTF = 2, 4, 5, 6, 8, 0x10
 _BY_REFERENCE = 4  # DW_CC_pass_by_reference: classes with a copy constructor of their own
+_DEFAULTED_IN_CLASS = 1
 _PLUS_CONSTANT = 0x23  # DW_OP_plus_uconst
 _MOST_DEEP = 100
 _SKIPPED = frozenset((D.CONST, D.VOLATILE, D.RESTRICT, D.ATOMIC))
@@ -163,7 +164,7 @@ class Translation:
         params = [(p.name, self._passed(p)) for p in _parameters(entry)]
         result = _attribute(entry, D.AT_TYPE)
         returns = self.type(result) if isinstance(result, D.Ref) else 0
-        if isinstance(result, D.Ref) and _calling_convention(result) == _BY_REFERENCE:
+        if isinstance(result, D.Ref) and _is_by_reference(result):
             params.insert(0, ("", self.builder.add_ptr(returns)))
         if any(True for _ in _of_tag(entry, D.UNSPECIFIED_PARAMETERS)):
             params.append(("", 0))
@@ -174,7 +175,7 @@ class Translation:
         if not isinstance(ref, D.Ref):
             return 0
         made = self.type(ref)
-        return self.builder.add_ptr(made) if _calling_convention(ref) == _BY_REFERENCE else made
+        return self.builder.add_ptr(made) if _is_by_reference(ref) else made
 
     def type(self, ref: object, *, behind_pointer: bool = False) -> int:
         """The id of the type that ``ref`` leads to; 0 (void) for none."""
@@ -360,15 +361,52 @@ def _parameters(entry: Entry) -> Iterator[Entry]:
         yield one
 
 
-def _calling_convention(ref: Ref) -> int:
-    for _ in range(8):
-        entry = ref.dwarf.entry(ref.offset)
-        target = entry.get(D.AT_TYPE)
-        if (entry.tag in _SKIPPED or entry.tag == D.TYPEDEF) and isinstance(target, D.Ref):
-            ref = target
-            continue
-        return _number(entry, D.AT_CALLING_CONVENTION)
-    return 0
+def _is_by_reference(ref: Ref, depth: int = 0) -> bool:
+    """Whether a parameter of this type is an address where it says a value: a C++ class that is not copied as bytes.
+
+    Clang says so; of GCC's classes it shows in what they declare (Itanium C++ ABI, "non-trivial for the purposes of
+    calls").
+    """
+    if depth > 8:
+        return False
+    entry = ref.dwarf.entry(ref.offset)
+    target = entry.get(D.AT_TYPE)
+    if entry.tag in _SKIPPED or entry.tag in (D.TYPEDEF, D.ARRAY):
+        return isinstance(target, D.Ref) and _is_by_reference(target, depth + 1)
+    if entry.tag not in (D.STRUCTURE, D.CLASS, D.UNION):
+        return False
+    if isinstance(signed := entry.get(D.AT_SIGNATURE), D.Ref):
+        return _is_by_reference(signed, depth + 1)
+    if entry.get(D.AT_DECLARATION):
+        return True  # defined elsewhere, as Clang leaves the library's templates: `std::string`
+    convention = _number(entry, D.AT_CALLING_CONVENTION)
+    if convention:
+        return convention == _BY_REFERENCE
+    own_name = entry.name.partition("<")[0]
+    for child in entry.children():
+        if child.get(D.AT_VIRTUALITY):
+            return True
+        if child.tag == D.SUBPROGRAM and child.get(D.AT_DEFAULTED) != _DEFAULTED_IN_CLASS:
+            if child.name.startswith("~") or (child.name.partition("<")[0] == own_name and _copies(child, entry)):
+                return True
+        elif child.tag in (D.MEMBER, D.INHERITANCE) and not child.get(D.AT_DECLARATION):
+            inner = child.get(D.AT_TYPE)
+            if isinstance(inner, D.Ref) and _is_by_reference(inner, depth + 1):
+                return True
+    return False
+
+
+def _copies(constructor: Entry, record: Entry) -> bool:
+    """Whether it makes one of ``record`` from another."""
+    given = [p for p in _of_tag(constructor, D.PARAMETER) if not p.get(D.AT_ARTIFICIAL)]
+    if not given:
+        return False
+    at: Entry | None = given[0].follow(D.AT_TYPE)
+    if at is None or at.tag not in (D.REFERENCE, D.RVALUE_REFERENCE):
+        return False
+    while at is not None and (at.tag in _SKIPPED or at.tag in (D.REFERENCE, D.RVALUE_REFERENCE)):
+        at = at.follow(D.AT_TYPE)
+    return at is not None and at.offset == record.offset
 
 
 def _storage_bytes(entry: Entry) -> int:
