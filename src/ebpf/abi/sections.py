@@ -6,6 +6,8 @@ A name that ends in ``+`` may stand alone or be followed by ``/`` and a target; 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ebpf.abi.programs import AttachType, ProgType
 
 
@@ -155,6 +157,7 @@ TARGETED_SECTIONS: frozenset[str] = frozenset(row[0][:-1] for row in _ROWS if ro
 _EXACT = {row[0].rstrip("+"): row for row in _ROWS}
 
 
+@lru_cache(1024)
 def parse_section(name: str) -> SectionInfo | None:
     """What a section called ``name`` says about its program; ``None`` if that is no program section's name.
 

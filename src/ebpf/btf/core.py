@@ -12,10 +12,11 @@ later refusal can be explained.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from ebpf.btf import types as T
-from ebpf.btf.ext import CoreKind
+from ebpf.btf.ext import CoreKind, CoreRelo, CoreRelos
 from ebpf.btf.format import format_decl
 from ebpf.btf.match import (
     Spec,
@@ -29,9 +30,9 @@ from ebpf.btf.match import (
 from ebpf.errors import BtfError, RelocationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+    from typing import Any
 
-    from ebpf.btf.ext import CoreRelo
     from ebpf.btf.reader import Btf
 
 #: The helper number of a poisoned instruction; the verifier says ``invalid func unknown#195896080``.
@@ -42,6 +43,7 @@ _FIELD_KINDS = frozenset((CoreKind.FIELD_BYTE_OFFSET, CoreKind.FIELD_BYTE_SIZE, 
 _ENUM_KINDS = frozenset((CoreKind.ENUMVAL_EXISTS, CoreKind.ENUMVAL_VALUE))
 _U64 = (1 << 64) - 1
 _LD_IMM64 = 0x18
+_WORD = struct.Struct("@Q")
 # Instruction classes by the low three bits of the opcode (RFC 9669, section 3).
 _LD, _LDX, _ST, _STX, _ALU, _ALU64 = 0, 1, 2, 3, 4, 7
 _SIZE_BITS = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}
@@ -79,8 +81,48 @@ class _Unanswerable(Exception):
     pass
 
 
+class _Known:
+    """What is known of all relocations that ask the same: the first one's result, and instructions before → after."""
+
+    __slots__ = ("answers", "patched", "result")
+
+    def __init__(self, result: CoreResult, answers: tuple[_Answer, _Answer]) -> None:
+        self.result = result
+        self.answers = answers
+        self.patched: dict[int, int] = {}
+
+
+class CoreResults(Sequence[CoreResult]):
+    """What became of each relocation, in order: a `CoreResult` is made when it is looked at."""
+
+    __slots__ = ("_found", "_relos")
+
+    def __init__(self, relos: Sequence[CoreRelo], found: list[_Known]) -> None:
+        self._relos = relos
+        self._found = found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, at: int) -> CoreResult: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[CoreResult, ...]: ...
+    def __getitem__(self, at: int | slice) -> CoreResult | tuple[CoreResult, ...]:
+        if isinstance(at, slice):
+            return tuple([self[i] for i in range(len(self))[at]])
+        return CoreResult(self._relos[at], *self._found[at].result[1:])
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def problems(self) -> list[str]:
+        """What was missing, each once, sorted."""
+        return sorted({known.result.problem for known in set(self._found) if known.result.problem})
+
+
 def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, targets: Sequence[Btf], *,
-             start: int = 0) -> tuple[bytes, tuple[CoreResult, ...]]:
+             start: int = 0) -> tuple[bytes, CoreResults]:
     """Apply ``relos`` to ``code``, which starts ``start`` bytes into the section that the relocations count from.
 
     ``local`` is the program's BTF. ``targets`` are the kernel's: ``vmlinux`` first, then modules, which are looked at
@@ -91,22 +133,48 @@ def relocate(code: bytes | bytearray, relos: Iterable[CoreRelo], local: Btf, tar
     if finder is None or finder.targets != targets:  # the programs of an object ask the same again and again
         finder = local.core_cache[_Finder] = _Finder(local, targets)
     order = "<" if local.little_endian else ">"
-    results = []
-    for relo in relos:
-        at = relo.insn_off - start
-        if at % 8 or not 0 <= at <= len(out) - 8:
+    rows: Iterable[tuple[int, int, Any, int]]
+    each: Sequence[CoreRelo] = relos if isinstance(relos, CoreRelos) else tuple(relos)
+    if isinstance(each, CoreRelos) and each.btf is local:  # as words: a path is a string's offset
+        words = each.words
+        rows = zip([at - each.start for at in words[::4]], words[1::4], words[2::4], words[3::4], strict=True)
+    else:
+        rows = each
+    whole = len(out) & ~7
+    insns = memoryview(out)[:whole].cast("Q")
+    known, results = finder.known, []
+    for insn_off, type_id, access, kind in rows:
+        at = insn_off - start
+        if at & 7 or not 0 <= at < whole:
             raise RelocationError(
-                f"CO-RE relocation at byte {relo.insn_off} is outside of the program's {len(out)} bytes")
-        try:
-            result, answers = finder.resolve(relo)
-            if result.problem is not None:
-                _poison(out, at, order)
-            else:
-                _patch(out, at, order, result, *answers, finder)
-        except BtfError as error:
-            raise RelocationError(f"CO-RE relocation of {describe(local, relo)}: {error.message}") from error
-        results.append(result)
-    return bytes(out), tuple(results)
+                f"CO-RE relocation at byte {insn_off} is outside of the program's {len(out)} bytes")
+        found = known.get((type_id, access, kind))
+        after = found.patched.get(insns[at >> 3]) if found is not None else None
+        if found is None or after is None:
+            path = access if isinstance(access, str) else local.name(access)
+            found = known[type_id, access, kind] = _relocate_one(
+                out, at, order, CoreRelo(insn_off, type_id, path, kind), finder)
+        else:
+            insns[at >> 3] = after
+        results.append(found)
+    return bytes(out), CoreResults(each, results)
+
+
+def _relocate_one(out: bytearray, at: int, order: str, relo: CoreRelo, finder: _Finder) -> _Known:
+    """One relocation, by the rules. What becomes of an instruction like this one is remembered."""
+    try:
+        found = finder.resolve(relo)
+        before = _WORD.unpack_from(out, at)[0]
+        wide = out[at] == _LD_IMM64
+        if found.result.problem is not None:
+            _poison(out, at, order)
+        else:
+            _patch(out, at, order, found.result._replace(relo=relo), *found.answers, finder)
+    except BtfError as error:
+        raise RelocationError(f"CO-RE relocation of {describe(finder.local, relo)}: {error.message}") from error
+    if not wide:
+        found.patched[before] = _WORD.unpack_from(out, at)[0]
+    return found
 
 
 def describe(local: Btf, relo: CoreRelo) -> str:
@@ -165,17 +233,16 @@ class _Finder:
         self.local = local
         self.targets = targets
         self._candidates: dict[int, list[tuple[int, int]]] = {}
-        #: (type, access, kind) → what was found
-        self._known: dict[tuple[int, str, int], tuple[CoreResult, tuple[_Answer, _Answer]]] = {}
+        #: (type, access, kind) → what was found; the access as text, or as the offset of that string
+        self.known: dict[tuple[int, str | int, int], _Known] = {}
 
-    def resolve(self, relo: CoreRelo) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
+    def resolve(self, relo: CoreRelo) -> _Known:
         """The relocation's result, and the answers of both sides."""
         key = (relo.type_id, relo.access, relo.kind)
-        found = self._known.get(key)
+        found = self.known.get(key)
         if found is None:
-            found = self._known[key] = self._resolve(relo)
-            return found
-        return CoreResult(relo, *found[0][1:]), found[1]
+            found = self.known[key] = _Known(*self._resolve(relo))
+        return found
 
     def _resolve(self, relo: CoreRelo) -> tuple[CoreResult, tuple[_Answer, _Answer]]:
         local = self.local

@@ -39,18 +39,24 @@ def flavours(btf: Btf) -> Mapping[str, list[str]]:
     """Essential name → the flavoured names in a blob's strings. Few, or none; looked for once."""
     found: dict[str, list[str]] | None = btf.core_cache.get("flavours")
     if found is None:
-        found = {}
-        strings = btf.strings
-        at = strings.find(b"___")
-        while at >= 0:
-            start, end = strings.rfind(b"\0", 0, at) + 1, strings.find(b"\0", at)
-            name = strings[start:end].decode("utf-8", "surrogateescape")
+        found = btf.core_cache["flavours"] = {}
+        for raw in btf.keep("flavours", lambda: _flavoured(btf.strings)).split(b"\0"):
+            name = raw.decode("utf-8", "surrogateescape")
             essential = essential_name(name)
             if essential != name:
                 found.setdefault(essential, []).append(name)
-            at = strings.find(b"___", end)
-        btf.core_cache["flavours"] = found
     return found
+
+
+def _flavoured(strings: bytes) -> bytes:
+    """Every string with ``___`` in it, NUL between them."""
+    out = []
+    at = strings.find(b"___")
+    while at >= 0:
+        end = strings.find(b"\0", at)
+        out.append(strings[strings.rfind(b"\0", 0, at) + 1:end])
+        at = strings.find(b"___", end)
+    return b"\0".join(out)
 
 
 def find_candidates(target: Btf, name: str, kind: Kind) -> list[int]:

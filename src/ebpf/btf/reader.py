@@ -193,6 +193,16 @@ class Btf:
         identity = self._identity or indexes.content_identity(self._data)  # type: ignore[arg-type]
         return f"btf-{identity}" if self.base is None else f"btf-{identity}-on-{self.first_id}-{self.first_string}"
 
+    def keep(self, what: str, make: Callable[[], bytes]) -> bytes:
+        """What ``make`` finds out of the bytes, kept under the name ``what`` beside the index."""
+        key = f"{self._key}-{what}" if self._store is not None else ""
+        found = self._store.get(key) if self._store is not None else None
+        if found is None:
+            found = make()
+            if self._store is not None:
+                self._store.put(key, found)
+        return found
+
     def _kept_index(self) -> Index | None:
         """The index out of the store."""
         kept = self._store.get(self._key) if self._store is not None else None

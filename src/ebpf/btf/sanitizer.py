@@ -35,6 +35,7 @@ class BtfFeature(Enum):
 
 
 ALL_FEATURES = frozenset(BtfFeature)
+_FUNC_PROTO = int(Kind.FUNC_PROTO)
 
 
 class _Editor:
@@ -80,13 +81,14 @@ def sanitize(btf: Btf | bytes, features: Set[BtfFeature] = ALL_FEATURES) -> byte
         btf = Btf.parse(btf)
     editor = _Editor(btf)
     missing = ALL_FEATURES - features
-    own = list(editor.offsets)
+    own = _by_kind(editor)
     try:
         _mend_externs(editor, own)
         _mend_sections(editor, own)
-        for position in list(editor.offsets):
-            kind, vlen = editor.info(position)
-            _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
+        if missing:
+            for position in list(editor.offsets):
+                kind, vlen = editor.info(position)
+                _REDUCERS.get(kind, _keep)(editor, position, vlen, missing)
     except OverflowError:
         raise BtfError("a data section of this BTF is larger than 512 MB or has damaged offsets") from None
     return editor.emit()
@@ -95,17 +97,24 @@ def sanitize(btf: Btf | bytes, features: Set[BtfFeature] = ALL_FEATURES) -> byte
 # -- what every kernel refuses
 
 
-def _mend_externs(editor: _Editor, own: list[int]) -> None:
+def _by_kind(editor: _Editor) -> dict[int, list[int]]:
+    """Where the types of each kind start."""
+    words = editor.words
+    found: dict[int, list[int]] = {}
+    for position in editor.offsets:
+        found.setdefault(words[position + 1] >> 24 & 31, []).append(position)
+    return found
+
+
+def _mend_externs(editor: _Editor, own: dict[int, list[int]]) -> None:
     """Extern variables become global ones, extern functions too; parameters of functions get names.
 
     In ``.ksyms`` functions give way to a placeholder variable; variables, which may be ``void``, become integers.
     """
     words, btf = editor.words, editor.btf
     integer = placeholder = 0
-    for position in own:
-        kind, vlen = editor.info(position)
-        if kind != Kind.DATASEC:
-            continue
+    for position in own.get(Kind.DATASEC, ()):
+        vlen = editor.info(position)[1]
         entries = range(position + 3, position + 3 + 3 * vlen, 3)
         if btf.name(words[position]) != ".ksyms" and all(btf.kind(words[at]) != Kind.FUNC for at in entries):
             continue
@@ -121,27 +130,28 @@ def _mend_externs(editor: _Editor, own: list[int]) -> None:
             # Laid out anew: externs take no room in the section, but the kernel wants some.
             words[at + 1], words[at + 2] = 4 * i, 4
         words[position + 2] = 4 * max(1, vlen)
-    for position in own:
-        kind, vlen = editor.info(position)
-        if kind == Kind.VAR and words[position + 3] == LINKAGE_EXTERN:
+    for position in own.get(Kind.VAR, ()):
+        if words[position + 3] == LINKAGE_EXTERN:
             words[position + 3] = LINKAGE_GLOBAL
-        elif kind == Kind.FUNC:
-            if vlen == LINKAGE_EXTERN:
-                editor.set_info(position, Kind.FUNC, LINKAGE_GLOBAL)
-            proto = editor.position(words[position + 2])
-            if proto is not None and editor.info(proto)[0] == Kind.FUNC_PROTO:
-                for i in range(editor.info(proto)[1]):
-                    at = proto + 3 + 2 * i
-                    if not words[at] and words[at + 1]:
-                        words[at] = editor.string(f"arg{i + 1}")
+    prototypes = set()
+    for position in own.get(Kind.FUNC, ()):
+        if words[position + 1] & 0xFFFF == LINKAGE_EXTERN:
+            editor.set_info(position, Kind.FUNC, LINKAGE_GLOBAL)
+        prototypes.add(words[position + 2])
+    for proto in map(editor.position, sorted(prototypes)):
+        if proto is not None and words[proto + 1] >> 24 & 31 == _FUNC_PROTO:
+            for i in range(words[proto + 1] & 0xFFFF):
+                at = proto + 3 + 2 * i
+                if not words[at] and words[at + 1]:
+                    words[at] = editor.string(f"arg{i + 1}")
 
 
-def _mend_sections(editor: _Editor, own: list[int]) -> None:
+def _mend_sections(editor: _Editor, own: dict[int, list[int]]) -> None:
     """A data section that was never laid out (size 0, as clang writes it) gets its variables one after another."""
     words, btf = editor.words, editor.btf
-    for position in own:
-        kind, vlen = editor.info(position)
-        if kind != Kind.DATASEC or words[position + 2]:
+    for position in own.get(Kind.DATASEC, ()):
+        vlen = editor.info(position)[1]
+        if words[position + 2]:
             continue
         end = 0
         for at in range(position + 3, position + 3 + 3 * vlen, 3):

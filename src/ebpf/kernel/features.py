@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ebpf.errors import UsageError
@@ -61,6 +62,7 @@ def have(name: str) -> bool | None:
 def forget() -> None:
     """Forget all answers; for tests that put another kernel in place."""
     _answers.clear()
+    kernel_version_code.cache_clear()
 
 
 def btf_features() -> frozenset[BtfFeature]:
@@ -111,6 +113,7 @@ def _map(map_type: int, key: int = 4, value: int = 4, entries: int = 1, **member
                               **members)[0])
 
 
+@cache
 def kernel_version_code() -> int:
     """The running kernel's KERNEL_VERSION(); kprobe programs had to state it before 5.0.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ebpf.btf import Btf
-    from ebpf.btf.core import CoreResult
+    from ebpf.btf.core import CoreResults
     from ebpf.kernel.attach import KernelLink
     from ebpf.kernel.externs import KernelTypes
     from ebpf.kernel.facts import SystemFacts
@@ -83,7 +83,7 @@ class KernelObject:
         #: why the object's types could not be loaded ("" if they were): programs then go without line information
         self.btf_problem = ""
         #: what became of each CO-RE relocation, by program
-        self.core_results: dict[str, tuple[CoreResult, ...]] = {}
+        self.core_results: dict[str, CoreResults] = {}
         #: struct_ops maps as this kernel wants them
         self.tables: dict[str, Table] = {}
         self._borrowed: set[str] = set()
@@ -355,10 +355,8 @@ class KernelObject:
 
         if self.obj.btf is None:
             raise RelocationError(f"{spec.name!r} has CO-RE relocations but the object has no BTF")
-        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
         targets = [self._target_btf] if self._target_btf is not None else self.kernel_types.targets()
-        code, results = relocate(linked.code, relos, self.obj.btf, targets)
-        self.core_results[spec.name] = results
+        code, self.core_results[spec.name] = relocate(linked.code, linked.core_relos_by_bytes(), self.obj.btf, targets)
         return code
 
     def _relocate(self, spec: ProgramSpec, linked: Linked, code: bytes) -> tuple[bytes, bytes]:
@@ -442,7 +440,7 @@ class KernelObject:
 
         lines = [SourceLine(r.insn_off, r.file, r.line, r.column, r.text) for r in linked.line_info]
         error = explain(spec.name, refused.log, refused.errno, lines, program_type=type.name.lower())
-        missing = sorted({r.problem for r in self.core_results.get(spec.name, ()) if r.problem})
+        missing = self.core_results[spec.name].problems() if spec.name in self.core_results else []
         if missing and ("#195896080" in refused.log or "#195896080" in error.message):
             error.notes = (*error.notes, *(f"this kernel lacks what the program reads: {m}" for m in missing))
         if error.diagnostics and error.diagnostics[0].code == "V0101":

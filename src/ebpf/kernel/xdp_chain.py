@@ -175,8 +175,9 @@ def as_member(linked: Linked, code: bytes, chain: Chain, slot: int) -> tuple[Lin
     def moved(offset: int) -> int:
         return offset if offset == 0 else offset + 1 + (grown if offset >= end else 0)
 
-    shaped = linked._replace(func_info=tuple(r._replace(insn_off=moved(r.insn_off)) for r in linked.func_info),
-                             line_info=tuple(r._replace(insn_off=moved(r.insn_off)) for r in linked.line_info))
+    functions, lines = linked.func_info, linked.line_info
+    shaped = linked._replace(func_info=functions and functions.with_offsets([moved(at) for at in functions.offsets]),
+                             line_info=lines and lines.with_offsets([moved(at) for at in lines.offsets]))
     return shaped, bytes(out)
 
 

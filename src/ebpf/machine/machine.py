@@ -90,7 +90,7 @@ class Machine:
                                             seed=seed)
         self.maps: dict[str, MachineMap] = Names("map")
         #: what became of each CO-RE relocation, by program
-        self.core_results: dict[str, tuple[CoreResult, ...]] = {}
+        self.core_results: dict[str, Sequence[CoreResult]] = {}
         self._btf = btf
         #: the kernel's types, asked when an event is described by its arguments' names
         self.kernel_types: Callable[[], Btf | None] = lambda: self._btf
@@ -245,7 +245,7 @@ class Machine:
             return linked.code
         from ebpf.btf import relocate
 
-        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
+        relos = linked.core_relos_by_bytes()
         code, self.core_results[spec.name] = relocate(linked.code, relos, self.obj.btf, [self._btf])
         return code
 

@@ -7,16 +7,17 @@ loader knows stays open: `Linked.relocations`.
 
 from __future__ import annotations
 
+from array import array
 from struct import pack_into
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpf.errors import RelocationError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from ebpf.btf.ext import CoreRelo, FuncInfo, LineInfo
+    from ebpf.btf.ext import CoreRelos, FuncInfos, LineInfos
     from ebpf.object.spec import Object, ProgramSpec, RelocationKind
 
 _PSEUDO_CALL, _PSEUDO_FUNC = 1, 4
@@ -40,23 +41,22 @@ class Linked(NamedTuple):
 
     code: bytes
     relocations: tuple[Unresolved, ...]
-    func_info: tuple[FuncInfo, ...]
-    line_info: tuple[LineInfo, ...]
-    core_relos: tuple[CoreRelo, ...]
+    func_info: FuncInfos | tuple[()]
+    line_info: LineInfos | tuple[()]
+    core_relos: CoreRelos | tuple[()]
     functions: tuple[tuple[int, str], ...]
 
     def func_info_bytes(self) -> bytes:
         """``struct bpf_func_info[]``: records of 8 bytes."""
-        from struct import pack
-
-        return b"".join([pack("<II", r.insn_off, r.type_id) for r in self.func_info])
+        return self.func_info.words.tobytes() if self.func_info else b""
 
     def line_info_bytes(self) -> bytes:
         """``struct bpf_line_info[]``: records of 16 bytes; its strings are those of the object's BTF."""
-        from struct import pack
+        return self.line_info.words.tobytes() if self.line_info else b""
 
-        return b"".join([pack("<IIII", r.insn_off, r.file_off, r.text_off, r.line << 10 | r.column)
-                         for r in self.line_info])
+    def core_relos_by_bytes(self) -> CoreRelos | tuple[()]:
+        """`core_relos` with ``insn_off`` in bytes, as `ebpf.btf.relocate` wants them."""
+        return self.core_relos.with_offsets([8 * at for at in self.core_relos.offsets]) if self.core_relos else ()
 
     def function_of(self, slot: int) -> str:
         """The name of the function that the instruction at ``slot`` belongs to."""
@@ -73,7 +73,7 @@ def link(obj: Object, program_name: str) -> Linked:
 
     Raises `UnknownName` if there is none, `RelocationError` if it refers to a symbol that is defined nowhere.
     """
-    functions = {**obj.functions, **obj.programs}
+    functions = obj.every_function
     main = functions.get(program_name)
     if main is None:
         from ebpf.diagnostics import did_you_mean
@@ -107,7 +107,7 @@ def link(obj: Object, program_name: str) -> Linked:
                   tuple([(starts[p.name], p.name) for p in parts]))
 
 
-def _collect(main: ProgramSpec, functions: dict[str, ProgramSpec]) -> tuple[list[ProgramSpec], dict[str, int]]:
+def _collect(main: ProgramSpec, functions: Mapping[str, ProgramSpec]) -> tuple[list[ProgramSpec], dict[str, int]]:
     """The functions to be laid out, in order, and the slot at which each starts."""
     parts, starts = [main], {main.name: 0}
     end = len(main.code) // 8
@@ -127,11 +127,22 @@ def _collect(main: ProgramSpec, functions: dict[str, ProgramSpec]) -> tuple[list
     return parts, starts
 
 
-def _moved(parts: Sequence[ProgramSpec], starts: dict[str, int], tables: Sequence[Sequence[Any]], *,
-           required: bool) -> tuple[Any, ...]:
+def _moved(parts: Sequence[ProgramSpec], starts: dict[str, int], tables: Sequence[Any], *, required: bool) -> Any:
     """The functions' tables behind each other, in slots of the whole."""
-    if required and not all(table and table[0].insn_off == 0 for table in tables):
+    words: array[int] = array("I")
+    offsets: list[int] = []
+    found = None
+    for part, table in zip(parts, tables, strict=True):
+        if not table or required and table.first_offset:
+            if required:
+                return ()
+            continue
+        found = table
+        every, first, last = table.every, table.first, table.last
+        away = starts[part.name] - (table.start >> 3)
+        words += every[first:last]
+        offsets += [(at >> 3) + away for at in every[first:last:table.width]]
+    if found is None:
         return ()
-    # (Made anew by position: `_replace` takes four times as long, and there is a record for every line.)
-    return tuple([record.__class__(starts[part.name] + record[0] // 8, *record[1:])
-                  for part, table in zip(parts, tables, strict=True) for record in table])
+    words[::found.width] = array("I", offsets)
+    return found.of(words, found.btf)

@@ -7,6 +7,7 @@ BTF.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ from ebpf.object.elf import (
 from ebpf.object.spec import Extern, MapSpec, Object, ProgramSpec, Relocation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ebpf.btf import Btf
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ebpf.object.elf import Rel, Section, Symbol
 
 _CALL, _LDDW = 0x85, 0x18
+_LOW_BYTE = 0 if sys.byteorder == "little" else 3
+_NO_RECORDS: list[Any] = [(), (), ()]
+_MULTIPLES_OF_8 = bytes(range(0, 256, 8))
 _PSEUDO_CALL = 1
 
 
@@ -60,6 +63,31 @@ class _Function:
         self.is_global = is_global
 
 
+class _Lines:
+    """The records of one table of ``.BTF.ext`` for one section, which functions take their parts of, in order."""
+
+    __slots__ = ("at", "offsets", "place", "table")
+
+    def __init__(self, table: Any, section: str) -> None:
+        self.offsets: list[int] = []
+        self.place = 0  # up to where, in bytes, functions have taken records; `at` of them
+        self.at = 0
+        self.table = table
+        if table:
+            offsets = table.offsets
+            # (The lowest byte of each word, taken at once.)
+            if offsets.tobytes()[_LOW_BYTE::4].translate(None, _MULTIPLES_OF_8):
+                raise ElfError(f"`.BTF.ext` has a record for the middle of an instruction of `{section}`")
+            self.offsets = sorted(offsets)
+            if self.offsets != offsets.tolist():  # a linker may have put functions in another order
+                self.table = table.in_order()
+
+    def cut(self, start: int, end: int) -> Any:
+        first = self.at if start == self.place else bisect_left(self.offsets, start)
+        self.place, self.at = end, bisect_left(self.offsets, end, first)
+        return self.table.cut(first, self.at, start) if first < self.at else ()
+
+
 class _Reader:
     def __init__(self, image: ElfImage, name: str) -> None:
         self.image = image
@@ -78,8 +106,7 @@ class _Reader:
         # relocation; LLVM, whose rules these are, does not.
         comment = image.get(".comment")
         self.by_gnu_as = comment is not None and b"GCC: " in bytes(comment.data)
-        #: section name → for each table of .BTF.ext (offsets, records), in order of offsets
-        self.tables: dict[str, list[tuple[list[int], tuple[Any, ...]]]] = {}
+        self.tables: dict[str, list[_Lines]] = {}
 
     def read(self) -> Object:
         image = self.image
@@ -89,12 +116,13 @@ class _Reader:
         self._read_externs()
         programs: dict[str, ProgramSpec] = {}
         subprograms: dict[str, ProgramSpec] = {}
-        relocations: dict[int, list[Rel]] = {}
+        relocations: dict[int, tuple[list[int], list[Rel]]] = {}
         for function in functions:
             index = function.section.index
             if index not in relocations:
-                relocations[index] = image.relocations(function.section)
-            spec = self._function(function, relocations[index])
+                found = image.relocations(function.section)
+                relocations[index] = [rel.offset for rel in found], found
+            spec = self._function(function, *relocations[index])
             is_program = function.is_global and function.section.name != ".text"
             (programs if is_program else subprograms)[spec.name] = spec
         notes = image.get(".ebpf")
@@ -175,17 +203,20 @@ class _Reader:
                 out.append(_Function(name, section, start, end, is_global))
         return out
 
-    def _function(self, function: _Function, relocations: Sequence[Rel]) -> ProgramSpec:
+    def _function(self, function: _Function, offsets: list[int], relocations: list[Rel]) -> ProgramSpec:
         section, start, end = function.section, function.start, function.end
         code = bytes(section.data[start:end])
-        first = bisect_left(relocations, start, key=lambda r: r.offset)
-        last = bisect_left(relocations, end, key=lambda r: r.offset)
-        for rel, after in zip(relocations[first:last], relocations[first + 1:last], strict=False):
-            if rel.offset == after.offset:
-                raise ElfError(f"function `{function.name}` has two relocations at byte {rel.offset - start}")
-        relocs = [self._relocation(rel, code, function) for rel in relocations[first:last]]
-        relocs += self._plain_calls(code, function, {r.offset for r in relocs})
-        relocs.sort()
+        relocs: list[Relocation] = []
+        at = -1
+        for rel in relocations[bisect_left(offsets, start):bisect_left(offsets, end)]:
+            if rel.offset == at:
+                raise ElfError(f"function `{function.name}` has two relocations at byte {at - start}")
+            at = rel.offset
+            relocs.append(self._relocation(rel, code, function))
+        calls = self._plain_calls(code, function, {r.offset for r in relocs})
+        if calls:
+            relocs += calls
+            relocs.sort()
         type_, attach_type, attach_to, sleepable = None, None, "", False
         if function.is_global and section.name != ".text":
             from ebpf.abi.sections import parse_section
@@ -198,27 +229,12 @@ class _Reader:
                            not section.name.startswith("?"), function.is_global, start, code, tuple(relocs),
                            funcs, lines, cores)
 
-    def _debug_records(self, section: str, start: int, end: int) -> list[tuple[Any, ...]]:
+    def _debug_records(self, section: str, start: int, end: int) -> list[Any]:
         """Of each table of ``.BTF.ext`` the records of one function, their offsets made relative to its start."""
         tables = self.tables.get(section)
         if tables is None:
-            tables = self.tables[section] = []
-            empty: dict[str, Any] = {}
-            every: tuple[Mapping[str, Any], ...] = self.ext or (empty,) * 3
-            for table in every:
-                records: tuple[Any, ...] = table.get(section, ())
-                offsets = [r.insn_off for r in records]
-                if any(offset % 8 for offset in offsets):
-                    raise ElfError(f"`.BTF.ext` has a record for the middle of an instruction of `{section}`")
-                if offsets != sorted(offsets):  # a linker may have put functions in another order
-                    records = tuple(sorted(records, key=lambda r: r.insn_off))
-                    offsets.sort()
-                tables.append((offsets, records))
-        out = []
-        for offsets, records in tables:
-            found = records[bisect_left(offsets, start):bisect_left(offsets, end)]
-            out.append(tuple([r.__class__(r[0] - start, *r[1:]) for r in found]))
-        return out
+            tables = self.tables[section] = [_Lines(table.get(section), section) for table in self.ext or ()]
+        return [table.cut(start, end) for table in tables] or _NO_RECORDS
 
     def _plain_calls(self, code: bytes, function: _Function, known: set[int]) -> list[Relocation]:
         """Calls within a section, which compilers resolve themselves."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ebpf.abi.programs import AttachType, ProgType
     from ebpf.abi.sections import SectionInfo
     from ebpf.btf import Btf
-    from ebpf.btf.ext import CoreRelo, FuncInfo, LineInfo
+    from ebpf.btf.ext import CoreRelos, FuncInfos, LineInfos
 
 RelocationKind: TypeAlias = Literal["call", "func", "map", "data", "kconfig", "ksym", "kfunc", "undefined"]
 
@@ -43,10 +43,9 @@ class ProgramSpec(NamedTuple):
     """One function: a program, or a subprogram that programs call.
 
     ``code`` is its own instructions alone; `ebpf.object.link` adds those of the subprograms it needs. ``offset`` says
-    where it starts in its section, in bytes. ``insn_off`` in ``func_infos``, ``line_infos`` and ``core_relos`` counts
-    bytes from the start of the function. ``type`` is ``None`` for subprograms and where the section's name says
-    nothing.
-    ``autoload`` is false for ``SEC("?…")``.
+    where it starts in its section, in bytes. ``func_infos``, ``line_infos`` and ``core_relos`` are sequences of
+    records, made when they are looked at; ``insn_off`` in them counts bytes from the start of the function.
+    ``type`` is ``None`` for subprograms and where the section's name says nothing. ``autoload`` is false for ``SEC("?…")``.
     """
 
     name: str
@@ -60,9 +59,9 @@ class ProgramSpec(NamedTuple):
     offset: int
     code: bytes
     relocations: tuple[Relocation, ...] = ()
-    func_infos: tuple[FuncInfo, ...] = ()
-    line_infos: tuple[LineInfo, ...] = ()
-    core_relos: tuple[CoreRelo, ...] = ()
+    func_infos: FuncInfos | tuple[()] = ()
+    line_infos: LineInfos | tuple[()] = ()
+    core_relos: CoreRelos | tuple[()] = ()
 
     @property
     def info(self) -> SectionInfo | None:
@@ -137,8 +136,8 @@ class Object:
     ``btf`` has the sizes and offsets of its data sections filled in, as the kernel wants them.
     """
 
-    __slots__ = ("_events", "_notes", "btf", "externs", "functions", "functions_at", "kernel_version", "license",
-                 "maps", "name", "programs")
+    __slots__ = ("_events", "_every", "_notes", "btf", "externs", "functions", "functions_at", "kernel_version",
+                 "license", "maps", "name", "programs")
 
     def __init__(self, name: str, license: str, kernel_version: int, programs: Mapping[str, ProgramSpec],
                  functions: Mapping[str, ProgramSpec], maps: Mapping[str, MapSpec], btf: Btf | None,
@@ -155,6 +154,14 @@ class Object:
         self.functions_at = functions_at
         self._notes = notes
         self._events: Mapping[str, int] | None = None
+        self._every: Mapping[str, ProgramSpec] | None = None
+
+    @property
+    def every_function(self) -> Mapping[str, ProgramSpec]:
+        """`functions` and `programs` together, by name."""
+        if self._every is None:
+            self._every = {**self.functions, **self.programs}
+        return self._every
 
     @property
     def events(self) -> Mapping[str, int]:

@@ -25,8 +25,7 @@ def link_for(obj: Object, name: str, options: Options) -> Linked:
     if linked.core_relos and obj.btf is not None and options.kernel_btf is not None:
         from ebpf.btf import relocate
 
-        relos = [r._replace(insn_off=r.insn_off * 8) for r in linked.core_relos]
-        code, _ = relocate(linked.code, relos, obj.btf, [options.kernel_btf])
+        code, _ = relocate(linked.code, linked.core_relos_by_bytes(), obj.btf, [options.kernel_btf])
         linked = linked._replace(code=code)
     return linked
 
