@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 
@@ -61,6 +62,8 @@ def _keep(argv: list[str], out: str, err: str, status: str, terminal: bool, star
 
 def _read(fd: int) -> bytes:
     try:
+        while not select.select([fd], [], [], 0.1)[0]:
+            pass  # a signal that came before the waiting began is handled now
         return os.read(fd, 1 << 16)
     except OSError:  # of a terminal that nobody holds any longer
         return b""

@@ -87,7 +87,8 @@ class Tool:
         """What it has said by now was before the work."""
         if not self.ended():
             os.kill(int(os.readlink(f"{self.folder}/status.keeper")), signal.SIGUSR1)
-            while not os.path.exists(f"{self.folder}/status.noted") and not self.ended():
+            until = time.monotonic() + 10
+            while not os.path.exists(f"{self.folder}/status.noted") and not self.ended() and time.monotonic() < until:
                 time.sleep(0.01)
 
     def wait_end(self, seconds: float) -> bool:
