@@ -97,7 +97,7 @@ CASES: dict[str, Case] = _cases({
     "dbstat": Case(("mysql",), how="starts"),
     "dcsnoop": Case(work="files", marks="wl-missing"),
     "dcstat": Case(("1",), "files", "^[0-9:]+ +[0-9]", "near", linger_s=1.5),
-    "deadlock": _apart(("{waiter}", "--binary", _LIBC), "waiter", how="starts"),
+    "deadlock": _apart(("{locker}", "--binary", _LIBC), "locker", "Deadlock|Mutex M|^@ ", "keys", linger_s=4),
     "dirtop": Case(("-C", "-d", "/tmp/wl", "600"), "files", "/tmp/wl", "near"),
     "drsnoop": Case(work="swap", how="starts"),
     "execsnoop": Case(work="execs", marks="wl-|exit 3"),

@@ -60,10 +60,10 @@ def run(names: str) -> int:
     """Do the work; its exit status."""
     if "tty" in _state:
         os.write(_state["tty"][1], b"wl-typed on a terminal\n")
-    if "waiter" in _state:
-        _state["waiter"].stdin.write(b"\n")
-        _state["waiter"].stdin.flush()
-        _state["waiter"].stdout.readline()
+    for process in [_state[name] for name in ("waiter", "locker") if name in _state]:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
     return subprocess.run([sys.executable, "-S", __file__, *names.split()], check=False, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL).returncode
 
@@ -80,8 +80,8 @@ def clean(names: str) -> None:
             process.wait()
 
 
-# Processes beside the work: one that does something when it is told to, for tools that watch one process, and one that
-# holds BPF programs and maps.
+# Processes beside the work: one that does something when it is told to, for tools that watch one process; one that takes
+# two locks in one order and then in the other; one that holds BPF programs and maps.
 _PROCESSES = {"waiter": r"""
 import ctypes, os, sys, threading
 libc = ctypes.CDLL(None)
@@ -95,6 +95,19 @@ while sys.stdin.readline():
     for i in range(7):
         libc.malloc(12345 + i)
     thread = threading.Thread(target=os.getppid); thread.start(); thread.join()
+    print(flush=True)
+""", "locker": r"""
+import ctypes, sys, threading
+libc = ctypes.CDLL(None)
+locks = [ctypes.create_string_buffer(64) for _ in range(2)]
+open('/proc/self/comm', 'w').write('wl-locker')
+def take(first, second):
+    libc.pthread_mutex_lock(first); libc.pthread_mutex_lock(second)
+    libc.pthread_mutex_unlock(second); libc.pthread_mutex_unlock(first)
+print(flush=True)
+while sys.stdin.readline():
+    for order in (locks, locks[::-1]):
+        thread = threading.Thread(target=take, args=order); thread.start(); thread.join()
     print(flush=True)
 """, "holder": r"""
 import ebpf, sys
