@@ -101,11 +101,6 @@ def test_no_packets_to_files():
     assert "no function `skboutput`" in refused('kprobe:vfs_read { $r = skboutput("a.pcap", arg0, 10, 0); }')
 
 
-def test_arguments_of_functions_have_numbers():
-    assert run("uprobe:/bin/bash:readline { @ = str(arg0); }").maps == {"@": "/tmp/file"}
-    assert "arguments have numbers here" in refused("uprobe:/bin/bash:readline { @ = args.prompt; }")
-
-
 def test_numbers_are_written_whole():
     from ebpf.session.tracing.formatting import Format
 
@@ -176,7 +171,7 @@ ROWS = {
     "`if pid == 1": "test_conditions_need_no_parentheses",
     "a field of `char[n]`": "test_an_array_of_characters_ends_at_its_nul",
     "no `skboutput()`": "test_no_packets_to_files",
-    "arguments of uprobes have numbers": "test_arguments_of_functions_have_numbers",
+    "types of the program": "tests/session/tracing/test_user_arguments.py::test_arguments_have_names_and_types",
     "mistakes are told all at once": "test_several_mistakes_at_once",
     "`%d`, `%u`, `%x` without a length": "test_numbers_are_written_whole",
     "`max()` of numbers below zero": "test_greatest_below_zero_and_large_buckets",

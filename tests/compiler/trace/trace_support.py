@@ -100,6 +100,32 @@ class FakeFacts:
     def user_symbol(self, path: str, name: str) -> int | None:
         return {"main": 0x1000, "f": 0x4800, "variable": 0xB800}.get(name)
 
+    def user_file(self, path: str) -> str | None:
+        return None
+
+    def user_types(self, path: str, name: str, near: str) -> bytes | None:
+        return _program_types(name) if path == "/bin/x" else None
+
+
+def _program_types(name: str) -> bytes:
+    """``int take(int count, struct node *node)`` of a made-up program, as its DWARF would have it."""
+    from ebpf.btf.types import Member, Struct
+    from ebpf.btf.writer import Builder
+
+    builder = Builder()
+    number, text = builder.add_int("int", 4, signed=True), builder.add_int("char", 1, signed=True)
+    if name == "take()":
+        node = builder.add_ptr(builder.add_fwd("node"))
+        builder.add_func("take", builder.add_func_proto(number, [("count", number), ("node", node)]))
+    elif name == "struct node":
+        own = builder.reserve()
+        name_type = builder.add_array(text, 4, builder.add_int("index", 4))
+        members = [("name", name_type, 0), ("next", builder.add_ptr(own), 64), ("size", number, 128)]
+        builder.define(own, Struct(0, "node", 24, tuple(Member(n, t, at) for n, t, at in members)))
+    else:
+        return b""
+    return builder.emit()
+
 
 TEXT, ARGV, LONG_TEXT = 0x12000, 0x13000, 0x14000
 
