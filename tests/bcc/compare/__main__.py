@@ -133,7 +133,8 @@ def _run(kernel: str, names: list[str], *, theirs: bool) -> None:
     compiler.start()
     try:
         result = Guest(kernel, memory="3G", shares=[str(share)]).run(
-            [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *["--theirs"] * theirs, *names], cwd=str(_ROOT),
+            [sys.executable, "-m", "tests.bcc.compare.inside", str(share), *["--theirs"] * theirs,
+             *["--mixed"] * (kernel != store.SAMPLE), *names], cwd=str(_ROOT),
             env={**os.environ, "EBPF_COMPARE_LANE": f"{share}/{lane}"}, timeout_s=120 + 150 * len(names), on_stdout=lambda data: print(data.decode(errors="replace"), end="", flush=True))
         if result.returncode:
             print(result.stderr.decode(errors="replace")[-3000:], file=sys.stderr)

@@ -144,11 +144,15 @@ def prepare(share: str, theirs: bool, needed: tuple[str, ...] = tuple(MODULES.sp
                    "release": os.uname().release}, file)
 
 
-def groups(names: list[str]) -> list[list[str]]:
-    """Cases that can be run together, on the same work: so that what one says does not depend on which others there are."""
+def groups(names: list[str], mixed: bool) -> list[list[str]]:
+    """Cases that can be run together, on the same work: so that what one says does not depend on which others there are.
+
+    ``mixed``: on the work of all of them, where nothing is compared (but a disk each).
+    """
     found: dict[tuple[str, bool], list[str]] = {}
     for name in names:
-        found.setdefault((CASES[name].work, CASES[name].apart), []).append(name)
+        case = CASES[name]
+        found.setdefault(("" if mixed and "disk" not in case.work else case.work, case.apart), []).append(name)
     return [same[at:at + _AT_ONCE] for same in found.values() for at in range(0, len(same), _AT_ONCE)]
 
 
@@ -157,7 +161,7 @@ def run_together(names: list[str], forks: dict[str, Forks]) -> list[dict[str, An
     one after the other."""
     from tests.bcc.compare import work
 
-    pieces = CASES[names[0]].work
+    pieces = " ".join(dict.fromkeys(piece for name in names for piece in CASES[name].work.split()))
     place = {"device": "loop0", **work.prepare(pieces)}
     said: dict[str, dict[str, Any]] = {name: {} for name in names}
     try:
@@ -224,7 +228,7 @@ def main(argv: list[str]) -> int:
     if theirs:
         forks["theirs"] = Forks(["/usr/bin/python3", script], {**plain, "LD_LIBRARY_PATH": THEIR_LIBRARIES})
     forks["ours"] = Forks([sys.executable, "-m", "tests.bcc.compare.fork"], {**env, "EBPF_CACHE_DIR": f"{share}/cache"})
-    for group in groups(names):
+    for group in groups(names, "--mixed" in argv):
         try:
             for result in run_together(group, forks):
                 keep(share, result)
