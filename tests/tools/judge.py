@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.tools.cases import CASES, Case
@@ -16,12 +17,45 @@ def judge(name: str, told: dict[str, Any]) -> tuple[str, str]:
     missing = [key for key in case.expect if key not in keys]
     if missing:
         return "fails", f"not seen: {missing[0]}"
+    if why := _group_differs(case, told.get("grouped")):
+        return "fails", why
+    if why := _command_fails(case, told.get("command")):
+        return "fails", f"as a command: {why}"
     if told.get("theirs_error"):
         return "works", "BCC's does not start here"
     if told.get("theirs") is None:
         return "works", ""
     why = _amounts_differ(case, told) if case.amount is not None else _keys_differ(case, keys, told["theirs"])
     return ("fails", f"differs from BCC's: {why}") if why else ("agrees", "")
+
+
+def _group_differs(case: Case, told: dict[str, Any] | None) -> str:
+    """Whether a container's filter let through what was outside, or kept back what was inside."""
+    if told is None:
+        return ""
+    if told["error"]:
+        return f"of a container: {told['error'].splitlines()[0]}"
+    outside, inside = ({key for item in told[where] if (key := case.key(item)) is not None} for where in ("outside", "inside"))
+    if outside:
+        return f"sees what is outside of the container: {sorted(map(str, outside))[0]}"
+    missing = [key for key in case.expect if key not in inside]
+    return f"does not see what is inside of the container: {missing[0]}" if missing else ""
+
+
+def _command_fails(case: Case, told: dict[str, Any] | None) -> str:
+    """Whether it ended badly, or said something that is no JSON, or not what had to be said."""
+    if told is None:
+        return ""
+    if told["status"] or told["err"]:
+        return f"status {told['status']}, {told['err'].strip()[-200:]!r}"
+    keys = set()
+    for line in told["out"].splitlines():
+        try:
+            keys.add(case.key(json.loads(line)))
+        except ValueError:
+            return f"no JSON: {line[:60]!r}"
+    missing = [key for key in case.expect if key not in keys]
+    return f"not seen: {missing[0]}" if missing else ""
 
 
 def _keys_differ(case: Case, keys: set[Any], theirs: str) -> str:

@@ -21,7 +21,6 @@ class TaskHistogram(HistogramTool):
         option("-P", "--processes", kind=bool, help="a histogram for each process"),
         option("-L", "--threads", kind=bool, help="a histogram for each thread"),
     )
-    filters = ("pid", "tid", "uid", "comm")
     kernel_only = NEEDS_KERNEL
 
     def settings(self, options: Options) -> dict[str, Any]:
