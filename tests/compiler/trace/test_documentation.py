@@ -89,6 +89,11 @@ def test_aggregations_are_read_in_the_program():
     assert found.events == [("printf", "%d %d %d %d %d %d", 1, 7, 4, 3, 9, 5)]
 
 
+def test_a_narrow_variable_changes():
+    found = run("BEGIN { $n = (uint32)7; $n = $n > 0 ? $n - 1 : 0; @n = $n; $b = (uint8)3; $b = $b - 1; @b = $b; }").maps
+    assert found == {"@n": 6, "@b": 2}
+
+
 def test_conditions_need_no_parentheses():
     assert run("BEGIN { if pid == 1234 { @yes = 1 } else { @no = 1 } }").maps["@yes"] == 1
 
@@ -166,6 +171,7 @@ ROWS = {
     "`@n++` and `@n += 1`": "test_counting_is_atomic",
     "`str(p, 200)`": "test_long_text",
     "`count()`, `sum()`": "test_aggregations_are_read_in_the_program",
+    "`$n = $n - 1`": "test_a_narrow_variable_changes",
     "variables first set in two blocks": "test_two_blocks_two_types",
     "`str(arg0)` of an argument that points to a struct": "test_a_struct_is_no_text",
     "`if pid == 1": "test_conditions_need_no_parentheses",

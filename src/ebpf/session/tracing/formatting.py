@@ -1,7 +1,8 @@
 """printf's formats, applied to values as C would: widths count bytes, lengths cut integers.
 
 The rules are bpftrace 0.17's, with one difference: without a length (``%d``, ``%x``) an integer that needs more than 32
-bits is written whole instead of being cut.
+bits is written whole instead of being cut. One that needs 32 is an int: 4294967295 in ``%d``, which is what a register
+holds of an int function's -1, is -1.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _WIDE: Final = frozenset(("l", "ll", "j", "z", "t"))
 class Format:
     """A format string, taken apart once: `apply` is all that an event costs.
 
-    ``kinds`` says what its values are, where that spares work: ``"signed"``, ``"unsigned"`` (integers that fit so),
-    ``"str"``.
+    ``kinds`` says what its values are, where that spares work: ``"int"`` (integers of at most 32 bits with a sign),
+    ``"signed"``, ``"unsigned"`` (integers that fit so), ``"str"``.
     """
 
     __slots__ = ("_converters", "_plain", "_template", "source")
@@ -69,7 +70,9 @@ def _needs_none(kind: str, match: re.Match[str]) -> bool:
         return letter == "s" and not width and not precision
     if length in _BITS:
         return False
-    return letter in "di" if kind == "signed" else letter in "uxXo" if kind == "unsigned" else False
+    if letter in "di":
+        return kind == "int" or (kind == "signed" and length in _WIDE)
+    return letter in "uxXo" and kind == "unsigned"
 
 
 def _odd_percents(source: str, at: int) -> bool:
@@ -83,7 +86,9 @@ def _odd_percents(source: str, at: int) -> bool:
 def _conversion(width: str, precision: str, length: str, letter: str) -> tuple[str, Convert | None]:
     """Of one conversion: what stands for it in Python's template, and what its value goes through before."""
     if letter in "di":
-        if length not in _BITS:
+        if not length:
+            return f"%{width}{precision}d", _int
+        if length in _WIDE:
             return f"%{width}{precision}d", lambda v: v if v < 1 << 63 else v - (1 << 64)
         bits = _BITS[length]
         return f"%{width}{precision}d", lambda v: _signed(int(v), bits)
@@ -106,6 +111,13 @@ def _conversion(width: str, precision: str, length: str, letter: str) -> tuple[s
 def _signed(value: int, bits: int) -> int:
     half = 1 << bits - 1
     return value if -half <= value < half else (value + half & (1 << bits) - 1) - half
+
+
+def _int(value: Any) -> int:
+    number = int(value)
+    if number < 1 << 31:
+        return number
+    return number - (1 << 32) if number < 1 << 32 else number if number < 1 << 63 else number - (1 << 64)
 
 
 def _unsigned(value: Any) -> int:

@@ -56,7 +56,11 @@ def format_kind(type: Type) -> str:
     """What `Format` is told of a value."""
     if type.kind == "str":
         return "str"
-    return ("signed" if type.signed or type.size < 8 else "unsigned") if type.kind == "int" else ""
+    if type.kind != "int":
+        return ""
+    if type.size < 4 or (type.signed and type.size == 4):
+        return "int"
+    return "signed" if type.signed else "unsigned"
 
 
 def _integer(type: Type, names: Names) -> Reader:
