@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ebpf.tools._tool import Report
 
+_NO_ADDRESS, _KERNEL = 1 << 56, 0xff << 56  # where the widest user space ends, and a kernel's may begin
 _ROOM = 32768  # stacks; the map of the program is as large
 
 
@@ -90,7 +91,9 @@ class Stacks:
         if key in (self.NONE, self.LOST):
             return []
         raw = self._now.get(key) or self._before.get(key) or self._map.lookup(key.to_bytes(8, sys.byteorder))
-        return [] if raw is None else [address for address in memoryview(bytes(raw)).cast("Q") if address]
+        # Code without frame pointers leaves whatever lay where one would be: that can be no address at all.
+        return [] if raw is None else [address for address in memoryview(bytes(raw)).cast("Q")
+                                       if address and not _NO_ADDRESS <= address < _KERNEL]
 
 
 class StackTool(ReportTool):
