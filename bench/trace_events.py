@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.harness import PYTHON, Report, Row, rate
+from bench.harness import PYTHON, Report, Row
 from bench.trace import BPFTRACE, LARGE, OURS, TOOL_TARGETS, TOOLS, starts
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _drained(report: Report) -> None:
         if least < CALLS:
             print(f"  {name}: of {CALLS:,} lines {least:,} arrived", file=sys.stderr)
     ours, peer = (statistics.median(speed for speed, _ in found[name]) for name in ("ours", "peer"))
-    report.add(Row("lines printed a second", rate(ours), rate(peer), ours / peer if peer else None, 1.0, at_least=True))
+    report.add(Row("lines printed a second", f"{ours:,.0f} /s", f"{peer:,.0f} /s", ours / peer if peer else None, 1.0,
+                   at_least=True))
 
 
 def _rate(command: Sequence[str], script: str) -> tuple[float, int]:
