@@ -230,13 +230,22 @@ class TimeSeries:
         if not values:
             return ""
         low, high = min(values), max(values)
-        lines = [f"hh:mm:ss.ms  |{str(low):<{_BAR - len(str(high))}}{high}|\n"]
+        last = _BAR  # columns are counted from the left edge to the right one, and both can hold a point
+
+        def column(value: int) -> int:
+            return (value - low) * last // (high - low) if high > low else 0
+
+        margin = " " * len("hh:mm:ss.ms  ")
+        ends = f"{margin}{str(low):<{last + 1 - len(str(high))}}{high}\n"
+        lines = [ends, f"hh:mm:ss.ms  |{'_' * (last - 1)}|\n"]
         for seconds, value in self.points:
-            bar = [" "] * _BAR
+            row = ["|", *" " * (last - 1), "|"]
+            if low < 0 < high:
+                row[column(0)] = "."
             if value is not None:
-                bar[(value - low) * (_BAR - 1) // (high - low) if high > low else 0] = "*"
-            lines.append(f"{_clock(seconds)} |{''.join(bar)}| {'-' if value is None else value}\n")
-        return "".join(lines)
+                row[column(value)] = "*"
+            lines.append(f"{_clock(seconds)} {''.join(row)} {'-' if value is None else value}\n")
+        return "".join([*lines, f"{margin}v{'_' * (last - 1)}v\n", ends])
 
     def __repr__(self) -> str:
         return f"<TimeSeries of {len(self.points)} intervals>\n{self}"

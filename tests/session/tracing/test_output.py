@@ -242,15 +242,38 @@ def test_histograms_give_numbers_and_tables() -> None:
     assert FULL in repr(histogram)
 
 
-def test_a_time_series_has_gaps() -> None:
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("last", [7, None, -3]), ("sum", [12, None, -1]), ("avg", [4, None, 0]), ("min", [5, None, -3]), ("max", [7, None, 2]),
+])
+def test_a_time_series_has_gaps(kind: str, expected: list[int | None]) -> None:
+    """Of two CPUs: the number, and how many it is made of, or when it was."""
     names = Names()
-    inner = {key(slot): struct.pack("<QQ", 1, slot) for slot in (10, 11, 13)}
-    map = TraceMap(Map("@t", "t", None, Type("tseries", 8, False, (10**9, 3, "count")), True), FakeMap(inner, True), names)
+    inner = {key(slot): struct.pack("<qQqQ", *cells) for slot, cells in (
+        (10, (1, 1, 1, 1)), (11, (5, 1, 7, 2)), (13, (-3, 9, 2, 8) if kind == "last" else (-3, 1, 2, 1)))}
+    map = TraceMap(Map("@t", "t", None, Type("tseries", 16, True, (10**9, 3, kind)), True), FakeMap(inner, True), names)
     (series,) = [value for _, value in map.items()]
     assert isinstance(series, TimeSeries)
-    assert [value for _, value in series] == [12, None, 14]
-    assert str(series).count("\n") == 4 and "*" in str(series)
+    assert [value for _, value in series] == expected
     assert [round(b - a, 3) for (a, _), (b, _) in zip(series.points, series.points[1:])] == [1, 1]
+
+
+def test_a_time_series_draws_itself() -> None:
+    """As bpftrace's documentation shows it."""
+    from time import mktime
+
+    start = mktime((2026, 11, 21, 10, 39, 49, 0, 0, 0))
+    points = [(start + n / 10, value) for n, value in enumerate((-5, -4, None, 0, 5))]
+    assert str(TimeSeries(points, 10**8)) == """\
+             -5                                                  5
+hh:mm:ss.ms  |___________________________________________________|
+10:39:49.000 *                         .                         | -5
+10:39:49.100 |    *                    .                         | -4
+10:39:49.200 |                         .                         | -
+10:39:49.300 |                         *                         | 0
+10:39:49.400 |                         .                         * 5
+             v___________________________________________________v
+             -5                                                  5
+"""
 
 
 def test_errors_of_the_script_are_no_output() -> None:

@@ -31,7 +31,8 @@ probe               8       u32 index in `Plan.probes`, u32 attach cookie: which
 is_set), ``avg``, ``stats`` (s64 total, u64 count): one per CPU, to be added up, or the least or greatest taken.
 ``hist`` (k,), ``lhist`` (min, max, step): the kernel's key is the script's key, up to a multiple of 8, and then a u64
 bucket; the value is a u64 count per CPU. ``tseries`` (interval_ns, intervals, kind): likewise, the bucket is time /
-interval and the value that of ``kind``.
+interval, and the value s64 and u64 by ``kind``: ``last`` the number and when it was, ``min``, ``max`` the number and
+is_set, ``sum``, ``avg`` the total and the count. Intervals that are over make room for new ones.
 
 Buckets of hist: n < 0 → 0; n < 2^k → n + 1; else with l = log2(n): ((l - k + 1) << k) + ((n >> (l - k)) & (2^k - 1)) +
 1. Buckets of lhist: 0 below ``min``, then 1 for each ``step``, and one more at or above ``max``.

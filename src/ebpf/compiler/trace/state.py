@@ -248,6 +248,8 @@ class ScriptState:
         out = []
         for m in self.maps.values():
             kind = _KINDS[m.declared or "hash"]
+            if m.value.kind == "tseries" and m.declared is None:
+                kind = MapType.LRU_HASH  # each interval is an entry, and old ones are nobody's loss
             if m.value.kind in T.PER_CPU and kind in (MapType.HASH, MapType.LRU_HASH):
                 kind = MapType.PERCPU_HASH if kind == MapType.HASH else MapType.LRU_PERCPU_HASH
             key = C.Array(C.ULONG, m.key_size // 8) if m.key_size > 8 else C.ULONG
@@ -256,6 +258,8 @@ class ScriptState:
             size = m.value_size
             value = C.Array(C.ULONG, size // 8) if size > 8 else C.ULONG
             entries = m.entries or (1 if not m.key and not m.bucketed else self.config.max_map_keys)
+            if m.value.kind == "tseries":
+                entries = max(entries, 2 * m.value.args[1])
             _define(m.variable, kind, key, value, entries)
             out.append(m.variable)
         pages = 1 << max(0, self.config.perf_rb_pages * max(1, self.facts.cpus_possible) - 1).bit_length()

@@ -100,7 +100,9 @@ def _histograms(entries: Entries, type: Type, names: Names) -> Found:
 
 def _series(entries: Entries, type: Type, names: Names) -> Found:
     interval_ns, length, kind = type.args
-    values = [value for _, value in read_values(entries, type._replace(kind=kind, args=()), names)]
+    # Of each CPU a number and a word: how many it is made of, whether it is set, or when it was.
+    cells = [[(value, word) for value, word in struct.iter_unpack("<qQ", cell) if word] for cell in entries.cells()]
+    values = [_IN_INTERVAL[kind](cell) if cell else None for cell in cells]
     found: Found = []
     for key, slots in _grouped(entries.keys, values).items():
         last = max(slots)
@@ -110,6 +112,13 @@ def _series(entries: Entries, type: Type, names: Names) -> Found:
     return found
 
 
+_IN_INTERVAL: Final[dict[str, Callable[[list[tuple[int, int]]], int]]] = {
+    "last": lambda cell: max(cell, key=lambda pair: pair[1])[0],
+    "min": lambda cell: min(cell)[0],
+    "max": lambda cell: max(cell)[0],
+    "sum": lambda cell: sum(pair[0] for pair in cell),
+    "avg": lambda cell: quotient(sum(pair[0] for pair in cell), sum(pair[1] for pair in cell)),
+}
 _READERS: Final[dict[str, ReadValues]] = {
     "count": _sums, "sum": _sums, "min": _extremes, "max": _extremes, "avg": _totals, "stats": _totals,
     "hist": _histograms, "lhist": _histograms, "tseries": _series,
