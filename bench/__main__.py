@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.harness import HEADER, Report
 
 NAMES = ("startup", "types", "maps", "ringbuf", "growth", "interpreter", "machine_maps", "verifier", "jit", "trace",
-         "trace_events", "tracing", "data", "functions", "bulk", "attach_many", "objects", "tools")
+         "trace_events", "tracing", "data", "functions", "function_costs", "bulk", "attach_many", "objects", "tools")
 
 _SUMMARY = re.compile(r"(\d+) figures, (\d+) missed, (\d+) skipped")
 

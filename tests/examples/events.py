@@ -14,8 +14,7 @@ from weakref import WeakKeyDictionary
 
 import ebpf
 from ebpf.testing import Rig, load
-
-from .traffic import traffic
+from tests.examples.traffic import traffic
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "functions"

@@ -21,8 +21,12 @@ SEC("tracepoint/syscalls/sys_enter_execve") int execve(struct trace_event_raw_sy
 
     if (!e)
         return 0;
-    __builtin_memset(e, 0, sizeof(*e));
     e->pid = bpf_get_current_pid_tgid() >> 32;
+    e->count = 0;
+    for (i = 0; i < WORDS; i++) {
+        __builtin_memset(e->words[i], 0, WORD_BYTES);
+        asm volatile("" ::: "memory"); /* all at once is more than LLVM writes out */
+    }
     for (i = 0; i < WORDS; i++) {
         const char *word = 0;
 

@@ -10,7 +10,7 @@ struct {
     __uint(max_entries, 10240);
     __type(key, __u32);
     __type(value, struct call);
-} calls SEC(".maps");
+} signals SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -23,7 +23,7 @@ SEC("tracepoint/syscalls/sys_enter_kill") int enter_kill(struct trace_event_raw_
     __u32 tid = bpf_get_current_pid_tgid();
     struct call call = { .target = ctx->args[0], .signal = ctx->args[1] };
 
-    bpf_map_update_elem(&calls, &tid, &call, BPF_ANY);
+    bpf_map_update_elem(&signals, &tid, &call, BPF_ANY);
     return 0;
 }
 
@@ -31,7 +31,7 @@ SEC("tracepoint/syscalls/sys_exit_kill") int exit_kill(struct trace_event_raw_sy
 {
     __u64 id = bpf_get_current_pid_tgid();
     __u32 tid = id;
-    struct call *call = bpf_map_lookup_elem(&calls, &tid);
+    struct call *call = bpf_map_lookup_elem(&signals, &tid);
     struct sent *e;
 
     if (!call)
@@ -45,7 +45,7 @@ SEC("tracepoint/syscalls/sys_exit_kill") int exit_kill(struct trace_event_raw_sy
         bpf_get_current_comm(e->comm, sizeof(e->comm));
         bpf_ringbuf_submit(e, 0);
     }
-    bpf_map_delete_elem(&calls, &tid);
+    bpf_map_delete_elem(&signals, &tid);
     return 0;
 }
 

@@ -8,11 +8,11 @@ struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 256 * 1024);
     __type(value, struct opened);
-} opened SEC(".maps");
+} opens SEC(".maps");
 
 SEC("tracepoint/syscalls/sys_enter_open") int open(struct trace_event_raw_sys_enter *ctx)
 {
-    struct opened *e = bpf_ringbuf_reserve(&opened, sizeof(*e), 0);
+    struct opened *e = bpf_ringbuf_reserve(&opens, sizeof(*e), 0);
 
     if (!e)
         return 0;

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 import ebpf
-
-from .traffic import checksum, traffic
+from tests.examples.traffic import checksum, traffic
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "functions"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ebpf.testing import Rig
-
-from .events import EVENTS, both
+from tests.examples.events import EVENTS, both
 
 MOST = 1.1
 """How much more than C's a program in Python may execute."""

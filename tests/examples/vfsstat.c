@@ -7,11 +7,11 @@ struct {
     __uint(max_entries, 5);
     __type(key, __u32);
     __type(value, __u64);
-} calls SEC(".maps");
+} entered SEC(".maps");
 
 static int counted(__u32 which)
 {
-    __u64 *n = bpf_map_lookup_elem(&calls, &which);
+    __u64 *n = bpf_map_lookup_elem(&entered, &which);
 
     if (n)
         *n += 1;
