@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import struct
+import sys
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 
 import ebpf
 from ebpf.cli import main
-from ebpf.tools import TOOLS, _columns, _groups, _histogram, _options, _values
+from ebpf.tools import TOOLS, _columns, _groups, _histogram, _options, _stacks, _values
 from ebpf.tools._tool import Tool
 
 HERE = Path(_columns.__file__).parent
@@ -142,6 +144,41 @@ def test_every_option_of_a_tool_has_a_name_of_its_own() -> None:
         options = module_of(name).TOOL.all_options()
         flags = [flag for one in options for flag in one.flags]
         assert len(flags) == len(set(flags)) and len({one.name for one in options}) == len(options), name
+
+
+# ---- stacks ----
+
+
+class _Raw:
+    """A map of stacks of three addresses."""
+
+    value_size = 24
+
+    def __init__(self) -> None:
+        self.there: dict[int, tuple[int, ...]] = {}
+
+    def take_all(self) -> SimpleNamespace:
+        taken, self.there = self.there, {}
+        return SimpleNamespace(keys=memoryview(struct.pack(f"{len(taken)}Q", *taken)),
+                               values=memoryview(b"".join(struct.pack("3Q", *stack) for stack in taken.values())))
+
+    def lookup(self, key: bytes) -> bytes | None:
+        stack = self.there.get(int.from_bytes(key, sys.byteorder))
+        return None if stack is None else struct.pack("3Q", *stack)
+
+
+def test_a_stack_that_is_counted_while_it_is_taken_away_keeps_its_name() -> None:
+    raw = _Raw()
+    stacks = _stacks.Stacks(SimpleNamespace(maps={"stacks": SimpleNamespace(raw=raw)}))  # type: ignore[arg-type]
+    raw.there = {7: (1, 2, 0), 9: (0x4141414141414141, 3, 0xffffffff81000000)}
+    assert stacks.frames(7) == [1, 2], "one that is looked for before it is taken"
+    stacks.take()
+    assert stacks.frames(9) == [3, 0xffffffff81000000], "without what can be no address"
+    assert stacks.frames(0) == stacks.frames(1) == [] and not raw.there
+    stacks.take()
+    assert stacks.frames(7) == [1, 2], "the program had found it in the map, and counted it then"
+    stacks.take()
+    assert stacks.frames(7) == []
 
 
 # ---- control groups ----
