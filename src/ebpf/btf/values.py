@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import _tuplegetter  # type: ignore[attr-defined]  # as named tuples: 5 times as fast as a property
 from functools import partial
 from struct import Struct as Layout, error as LayoutError
+from sys import byteorder
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ebpf.btf import types as T
@@ -212,6 +213,12 @@ class _Integer(Codec):
     def to_raw(self, value: object, where: str) -> Any:
         return self.checked(value, where)
 
+    def decode_many(self, data: Buffer) -> list[Any]:
+        if self.code is None or not self.is_identity or self.btf.little_endian != (byteorder == "little") or (
+                len(data) % self.size):
+            return super().decode_many(data)
+        return memoryview(data).cast("B").cast(cast("Any", self.code)).tolist()
+
     def checked(self, value: object, where: str) -> int:
         try:
             number = value.__index__()  # type: ignore[attr-defined]
@@ -242,9 +249,7 @@ class _Wide(_Integer):
 
 class _Bool(_Integer):
     __slots__ = ()
-
-    def from_raw(self, raw: Any) -> Any:
-        return raw != 0
+    from_raw = staticmethod(bool)  # type: ignore[assignment]
 
     def to_raw(self, value: object, where: str) -> Any:
         return self.checked(value, where)
@@ -490,8 +495,13 @@ class _Composite(Codec):
         make = self._make
         if self._plain:
             return list(map(make, self._items.iter_unpack(data)))
-        values = self._values
-        return [make(values(items)) for items in self._items.iter_unpack(data)]
+        # By columns: a conversion is one `map` then, and nothing is called for a whole row.
+        columns = list(zip(*self._items.iter_unpack(data), strict=True))
+        if not columns:
+            return [make(self._values(items)) for items in self._items.iter_unpack(data)]
+        rows = zip(*[columns[i] if convert is None else map(convert, columns[i]) for i, convert in self._plan],
+                   strict=True)
+        return list(map(make, rows))
 
     def to_raw(self, value: object, where: str) -> Any:
         from collections.abc import Mapping as AnyMapping

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 import ebpf
-from ebpf.cli.output import json_line, plain, show
+from ebpf.cli._map_rows import Rows
+from ebpf.cli.output import show
 
 if TYPE_CHECKING:
     import argparse
@@ -63,12 +64,13 @@ def _text(pieces: Iterator[list[tuple[Any, Any]]], out: TextIO) -> int:
 
 
 def _json(pieces: Iterator[list[tuple[Any, Any]]], out: TextIO) -> int:
-    count = 0
+    rows, count = None, 0
     out.write("[")
     for piece in pieces:
-        for key, value in piece:
-            out.write((",\n " if count else "\n ") + json_line({"key": key, "value": value}))
-            count += 1
+        if piece:
+            rows = rows or Rows(piece[0])
+            out.write((",\n " if count else "\n ") + rows.json(piece))
+            count += len(piece)
     out.write("\n]\n" if count else "]\n")
     return count
 
@@ -77,24 +79,15 @@ def _csv(pieces: Iterator[list[tuple[Any, Any]]], out: TextIO) -> int:
     import csv
 
     writer = csv.writer(out)
-    count = 0
+    rows, count = None, 0
     for piece in pieces:
-        for key, value in piece:
-            row = {**_columns("key", plain(key)), **_columns("value", plain(value))}
-            if not count:
-                writer.writerow(row)
-            writer.writerow(row.values())
-            count += 1
+        if piece:
+            if rows is None:
+                rows = Rows(piece[0])
+                writer.writerow(rows.columns)  # a struct is a column for each member, an array one for each element
+            writer.writerows(rows.csv(piece))
+            count += len(piece)
     return count
-
-
-def _columns(name: str, value: Any) -> dict[str, Any]:
-    """A struct is a column for each member, an array one for each element."""
-    if isinstance(value, dict):
-        return {k: v for member, inner in value.items() for k, v in _columns(f"{name}.{member}", inner).items()}
-    if isinstance(value, list):
-        return {k: v for index, inner in enumerate(value) for k, v in _columns(f"{name}.{index}", inner).items()}
-    return {name: value}
 
 
 def _arrow(map: ebpf.Map, path: str | None) -> int:
