@@ -118,13 +118,18 @@ SOURCES = {"struct_ops": STRUCT_OPS, "calls": CALLS, "legacy": LEGACY, "ulong": 
 @cache
 def compiled(name: str, *flags: str) -> bytes:
     """The object that clang-14 makes of one of `SOURCES`. Skips the calling test where there is no clang."""
+    return compile_c(HEAD + SOURCES[name], *flags)
+
+
+def compile_c(text: str, *flags: str) -> bytes:
+    """The same for any C program."""
     import pytest
 
     if not shutil.which("clang-14"):
         pytest.skip("clang-14 is not installed")
     command = ["clang-14", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wno-everything", *flags, "-x", "c", "-c",
                "-", "-o", "-"]
-    done = subprocess.run(command, input=(HEAD + SOURCES[name]).encode(), capture_output=True)
+    done = subprocess.run(command, input=text.encode(), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

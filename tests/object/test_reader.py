@@ -121,6 +121,54 @@ def test_debug_information_belongs_to_its_function() -> None:
     assert [text.split("(")[0] for text in leaf] == ["static noinline u64 leaf"]
 
 
+def test_lines_and_relocations_are_decoded_when_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and linking make no record of a line, function or relocation, nor a type of each: a large object has
+    tens of thousands, which only a refused program's message wants."""
+    from ebpf.btf import Btf, ext
+    from ebpf.object import link
+
+    made: list[object] = []
+    for kind in (ext.FuncInfos, ext.LineInfos, ext.CoreRelos):
+        inner = kind._record
+        monkeypatch.setattr(kind, "_record", lambda self, words, inner=inner: made.append(0) or inner(self, words))
+    obj = rich()
+    linked = link(obj, "first")
+    assert len(linked.line_info) > len(linked.functions) == len(linked.func_info) and not made
+    assert linked.line_info_bytes()[:4] == bytes(4) and len(linked.line_info_bytes()) == 16 * len(linked.line_info)
+    assert obj.btf is not None and len(obj.btf._types) < len(obj.btf) * 0.8
+    first = linked.line_info[0]
+    assert made == [0] and first.file.endswith("stdin>") and first.line > 1
+    assert linked.line_info[:2] == tuple(linked.line_info)[:2] and linked.line_info[-1] == list(linked.line_info)[-1]
+    raw = bytes(ElfImage.parse(compiled("rich")).section(".BTF.ext").data)
+    one, other = (ext.BtfExt.parse(raw, Btf.parse(obj.btf.data)) for _ in range(2))
+    assert one.line_info == other.line_info and len({hash(e.line_info["socket"]) for e in (one, other)}) == 1
+
+
+def test_work_grows_with_the_object() -> None:
+    """Calls of Python functions for twice as many functions: twice as many, not four times."""
+    from ebpf.object import link
+
+    calls = []
+    for count in (40, 80):
+        text = "".join(f"static noinline u64 f{n}(u64 x) {{ asm volatile(\"\" : \"+r\"(x)); return x * {n}; }}\n"
+                       for n in range(count))
+        body = "".join(f"x += f{n}(x);" for n in range(count))
+        data = corpus.compile_c(f'{corpus.HEAD}{text}SEC("socket") int all(u64 *c) {{ u64 x = *c; {body} return x; }}')
+        seen = [0]
+
+        def count_calls(frame: object, event: str, arg: object, seen: list[int] = seen) -> None:
+            seen[0] += event in ("call", "c_call")
+
+        sys.setprofile(count_calls)
+        try:
+            linked = link(read_object(data), "all")
+        finally:
+            sys.setprofile(None)
+        assert len(linked.functions) == count + 1
+        calls.append(seen[0])
+    assert calls[1] < 2.2 * calls[0], calls
+
+
 def test_externs() -> None:
     obj = read_object(compiled("externs"))
     found = {e.name: (e.section, e.is_function, e.weak) for e in obj.externs.values()}

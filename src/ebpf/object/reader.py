@@ -129,7 +129,8 @@ class _Reader:
         return Object(self.name, self._text("license"), self._version(), programs, subprograms, self.maps, self.btf,
                       self.externs,
                       {(image.sections[s].name, at): n for (s, at), n in self.function_at.items()},
-                      bytes(notes.data).rstrip(b"\0") if notes is not None else None)
+                      bytes(notes.data).rstrip(b"\0") if notes is not None else None,
+                      image if image.get(".debug_info") is not None else None)
 
     def _read_btf(self) -> None:
         section = self.image.get(".BTF")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ebpf.abi.sections import SectionInfo
     from ebpf.btf import Btf
     from ebpf.btf.ext import CoreRelos, FuncInfos, LineInfos
+    from ebpf.object.elf import ElfImage
 
 RelocationKind: TypeAlias = Literal["call", "func", "map", "data", "kconfig", "ksym", "kfunc", "undefined"]
 
@@ -45,7 +46,8 @@ class ProgramSpec(NamedTuple):
     ``code`` is its own instructions alone; `ebpf.object.link` adds those of the subprograms it needs. ``offset`` says
     where it starts in its section, in bytes. ``func_infos``, ``line_infos`` and ``core_relos`` are sequences of
     records, made when they are looked at; ``insn_off`` in them counts bytes from the start of the function.
-    ``type`` is ``None`` for subprograms and where the section's name says nothing. ``autoload`` is false for ``SEC("?…")``.
+    ``type`` is ``None`` for subprograms and where the section's name says nothing. ``autoload`` is false for
+    ``SEC("?…")``.
     """
 
     name: str
@@ -133,16 +135,17 @@ class Object:
     """A BPF object: what `ebpf.object.read_object` finds in a file. Not to be changed.
 
     ``functions`` are the subprograms; ``functions_at`` finds a function by section and offset (bytes).
-    ``btf`` has the sizes and offsets of its data sections filled in, as the kernel wants them.
+    ``btf`` has the sizes and offsets of its data sections filled in, as the kernel wants them. ``image`` is the file
+    itself where it carries DWARF (for debuggers), else None.
     """
 
-    __slots__ = ("_events", "_every", "_notes", "btf", "externs", "functions", "functions_at", "kernel_version",
-                 "license", "maps", "name", "programs")
+    __slots__ = ("_events", "_every", "_notes", "btf", "externs", "functions", "functions_at", "image",
+                 "kernel_version", "license", "maps", "name", "programs")
 
     def __init__(self, name: str, license: str, kernel_version: int, programs: Mapping[str, ProgramSpec],
                  functions: Mapping[str, ProgramSpec], maps: Mapping[str, MapSpec], btf: Btf | None,
                  externs: Mapping[str, Extern], functions_at: Mapping[tuple[str, int], str],
-                 notes: bytes | None) -> None:
+                 notes: bytes | None, image: ElfImage | None = None) -> None:
         self.name = name
         self.license = license
         self.kernel_version = kernel_version
@@ -152,6 +155,7 @@ class Object:
         self.btf = btf
         self.externs = externs
         self.functions_at = functions_at
+        self.image = image
         self._notes = notes
         self._events: Mapping[str, int] | None = None
         self._every: Mapping[str, ProgramSpec] | None = None
