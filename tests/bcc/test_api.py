@@ -138,7 +138,7 @@ def test_perf_buffer(b: BPF, capfd: pytest.CaptureFixture[str]) -> None:
 
     t.open_perf_buffer(on_event, page_cnt=1, lost_cb=lost.append)
     send.program.test_run(PACKET, repeat=3)
-    b.perf_buffer_poll(timeout=100)
+    b.perf_buffer_poll(timeout=99999999 * 1000)  # what offcputime waits for at most: more than an int holds
     assert [comm for _, comm in got] == [b"perf"] * 3
     send.program.test_run(PACKET, repeat=400)
     b.perf_buffer_poll(timeout=100)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LONGEST_S = (1 << 31) // 1000 - 1  # epoll_wait(2) counts milliseconds in an int; 24 days, then the caller asks again
+
 
 class Poller:
     """Waits on any number of descriptors (event streams, rings, pipes) at once; the handlers do the reading."""
@@ -46,7 +48,7 @@ class Poller:
             Poller.before_wait()
         if self._epoll is None:
             return sum(handler() for handler in self._handlers.values())
-        ready = self._epoll.poll(-1 if timeout is None else timeout)
+        ready = self._epoll.poll(-1 if timeout is None else min(timeout, _LONGEST_S))
         return sum(handler() for fd, _ in ready if (handler := self._handlers.get(fd)) is not None)
 
     def close(self) -> None:
