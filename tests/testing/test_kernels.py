@@ -9,6 +9,7 @@ import pytest
 from ebpf.testing.guests import SAMPLE, kernels, store
 from tests.testing.conftest import Run
 
+STORE = store.directory()  # before pytester moves HOME
 CONFTEST = '''
 import pytest
 
@@ -122,8 +123,9 @@ def test_words_that_are_no_kernels(user: pytest.Pytester, project: Run) -> None:
     assert kernels.chosen("all")[:len(store.KERNELS)] == list(store.KERNELS)
 
 
-def test_again_in_a_guest(user: pytest.Pytester, project: Run) -> None:
+def test_again_in_a_guest(user: pytest.Pytester, project: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """One boot for all, one more for each of the two that end theirs; reports as if the tests had run here."""
+    monkeypatch.setenv("EBPF_GUESTS", str(STORE))
     if (reason := store.why_not(SAMPLE)) is not None:
         pytest.skip(f"guest tests: {reason}")
     result = project(PROJECT, "-v", "--colour", "blue", "--ebpf-kernels", SAMPLE, "-rs", "--ebpf-cov",
@@ -136,5 +138,5 @@ def test_again_in_a_guest(user: pytest.Pytester, project: Run) -> None:
         f"test_ends_its_kernel[{SAMPLE}]": "FAILED", f"test_never_ends[{SAMPLE}]": "FAILED"}
     result.stdout.fnmatch_lines([
         "*At index 1 diff: 2 != 3*", "*Captured stdout call*", "printed there",
-        f"in guest {SAMPLE}: *the machine died before the command ended*", "*sysrq triggered crash*",
-        f"in guest {SAMPLE}: not done after 2 s*", "pass.c * 17->22, 19->20, 20", "SKIPPED * skipped there"])
+        f"guest {SAMPLE}: the machine died before the command ended*", "*sysrq triggered crash*",
+        f"guest {SAMPLE}: not done after 2 s*", "pass.c * 17->22, 19->20, 20", "SKIPPED * skipped there"])

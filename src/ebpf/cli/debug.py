@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     debugger = ebpf.debug(_source(args), None if args.data is None else _bytes("--data", args.data),
-                          program=args.program, context=_fields(args.context))
+                          program=args.program, context=_fields(args.context),
+                          compile=_build.options(args) if args.file.endswith(".c") else {})
     with debugger:
         for where in args.stops:
             debugger.break_at(where)
@@ -53,6 +54,8 @@ def _source(args: argparse.Namespace) -> Any:
         return _functions(args.file)
     if args.file.endswith(".o"):
         return _build.open_object(args.file)
+    if args.file.endswith(".c"):
+        return args.file  # compiled for the debugger, which wants to know where variables live
     return ebpf.compile(args.file, **_build.options(args))
 
 

@@ -439,17 +439,18 @@ def _still_true(manifest: str, facts: Facts) -> bool:
 # ------------------------------------------------------------------------------------------------------------ objects
 
 
-def _is_covered() -> bool:
-    """Whether `ebpf.compiler.coverage` is there at all, and on: who does not use it does not import it."""
-    switch = sys.modules.get("ebpf.compiler.coverage")
+def _is_on(name: str) -> bool:
+    """Whether a switch (`ebpf.compiler.coverage`, say) is there at all, and on: who does not use it does not import it.
+    """
+    switch = sys.modules.get(f"ebpf.compiler.{name}")
     return switch is not None and switch.is_on()
 
 
 def object_key(text: str, filename: str, options: Iterable[object]) -> str:
     """The key of a compilation: its inputs, this package's compiler, LLVM, and the running kernel's release."""
     system = os.uname()
-    parts = [text, filename, *map(repr, options), "covered" * _is_covered(), _compiler_identity(),
-             system.release, system.version, system.machine]
+    parts = [text, filename, *map(repr, options), "covered" * _is_on("coverage"), "located" * _is_on("variables"),
+             _compiler_identity(), system.release, system.version, system.machine]
     digest = _sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogateescape")

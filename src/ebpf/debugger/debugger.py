@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf.abi.actions import action_name
 from ebpf.debugger.places import Breakpoint, Place, place_of, resolve
-from ebpf.errors import MachineFault, UsageError
+from ebpf.errors import MachineFault, NotSupported, UsageError
 from ebpf.isa import format_insn
 from ebpf.isa.insn import OP_CALL
 from ebpf.machine.packets import PACKET_TYPES
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ebpf.debugger.knowledge import Known
+    from ebpf.debugger.locals import Local, Reader
+    from ebpf.debugger.scopes import Scopes
     from ebpf.machine.image import Image
     from ebpf.machine.stepper import Stepper
     from ebpf.session import Map, Session
@@ -65,22 +67,25 @@ class Frame(NamedTuple):
 
 def debug(source: Any, data: bytes | None = None, *, program: str | None = None,
           context: Mapping[str, Any] | bytes | None = None, prepare: Callable[[Session], object] | None = None,
-          **options: Any) -> Debugger:
+          compile: Mapping[str, Any] | None = None, **options: Any) -> Debugger:
     """A program that stands before its first instruction, in the userspace machine.
 
     ``source``: the path of a ``.c`` or ``.o`` file, an `Object`, or Python functions; ``data`` the packet and
     ``context`` the fields of the event by name, as for `Program.test_run`. ``program`` may be left out if there is one.
-    ``prepare(session)`` fills maps before the run (and before each repetition). ``options`` are those of `ebpf.load`.
+    ``prepare(session)`` fills maps before the run (and before each repetition). ``compile`` are options of
+    `ebpf.compile` for C, ``options`` those of `ebpf.load`.
     """
-    return Debugger(source, data, program=program, context=context, prepare=prepare, options=options)
+    return Debugger(source, data, program=program, context=context, prepare=prepare, compile=compile or {},
+                    options=options)
 
 
 class Debugger:
     """See `debug`. Methods that move on return the place where the program then stands (``None`` once it has ended)."""
 
     def __init__(self, source: Any, data: bytes | None, *, program: str | None, context: Any, prepare: Any,
-                 options: Mapping[str, Any]) -> None:
-        self._source = _built(source)
+                 compile: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self._source = _built(source, compile)
+        self._scopes: Scopes | None = None
         self._data = data
         self._context = context
         self._prepare = prepare
@@ -103,10 +108,12 @@ class Debugger:
     # ---- the run ----
 
     def _open(self) -> None:
+        from ebpf.compiler.variables import located
         from ebpf.session import load
 
-        self.session = load(self._source, backend="machine", cpus=self._options.get("cpus", 4), load_programs=False,
-                            **{name: value for name, value in self._options.items() if name != "cpus"})
+        with located():  # Python functions are compiled when they are loaded
+            self.session = load(self._source, backend="machine", cpus=self._options.get("cpus", 4), load_programs=False,
+                                **{name: value for name, value in self._options.items() if name != "cpus"})
         try:
             self.program = self._choose()
             environment = self.session.machine.environment
@@ -282,6 +289,48 @@ class Debugger:
         for image, after, _, _ in reversed(self._stepper._callers):
             found.append(Frame(image.function_name(after - 1), after - 1, place_of(image, after - 1)))
         return found
+
+    @property
+    def locals(self) -> list[Local]:
+        """Variables and parameters in scope here, those of the innermost (inlined) function first.
+
+        `NotSupported` for objects that do not say where variables live: DWARF does, which clang makes with ``-g``;
+        what is compiled for the debugger has it.
+        """
+        reader = self._variables()
+        return [] if reader is None else reader.all()
+
+    def evaluate(self, text: str) -> Local:
+        """A variable, or an expression of it: ``pair.first``, ``*n``, ``skb->len``, ``names[2]``. `UsageError` for what
+        is not there; `NotSupported` as `locals`.
+        """
+        reader = self._variables()
+        if reader is None:
+            raise UsageError("the program has ended: it has no variables any more")
+        return reader.evaluate(text)
+
+    def _variables(self) -> Reader | None:
+        from ebpf.debugger.locals import Reader, frame_bytes, others_of
+
+        if self.finished:
+            return None
+        obj = self.session.obj
+        if self._scopes is None:
+            if obj.image is None:
+                raise NotSupported("looking at local variables: it does not say where they live", who=obj.name,
+                                   instead="compile it with -g, or give the source")
+            from ebpf.debugger.scopes import Scopes
+
+            self._scopes = Scopes(obj.image, obj.name)
+        start = self.image.function_start(self.slot)
+        spec = obj.every_function.get(self._stepper.function)
+        if spec is None:
+            return None
+        place, space = self.place, self.session.machine.environment.space
+        return Reader(self._scopes, self._scopes.address(spec.section, spec.offset + 8 * (self.slot - start)),
+                      place.line if place is not None else 0, self._stepper.registers,
+                      frame_bytes(self.image, self.slot), space.read, space.name_of,
+                      others_of(obj, self.session.machine.kernel_types))
 
     @property
     def maps(self) -> Mapping[str, Map]:
@@ -474,10 +523,14 @@ def environment_map_names(environment: Any) -> set[str]:
     return {map.name for map in environment.maps.values()}
 
 
-def _built(source: Any) -> Any:
+def _built(source: Any, options: Mapping[str, Any]) -> Any:
     """What `ebpf.load` takes."""
     if isinstance(source, (str, os.PathLike)) and (str(source).endswith(".c") or "\n" in str(source)):
+        from ebpf.compiler.variables import located
         from ebpf.session import compile
 
-        return compile(source if isinstance(source, str) else Path(source))
+        with located():
+            return compile(source if isinstance(source, str) else Path(source), **options)
+    if options:
+        raise UsageError("only C is compiled with options")
     return source

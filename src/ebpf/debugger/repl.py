@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ebpf.errors import EbpfError
+from ebpf.errors import EbpfError, NotSupported, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -154,6 +154,31 @@ def _variables(repl: Repl, text: str) -> Iterable[str]:
     return [f"{name} = {variables[name]!r}" for name in names] or ["the programs have no global variables"]
 
 
+def _print(repl: Repl, text: str) -> Iterable[str]:
+    """A variable, local or global; alone: all of them."""
+    d = repl.debugger
+    if not text:
+        return [*_locals(repl, ""), *(f"{name} = {d.variables[name]!r}" for name in d.variables)]
+    try:
+        found = d.evaluate(text)
+    except (UsageError, NotSupported):
+        if text in d.variables:
+            return _variables(repl, text)
+        raise
+    return [f"{text} = {'optimised out' if found.optimised_out else found.text}"]
+
+
+def _locals(repl: Repl, text: str) -> Iterable[str]:
+    found = repl.debugger.locals
+    inner, lines = found[0].function if found else "", []
+    for local in found:
+        if local.function != inner:
+            inner = local.function
+            lines.append(f"in {inner}:")
+        lines.append(str(local))
+    return lines or ["no variables are in scope here"]
+
+
 def _list(repl: Repl, text: str) -> Iterable[str]:
     place = repl.debugger.place
     stops = {place_.line for b in repl.debugger.breakpoints for slot in b.slots
@@ -224,7 +249,9 @@ COMMANDS = (
     Command(("stack",), "[all]", "this function's stack, rows that are not zero", _stack),
     Command(("memory", "x"), "rN|ADDRESS [BYTES]", "memory", _memory),
     Command(("maps", "map"), "[NAME]", "the maps, or one's entries", _maps),
-    Command(("variables", "print", "p"), "[NAME]", "global variables", _variables),
+    Command(("locals",), "", "local variables and parameters", _locals),
+    Command(("print", "p"), "[EXPRESSION]", "a variable: n, *n, pair.first, skb->len, names[2]", _print),
+    Command(("variables",), "[NAME]", "global variables", _variables),
     Command(("packet",), "", "the packet as it is now", _packet),
     Command(("list", "l"), "[N]", "the source around", _list),
     Command(("disassemble", "dis"), "[N|all]", "the bytecode around, with its source", _disassemble),

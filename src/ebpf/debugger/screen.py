@@ -59,6 +59,7 @@ class DebuggerApp(App[None]):
                 yield self._pane("bytecode", "Bytecode")
             with Vertical(id="facts"):
                 yield self._pane("registers", "Registers, and what the verifier knows")
+                yield self._pane("locals", "Variables")
                 yield self._pane("stack", "Stack")
                 yield self._pane("maps", "Maps")
         yield self._pane("answers", "")
@@ -114,6 +115,7 @@ class DebuggerApp(App[None]):
         self._show("source", execute(f"list {_AROUND}") if not d.finished else [d.where()])
         self._show("bytecode", execute(f"disassemble {_AROUND}") if not d.finished else [])
         self._show("registers", [str(register) for register in d.registers])
+        self._show("locals", execute("locals"))
         self._show("stack", execute("stack"))
         lines = []
         for name, map in d.maps.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ebpf.compiler import variables
 from ebpf.compiler.c import tree
 from ebpf.compiler.c.lower_expr import VALUES, branch, condition, discard
 from ebpf.compiler.c.lower_init import initialize
@@ -36,6 +37,7 @@ class FunctionLowering:
         self.module = unit.module
         self.debug = unit.debug
         self.marks = unit.marks
+        self._located = variables.is_on() and not unit.host
         self._follows: list[int] = []  # for each open block, what comes after its statement: a loc, 0 the end
         self.options = unit.options
         self.decl = decl
@@ -161,6 +163,8 @@ class FunctionLowering:
                 self._addresses[id(p)] = f"%a{i}"  # the caller's own copy
             else:
                 w.do(f"store {ir_type(p.type)} %a{i}, ptr {self.address_of(p)}, align {align_of(p.type)}")
+            if self._located:
+                self._tell(self.debug.parameter(self.scope, i), self.address_of(p), decl.loc)
         self.statement(decl.body)
         if w.open:
             self.at(decl.end - 1)
@@ -224,8 +228,15 @@ class FunctionLowering:
         address = self.address_of(v)
         self.at(s.loc)
         self.begin_life(address)
+        if self._located and v.name:
+            self._tell(self.debug.local(v.name, v.type, v.loc or s.loc, self.scope), address, s.loc)
         if s.init is not None:
             initialize(self, Place(address, self.stack_align(v)), s.init)
+
+    def _tell(self, variable: str, address: str, loc: int) -> None:
+        """Where a variable lives, for debuggers."""
+        place = self.debug.location(loc, self.scope)
+        self.w.record(f"#dbg_declare(ptr {address}, {variable}, !DIExpression(), {place})")
 
     def evaluate(self, s: tree.Evaluate) -> None:
         self.at(s.loc)

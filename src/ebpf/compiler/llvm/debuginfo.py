@@ -8,9 +8,10 @@ record's
   true size. CO-RE matches members by name, so a description of `task_struct` with two members relocates like one with
   two hundred, and the object stays small. Where bytes of a record are shown to people (map keys and values, events,
   globals) it is described whole (`whole`).
-- Local variables are left out: BTF has no place for them. Parameters are given, for BTF's prototypes.
+- Local variables are left out: BTF has no place for them. Parameters are given, for BTF's prototypes. With
+  `ebpf.compiler.variables` on, places of both are told (`local`), for debuggers.
 
-DWARF comes out of LLVM as a by-product and is dropped by `output`.
+DWARF comes out of LLVM as a by-product and is dropped by `output`, unless that is on.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class DebugInfo:
         self._globals: list[str] = []
         self._retained: list[str] = []
         self._optimized = optimized
+        self._parameters: dict[str, list[str]] = {}
         self.unit = module.distinct()
         self._main = self.file(filename)
         module.named("llvm.dbg.cu", self.unit)
@@ -307,6 +309,7 @@ class DebugInfo:
                     f"file: {where}, line: {line}, type: {self.type(ptype)}{extra})"
                 )
             )
+        self._parameters[node] = variables
         own = [tag for index, tag in tags if index < 0]
         extra = f", annotations: {self._tags('btf_decl_tag', own)}" if own else ""
         unit = f"unit: {self.unit}, " if definition else ""
@@ -340,6 +343,16 @@ class DebugInfo:
         node = self._module.node(f"!DIGlobalVariableExpression(var: {variable}, expr: !DIExpression())")
         self._globals.append(node)
         return node
+
+    def parameter(self, scope: str, number: int) -> str:
+        """The node of a parameter of the function ``scope``, counted from 0."""
+        return self._parameters[scope][number]
+
+    def local(self, name: str, t: CType, loc: int, scope: str) -> str:
+        """A local variable of the function ``scope``."""
+        file, line, _ = self._places.position(loc)
+        return self._module.node(f"!DILocalVariable(name: {quote(name)}, scope: {scope}, file: {self.file(file)}, "
+                                 f"line: {line}, type: {self.type(t)})")
 
     def retain(self, t: CType) -> None:
         """Describe a type that no function or global refers to."""

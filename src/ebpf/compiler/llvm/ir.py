@@ -188,6 +188,11 @@ class FunctionWriter:
             self.block(self.label("dead"))
         self._lines.append(f"  {text}{self.dbg}")
 
+    def record(self, text: str) -> None:
+        """A debug record, which is no instruction and has its own place."""
+        if self.open:
+            self._lines.append(f"    {text}")
+
     def end(self, text: str) -> None:
         """A terminator. After another one it is dropped: nothing can reach it."""
         if self.open:

@@ -1,4 +1,4 @@
-"""LLVM's object → ours: without DWARF, with the types of event records.
+"""LLVM's object → ours: without DWARF (unless a debugger wants it), with the types of event records.
 
 What remains is what a loader reads: code, data, maps, ``.BTF``, ``.BTF.ext``, and the section ``.ebpf`` that names, for
 each map that carries events, the BTF type of its records.
@@ -12,6 +12,7 @@ from ebpf.btf.ext import BtfExt
 from ebpf.btf.reader import Btf
 from ebpf.btf.types import Kind, Member, Struct, Union
 from ebpf.btf.writer import Builder
+from ebpf.compiler import variables
 from ebpf.compiler.c.types import (
     Array,
     CType,
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _CALLX, _WIDE_LOAD = 0x8D, 0x18
-_DROPPED = (".debug_*", ".eh_frame", ".llvm_addrsig")
+_DROPPED = (".eh_frame", ".llvm_addrsig")
+_DWARF = (".debug_*",)
 
 
 def finish(elf: bytes, *, events: Mapping[str, CType], types: Sequence[CType] = ()) -> bytes:
     """The finished object. ``events`` maps a map's name to its records' type; ``types`` are further ones to carry."""
     image = ElfImage.parse(elf)
-    image.drop(*_DROPPED, *_unused_constants(image))
+    image.drop(*_DROPPED, *(() if variables.is_on() else _DWARF), *_unused_constants(image))
     _restore_names(image)
     if events or types:
         section = image.get(".BTF")

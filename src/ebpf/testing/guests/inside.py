@@ -25,6 +25,7 @@ class Reporter:
         self._out = out
         self._job = job
         self._reports: list[Any] = []
+        self._covered: list[Any] = []
         self._config: pytest.Config
 
     def send(self, **values: Any) -> None:
@@ -58,16 +59,18 @@ class Reporter:
             self._config.hook.pytest_report_to_serializable(config=self._config, report=report))
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """All phases are there."""
-        self.send(test=nodeid, reports=self._reports)
+        """All phases are there, and what has run of the programs' source."""
+        coverage = self._coverage()
+        self.send(test=nodeid, reports=self._reports, coverage=[] if coverage == self._covered else coverage)
+        self._covered = coverage
 
-    def pytest_sessionfinish(self) -> None:
-        """What has run of the programs' source."""
-        if self._job["coverage"]:
-            import ebpf
+    def _coverage(self) -> list[Any]:
+        if not self._job["coverage"]:
+            return []
+        import ebpf
 
-            self.send(coverage=[[name, list(ways.lines.items()), list(ways.ways.items())]
-                                for name, ways in ebpf.coverage.files.items()])
+        return [[name, list(ways.lines.items()), list(ways.ways.items())]
+                for name, ways in ebpf.coverage.files.items()]
 
 
 def main() -> int:

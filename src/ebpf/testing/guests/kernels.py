@@ -112,10 +112,7 @@ class KernelsPlugin:
         if not hasattr(session.config, "workerinput"):  # a worker of pytest-xdist has all tests, and runs only some
             self._pool.hire((os.cpu_count() or 1) - 1)
         try:
-            result = yield
-            if ebpf.coverage.running:  # it comes when pytest ends there, after its last test
-                self._pool.wait(60)
-            return result
+            return (yield)
         finally:
             self._pool.stop()
 
@@ -133,7 +130,7 @@ class KernelsPlugin:
             if isinstance(made, list):
                 reports = [self._restored(data) for data in made]
             else:
-                reports = [_report(item, "failed", f"in guest {kernel}: {made or self._pool.over[kernel]}")]
+                reports = [_report(item, "failed", made or self._pool.over[kernel])]
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -159,10 +156,10 @@ class KernelsPlugin:
                     env=_environment(kernel), stdin=self._job(left.values()), on_stdout=Lines(watch),
                     timeout_s=_START_S + sum(map(_limit, left.values())),
                     stop=partial(_stop, self._pool, watch))
-                ended = f"pytest ended there (status {done.returncode}) without a result"
+                ended = f"guest {kernel}: pytest ended (status {done.returncode}) without a result"
                 log = done.stderr.decode(errors="replace")
             except GuestError as error:
-                ended, log = watch.lateness or error.message, ""
+                ended, log = f"guest {kernel}: {watch.lateness}" if watch.lateness else error.message, ""
             if watch.running:
                 take(watch.running, f"{ended}\n{log[-4000:]}".strip())
                 del left[watch.running]
@@ -196,6 +193,8 @@ class _Watch:
 
     def __call__(self, told: dict[str, Any]) -> None:
         self._since = time.monotonic()
+        for name, lines, ways in told.get("coverage", ()):
+            ebpf.coverage.add(name, dict(lines), {(way[0], way[1]): ran for way, ran in ways})
         if "start" in told and told["start"] in self._left:
             self.running = told["start"]
         elif "test" in told and told["test"] in self._left:
@@ -204,8 +203,6 @@ class _Watch:
             self._hand_on(told["test"], told["reports"])
         elif "problem" in told:
             self.problems.append(told["problem"])
-        for name, lines, ways in told.get("coverage", ()):
-            ebpf.coverage.add(name, dict(lines), {(way[0], way[1]): ran for way, ran in ways})
 
     def late(self) -> bool:
         """Whether what runs has had its time."""

@@ -23,7 +23,6 @@ class Pool:
 
     def __init__(self, kernels: Sequence[str], run: Callable[[str, Take], str]) -> None:
         self._waiting = list(kernels)
-        self._kernels = len(kernels)
         self._run = run
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -47,11 +46,6 @@ class Pool:
         self.stopping = True
         for thread in self._threads:
             thread.join(10)
-
-    def wait(self, timeout_s: float) -> None:
-        """Until all kernels are over, if that does not take longer."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and len(self.over) == self._kernels, timeout_s)
 
     def result(self, kernel: str, test: str) -> Any:
         """Wait for the test's result; ``None`` if its kernel ended without one (``over`` says how)."""
