@@ -137,7 +137,7 @@ CASES: dict[str, Case] = _cases({
     "pidpersec": Case(work="execs", marks="PIDs/sec", how="keys", linger_s=1.5),
     "ppchcalls": Case(how="starts"),
     "profile": Case(("-f", "-F", "99"), "cpu", "wl-work", how="starts"),
-    "readahead": _apart(("-d", "8"), "disk:ext4", "pages:|used", "near", ends=True),
+    "readahead": Case(work="disk:ext4", marks="pages:|used", how="near"),
     "runqlat": Case(("2",), "cpu", how="hist", linger_s=2.5),
     "runqlen": Case(("2",), "cpu", how="hist", linger_s=2.5),
     "runqslower": Case(("20000",), "cpu", "wl-work", "keys"),
