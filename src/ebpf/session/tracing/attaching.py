@@ -157,6 +157,7 @@ class Attaching:
         self._pid = pid
         self._missing = missing
         self._warn = warn
+        self.problem: AttachError | None = None  #: the last that was only warned of
 
     def attach(self, probe: Probe, found: Sequence[Site], *, one_of_many: bool = False) -> bool:
         """Attach one probe at all its sites; the links are the session's. Whether it is attached.
@@ -172,6 +173,7 @@ class Attaching:
         except AttachError as error:
             if self._missing == "error" and not one_of_many:
                 raise
+            self.problem = error
             if self._missing != "ignore":
                 self._warn(f"{probe.name}: {error.message}")
             return False

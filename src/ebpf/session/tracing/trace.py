@@ -364,6 +364,7 @@ class Trace:
         attaching = Attaching(session, pid=pid, missing=missing, warn=self._warn)
         sharing = Counter(probe.program for probe in self.plan.probes)
         failed: Counter[str] = Counter()
+        attached = False
         for index, probe in enumerate(self.plan.probes):
             if index not in found:
                 continue
@@ -371,6 +372,9 @@ class Trace:
             last_chance = missing == "error" and failed[probe.program] == sharing[probe.program]
             if attaching.attach(probe, found[index], one_of_many=sharing[probe.program] > 1 and not last_chance):
                 failed[probe.program] -= sharing[probe.program]
+                attached = True
+        if not attached and attaching.problem is not None and missing != "ignore":
+            raise attaching.problem  # it would wait for nothing
 
     def _run_own(self, kind: str) -> None:
         """Run the programs that nothing but us starts."""
