@@ -206,7 +206,7 @@ class USDT:
         where = self.path or f"process {self.pid} and the files that it has mapped"
         shown = f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}" if known else \
             "it has none: was it built with them (--with-dtrace, --enable-dtrace)?"
-        raise _both(ebpf.TargetNotFound(f"Failed to enable USDT probe '{name}': {where} has no such probe", name=name,
+        raise _both(ebpf.TargetNotFound(f"Failed to enable USDT probe '{name}': no such probe in {where}", name=name,
                                         helps=(shown,)))
 
     def enumerate_probes(self) -> list[USDTProbe]:

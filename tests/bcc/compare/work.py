@@ -39,7 +39,8 @@ def prepare(names: str) -> dict[str, str]:
             _state["tty"] = (master, slave)
             words["tty"] = os.ttyname(slave)
         if name in _PROCESSES:
-            _state[name] = subprocess.Popen([sys.executable, "-c", _PROCESSES[name]], stdin=subprocess.PIPE,
+            interpreter = "/usr/bin/python3" if name == "python" else sys.executable  # Debian's has static probes
+            _state[name] = subprocess.Popen([interpreter, "-c", _PROCESSES[name]], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE)
             assert _state[name].stdout.readline()
             words[name] = str(_state[name].pid)
@@ -60,7 +61,7 @@ def run(names: str) -> int:
     """Do the work; its exit status."""
     if "tty" in _state:
         os.write(_state["tty"][1], b"wl-typed on a terminal\n")
-    for process in [_state[name] for name in ("waiter", "locker") if name in _state]:
+    for process in [_state[name] for name in ("waiter", "locker", "python") if name in _state]:
         process.stdin.write(b"\n")
         process.stdin.flush()
         process.stdout.readline()
@@ -81,7 +82,8 @@ def clean(names: str) -> None:
 
 
 # Processes beside the work: one that does something when it is told to, for tools that watch one process; one that takes
-# two locks in one order and then in the other; one that holds BPF programs and maps.
+# two locks in one order and then in the other; one whose interpreter tells of functions and collections; one that holds BPF
+# programs and maps.
 _PROCESSES = {"waiter": r"""
 import ctypes, os, sys, threading
 libc = ctypes.CDLL(None)
@@ -108,6 +110,19 @@ print(flush=True)
 while sys.stdin.readline():
     for order in (locks, locks[::-1]):
         thread = threading.Thread(target=take, args=order); thread.start(); thread.join()
+    print(flush=True)
+""", "python": r"""
+import gc, sys
+def wl_inner():
+    return 1
+def wl_outer():
+    return wl_inner() + wl_inner()
+gc.disable()
+print(flush=True)
+while sys.stdin.readline():
+    for _ in range(3):
+        wl_outer()
+    gc.collect()
     print(flush=True)
 """, "holder": r"""
 import ebpf, sys
