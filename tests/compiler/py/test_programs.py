@@ -187,15 +187,35 @@ def nested(n):
 def signed(n):
     x = n - 20
     return x // 3 * 1000 + x % 3 + abs(x) + min(x, -1, n) + max(x, 2)
+
+def ranges(n):
+    total = 0
+    for i in range(3):
+        total += i // 2
+    for i in range(9, 60, 7):
+        total = total * 3 // 2 + i % 4
+    x = 0
+    for i in range(12):
+        x = (x + n * 7) & 63
+        total += x // 5 + (x ^ i)
+    y = 1
+    while y < 500:
+        total += y // 3
+        y = y * 2 + 1
+    z = 0
+    for i in range(6):
+        z -= i
+        total += z // 2 + z % 5
+    return total
 """
 INPUTS = (0, 1, 2, 3, 5, 6, 7, 8, 12, 27, 49, 77, 360)
 
 
 def test_as_in_python() -> None:
     names = define(FUNCTIONS, "functions.py")
-    one = ["collatz", "digits", "primes", "weekday", "chain", "countdown", "nested", "signed"]
-    body = "".join(f"    results[{i}] = u64({f}(n))\n" for i, f in enumerate(one)) + "    results[8] = u64(gcd(n, 84))\n"
-    text = (FUNCTIONS + "\ngiven = Array(i64, 1)\nresults = Array(u64, 9)\n"
+    one = ["collatz", "digits", "primes", "weekday", "chain", "countdown", "nested", "signed", "ranges"]
+    body = "".join(f"    results[{i}] = u64({f}(n))\n" for i, f in enumerate(one)) + "    results[9] = u64(gcd(n, 84))\n"
+    text = (FUNCTIONS + "\ngiven = Array(i64, 1)\nresults = Array(u64, 10)\n"
             '@program("raw_tp/test")\ndef main(ctx):\n    n = given[0]\n' + body)
     elf = compile_programs(programs_of(define(text)), facts=FakeFacts()).elf
     m = machine(elf)
@@ -204,7 +224,7 @@ def test_as_in_python() -> None:
         m.run("main")
         wanted = [names[f](n) for f in one] + [names["gcd"](n, 84)]
         found = [int.from_bytes(bytes(m.maps["results"].lookup(i.to_bytes(4, "little"))), "little", signed=True)
-                 for i in range(9)]
+                 for i in range(10)]
         assert found == wanted, n
 
 

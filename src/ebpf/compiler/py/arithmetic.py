@@ -318,6 +318,9 @@ def _const_bits(value: int) -> int | None:
 
 def _bits_of(op: str, a: Int, b: Int) -> int | None:
     if op == "&":
+        for literal, other in ((b, a), (a, b)):
+            if isinstance(literal.e, tree.IntConst) and other.soft and literal.bits is not None:
+                return literal.bits  # also where the other is a variable whose bits are not settled yet
         known = [n for n in (a.bits, b.bits) if n is not None]
         return min(known) if known else None
     if a.bits is None or b.bits is None:

@@ -54,7 +54,7 @@ class Library(Calls):
         if into is not None and C.same(into.place.type, t):
             place = into.place
         else:
-            place = self.memory(t)
+            place = self.raw_memory(t)
         self.effect("bpf_get_current_comm", self.pointer(place), self.const(_COMM, C.UINT))
         return Ref(self.address(place), t, OWN, P.CharsType(_COMM))
 
@@ -74,7 +74,7 @@ class Library(Calls):
         v = self.value(address)
         number = self.number(v, address, "an address")
         size = C.size_of(t) or 0
-        place = into.place if into is not None and C.same(into.place.type, t) else self.memory(t)
+        place = into.place if into is not None and C.same(into.place.type, t) else self.raw_memory(t)
         helper = "bpf_probe_read_user" if space == USER else "bpf_probe_read_kernel"
         self.effect(helper, self.pointer(place), self.const(size, C.UINT), cast(number.e, VOID_POINTER))
         if into is not None and place is into.place:

@@ -85,6 +85,10 @@ class Frame:
         self.function, self.node, self.source, self.key, self.parent = function, node, source, key, parent
         self.stores: Counter[str] = Counter()
         _count_stores(node.body, self.stores)
+        targets = Counter(n.target.id for s in node.body for n in ast.walk(s)
+                          if isinstance(n, ast.For) and isinstance(n.target, ast.Name))
+        #: names that nothing but loops assigns to: none of their values comes from another
+        self.counters = {name for name, count in targets.items() if count == self.stores[name]}
         parameters = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
         self.names = set(self.stores) | set(parameters)
         self.bound: dict[str, Value] = {}
@@ -177,7 +181,7 @@ class Locals(Expressions):
             return new
         kinds = known[0], new[0]
         if kinds == ("int", "int"):
-            return _joined_ints(known, new)
+            return _joined_ints(known, new, name in self.frame.counters)
         if "none" in kinds:
             other = new if known[0] == "none" else known
             if other[0] == "int":
@@ -204,7 +208,6 @@ class Locals(Expressions):
         )
 
     def _type_of(self, name: str, v: Value, node: ast.AST) -> Any:
-        again = self.frame.stores[name] != 1
         if isinstance(v, Const):
             if v.value is None:
                 return ("none",)
@@ -213,10 +216,10 @@ class Locals(Expressions):
             if isinstance(v.value, int):
                 number = self.number(v, node)
                 value = int(v.value)
-                return "int", number.ty, True, None if again else number.bits, value, value
+                return "int", number.ty, True, number.bits, value, value
             return "const", v.value
         if isinstance(v, Int):
-            bits = None if v.soft and again or v.bits == 8 * v.ty.size else v.bits
+            bits = None if v.bits == 8 * v.ty.size else v.bits
             return "int", v.ty, v.soft, bits, None, None
         if isinstance(v, Maybe):
             return "maybe", v.value.ty
@@ -375,21 +378,25 @@ class Locals(Expressions):
         self.refuse("P0203", node, f"`{name}` is the context on one way that leads here, and something else on another")
 
 
-def _joined_ints(a: Any, b: Any) -> Any:
-    """Two types of one variable: literals take the other's type where they fit."""
+def _joined_ints(a: Any, b: Any, counts: bool) -> Any:
+    """Two types of one variable: literals take the other's type where they fit.
+
+    Bits are kept where that comes to an end: what is computed from the variable itself may have one more in each
+    round, so they grow once, from a literal to something computed, or where loops alone assign (``counts``).
+    """
     _, ty_a, soft_a, bits_a, low_a, high_a = a
     _, ty_b, soft_b, bits_b, low_b, high_b = b
     low = None if low_a is None or low_b is None else min(low_a, low_b)
     high = None if high_a is None or high_b is None else max(high_a, high_b)
     bits = None
     if bits_a is not None and bits_b is not None:
-        bits = bits_a if bits_b <= bits_a else None
+        bits = max(bits_a, bits_b) if bits_b <= bits_a or low_a is not None or counts and soft_b else None
     if ty_a is ty_b:
         return "int", ty_a, soft_a and soft_b, bits, low, high
     if soft_a != soft_b:
         ty, lowest, highest = (ty_b, low_a, high_a) if soft_a else (ty_a, low_b, high_b)
         if lowest is not None and ty.holds(lowest) and ty.holds(highest):
-            return "int", ty, False, None, None, None
+            return "int", ty, False, bits, None, None
     if soft_a and soft_b:
         ty = I64 if U64 not in (ty_a, ty_b) else U64
         return "int", ty, True, None, low, high

@@ -149,14 +149,27 @@ class MapLoops(Loops):
         """Hide from verifiers what numbers begin with that the body changes.
 
         They follow a body until nothing new is known of what it leaves behind: a counter from 0 is something new in
-        each round, and each of its values is then followed through all that comes later.
+        each round, and each of its values is then followed through all that comes later. What remains known is the
+        sign, and how many bits a number has at most where that is certain.
         """
         if not changed:
             return
         unknown = self.local(C.ULONG)
         self.set(unknown, cast(self.call("bpf_ktime_get_ns"), C.ULONG))
         for v in changed:
+            mask = self.const((1 << self._bits_of(v)) - 1, C.ULONG)
             mixed = self.local(C.ULONG)
-            self.set(mixed, self.binary("^", cast(self.get(v), C.ULONG), self.get(unknown)))
+            part = self.temp(self.binary("&", self.get(unknown), mask))
+            self.set(mixed, self.binary("^", cast(self.get(v), C.ULONG), part))
             self.evaluate(tree.Builtin(C.VOID, self.loc, self.end, "barrier_var", [self.ref(mixed)]))
-            self.set(v, cast(self.binary("^", self.get(mixed), self.get(unknown)), v.type))
+            self.set(v, cast(self.binary("^", self.get(mixed), part), v.type))
+
+    def _bits_of(self, v: tree.Variable) -> int:
+        """How many of a variable's low bits may be set where it is not negative."""
+        ty = ty_of_ctype(v.type)
+        assert ty is not None
+        for (name, part), held in self.frame.variables.items():
+            known = self.state.types.get(self._key(name))
+            if held is v and not part and known is not None and known[0] == "int" and known[3] is not None:
+                return int(known[3])
+        return 8 * ty.size - ty.signed

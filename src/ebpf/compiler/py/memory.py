@@ -117,7 +117,7 @@ class Memory(Emitter):
     def member(self, v: Ref, name: str, node: ast.AST) -> tuple[tree.Expr, Any]:
         """The lvalue of a struct's member, and its type of ours."""
         record = C.strip(v.t)
-        self.not_none(v, node)
+        self.not_none(v, node.value if isinstance(node, ast.Attribute) and node.attr == name else node)
         if not isinstance(record, C.Record):
             self.refuse(
                 "P0209",
