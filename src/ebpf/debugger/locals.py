@@ -80,7 +80,8 @@ class Reader:
             here: dict[str, Local] = {}
             for variable in variables:
                 local = self._local(variable)
-                if variable.line > (called or self._line) or (local.optimised_out and variable.name in here):
+                early = variable.line > (called or self._line) and not variable.is_parameter
+                if early or (local.optimised_out and variable.name in here):
                     continue
                 here.pop(variable.name, None)
                 here[variable.name] = local

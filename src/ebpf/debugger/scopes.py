@@ -30,6 +30,10 @@ class Variable(NamedTuple):
     type: int
     entry: Entry
 
+    @property
+    def is_parameter(self) -> bool:
+        return self.entry.tag == D.PARAMETER
+
 
 class Scopes:
     """The functions of one object with their variables. `ElfError` from every method: the DWARF is damaged."""
