@@ -146,7 +146,7 @@ CASES: dict[str, Case] = _cases({
     "sofdsnoop": Case(work="scm"),
     "softirqs": Case(("-C", "2"), "udp", "net_rx|timer", "near", linger_s=2.5),
     "solisten": Case(work="tcp tcp6"),
-    "sslsniff": _apart(work="tls", marks="wl-secret|bye"),
+    "sslsniff": _apart(work="openssl", marks="wl-secret|bye"),
     "stackcount": Case(("tcp_v4_connect",), "tcp", ".", "keys"),
     "stackcount user": _apart(("c:getpgid",), "getpgids", ".", "keys"),
     "statsnoop": Case(work="files", marks="wl-missing|wl-file"),
