@@ -50,7 +50,7 @@ def compile_for(share: Path, names: list[str]) -> None:
 def run(kernel: str, names: list[str], theirs: bool) -> None:
     """Watch them in a guest, and keep what they said."""
     share = home() / kernel
-    for folder in ("objects", "results", "btf"):
+    for folder in ("objects", "results", "theirs", "btf"):
         (share / folder).mkdir(parents=True, exist_ok=True)
     guest = Guest(kernel, memory="3G", shares=[str(share)])
     if not (share / "btf" / "vmlinux").exists():
@@ -67,17 +67,18 @@ def run(kernel: str, names: list[str], theirs: bool) -> None:
         raise SystemExit(f"{kernel}: {done.stderr.decode(errors='replace')[-3000:]}")
 
 
-def results(kernel: str) -> dict[str, dict[str, Any]]:
-    """What is kept, by case."""
+def results(kernel: str, kind: str = "results") -> dict[str, dict[str, Any]]:
+    """What is kept, by case; ``kind`` "theirs": of runs beside BCC's."""
     return {name: json.loads(path.read_text()) for name in CASES
-            if (path := home() / kernel / "results" / f"{name}.json").exists()}
+            if (path := home() / kernel / kind / f"{name}.json").exists()}
 
 
 def verdicts(kernel: str) -> dict[str, tuple[str, str]]:
     """By tool: the worst of its cases."""
     found: dict[str, tuple[str, str]] = {}
+    beside = results(kernel, "theirs")
     for name, told in results(kernel).items():
-        one, tool = judge(name, told), name.split()[0]
+        one, tool = judge(name, told, beside.get(name)), name.split()[0]
         if tool not in found or _WORST.index(one[0]) < _WORST.index(found[tool][0]):
             found[tool] = one
     return found
@@ -116,10 +117,11 @@ def main() -> int:
     for kernel in args.kernels.split(","):
         if not args.show:
             run(kernel, args.names or list(CASES), args.theirs)
+        beside = results(kernel, "theirs")
         for name, told in results(kernel).items():
             if args.names and name not in args.names:
                 continue
-            word, why = judge(name, told)
+            word, why = judge(name, told, beside.get(name))
             failed |= word == "fails"
             print(f"{kernel:5} {name:16} {word:7} {why}"[:300])
     return 1 if failed else 0

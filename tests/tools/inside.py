@@ -238,9 +238,10 @@ def main(argv: list[str]) -> int:
         grouped, commands = ({}, {}) if theirs else (_grouped(names[at:at + _AT_ONCE]), _commands(names[at:at + _AT_ONCE]))
         for name, result in found.items():
             result |= {"grouped": grouped.get(name), "command": commands.get(name)}
-            with open(f"{share}/results/{name}.new", "w") as file:
+            new = f"{share}/{'theirs' if theirs else 'results'}/{name}"
+            with open(f"{new}.new", "w") as file:
                 json.dump(result, file, indent=1)
-            os.rename(f"{share}/results/{name}.new", f"{share}/results/{name}.json")
+            os.rename(f"{new}.new", f"{new}.json")
             print(name, result.get("seconds"), result["error"][:300], flush=True)
     return 0
 

@@ -8,25 +8,34 @@ from typing import Any
 from tests.tools.cases import CASES, Case
 
 
-def judge(name: str, told: dict[str, Any]) -> tuple[str, str]:
-    """("works", ""), ("agrees", "") beside BCC's, ("works", why BCC's could not be asked), or ("fails", why)."""
+def judge(name: str, told: dict[str, Any], beside: dict[str, Any] | None) -> tuple[str, str]:
+    """("works", ""), ("agrees", "") where BCC's was ``beside``, ("works", why BCC's could not be asked), or ("fails", why)."""
     case = CASES[name]
-    if told["error"]:
-        return "fails", told["error"].splitlines()[0]
-    keys = {key for item in told["ours"] if (key := case.key(item)) is not None}
-    missing = [key for key in case.expect if key not in keys]
-    if missing:
-        return "fails", f"not seen: {missing[0]}"
+    if why := _says_too_little(case, told):
+        return "fails", why
     if why := _group_differs(case, told.get("grouped")):
         return "fails", why
     if why := _command_fails(case, told.get("command")):
         return "fails", f"as a command: {why}"
-    if told.get("theirs_error"):
-        return "works", "BCC's does not start here"
-    if told.get("theirs") is None:
+    if beside is None or beside.get("theirs") is None:
         return "works", ""
-    why = _amounts_differ(case, told) if case.amount is not None else _keys_differ(case, keys, told["theirs"])
+    if beside["theirs_error"]:
+        return "works", "BCC's does not start here"
+    why = _says_too_little(case, beside) or (
+        _amounts_differ(case, beside) if case.amount is not None else _keys_differ(case, beside))
     return ("fails", f"differs from BCC's: {why}") if why else ("agrees", "")
+
+
+def _keys(case: Case, items: list[dict[str, Any]]) -> set[Any]:
+    return {key for item in items if (key := case.key(item)) is not None}
+
+
+def _says_too_little(case: Case, told: dict[str, Any]) -> str:
+    if told["error"]:
+        return str(told["error"]).splitlines()[0]
+    keys = _keys(case, told["ours"])
+    missing = [key for key in case.expect if key not in keys]
+    return f"not seen: {missing[0]}" if missing else ""
 
 
 def _group_differs(case: Case, told: dict[str, Any] | None) -> str:
@@ -35,7 +44,7 @@ def _group_differs(case: Case, told: dict[str, Any] | None) -> str:
         return ""
     if told["error"]:
         return f"of a container: {told['error'].splitlines()[0]}"
-    outside, inside = ({key for item in told[where] if (key := case.key(item)) is not None} for where in ("outside", "inside"))
+    outside, inside = (_keys(case, told[where]) for where in ("outside", "inside"))
     if outside:
         return f"sees what is outside of the container: {sorted(map(str, outside))[0]}"
     missing = [key for key in case.expect if key not in inside]
@@ -58,8 +67,9 @@ def _command_fails(case: Case, told: dict[str, Any] | None) -> str:
     return f"not seen: {missing[0]}" if missing else ""
 
 
-def _keys_differ(case: Case, keys: set[Any], theirs: str) -> str:
-    found = {key for line in theirs.splitlines() if (key := case.line(line)) is not None}
+def _keys_differ(case: Case, told: dict[str, Any]) -> str:
+    keys = _keys(case, told["ours"])
+    found = {key for line in told["theirs"].splitlines() if (key := case.line(line)) is not None}
     return str(sorted(map(str, keys ^ found))[:3]) if keys != found else ""
 
 
