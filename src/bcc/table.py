@@ -7,6 +7,7 @@ from (integers) what was read: 100,000 entries of a hash take a few hundredths o
 from __future__ import annotations
 
 import ctypes as ct
+import sys
 from collections.abc import MutableMapping
 from functools import reduce
 
@@ -32,6 +33,14 @@ BPF_MAP_TYPE_PERCPU_HASH,
 
 # Constants that scripts import from here.
 stars_max, log2_index_max, linear_index_max = histogram.STARS_MAX, histogram.LOG2_INDEX_MAX, histogram.LINEAR_INDEX_MAX
+
+
+def _of_size(value: Any, size: int) -> bytes:
+    """The bytes of a key or leaf; scripts give a ``c_int`` for a u64, whose other half BCC takes from whatever is there."""
+    data = bytes(value)
+    if len(data) < size and isinstance(value, ct._SimpleCData) and isinstance(value.value, int):
+        return value.value.to_bytes(size, sys.byteorder, signed=value.value < 0)
+    return data
 
 
 class TableBase(MutableMapping):  # type: ignore[type-arg]
@@ -64,12 +73,12 @@ class TableBase(MutableMapping):  # type: ignore[type-arg]
             if isinstance(key, bytes) and len(key) == self._raw.key_size:
                 return key
             key = self.Key(key)
-        return bytes(key)
+        return _of_size(key, self._raw.key_size)
 
     def _leaf_bytes(self, leaf: Any) -> bytes:
         if isinstance(leaf, (int, float)):
             leaf = self.Leaf(leaf)
-        return bytes(leaf)
+        return _of_size(leaf, self._raw.value_size)
 
     def _leaf(self, data: bytes) -> Any:
         return self.Leaf.from_buffer_copy(data)

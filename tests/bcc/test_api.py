@@ -89,6 +89,10 @@ def test_arrays(b: BPF) -> None:
         t[4]
     with pytest.raises(IndexError, match="integer type"):
         t["2"]
+    t[1] = ct.c_int(9)  # klockstat: an int for eight bytes
+    assert t[1].value == 9
+    with pytest.raises(ebpf.UsageError, match="8 bytes"):
+        t[1] = (ct.c_char * 3)()
     del t[2]
     assert t[2].value == 0
     t.clear()
