@@ -35,7 +35,7 @@ def judge(case: Case, told: dict[str, Any]) -> Verdict:
         return _alone(case, told)
     if theirs["ready_s"] < 0 and not case.ends and not theirs["out"].strip():
         verdict = _alone(case, told)
-        return Verdict(verdict.result, f"BCC: {_last(theirs['err'])}" + (f"; ours: {verdict.reason}" if verdict.reason else ""))
+        return Verdict(verdict.result, f"{_their_failure(theirs)}; ours: {verdict.reason}")
     if ours["ready_s"] < 0 and not case.ends:
         return Verdict("failed", _last(ours["err"]) or "ended by itself")
     if case.how == "lines" and _heads(theirs["out"]) != _heads(ours["out"]):
@@ -67,6 +67,13 @@ def _alone(case: Case, told: dict[str, Any]) -> Verdict:
     if case.how in ("lines", "loose", "keys", "counts", "near") and not _marked(case, ours["out"], _loose):
         return Verdict("started", "says nothing about the work")
     return Verdict("started", "its output was read")
+
+
+def _their_failure(theirs: dict[str, Any]) -> str:
+    said = _last(theirs["err"]).removeprefix("Exception: ")
+    if said.startswith("Failed to compile"):
+        return "BCC cannot compile it with this kernel's headers"
+    return f"BCC fails: {said.partition(', it')[0]}"
 
 
 def _last(text: str) -> str:
