@@ -102,10 +102,6 @@ def test_an_array_of_characters_ends_at_its_nul():
     assert run("BEGIN { @l = strlen(curtask->comm); @c = curtask->comm; }").maps == {"@l": 6, "@c": "parent"}
 
 
-def test_no_packets_to_files():
-    assert "no function `skboutput`" in refused('kprobe:vfs_read { $r = skboutput("a.pcap", arg0, 10, 0); }')
-
-
 def test_numbers_are_written_whole():
     from ebpf.session.tracing.formatting import Format
 
@@ -176,7 +172,6 @@ ROWS = {
     "`str(arg0)` of an argument that points to a struct": "test_a_struct_is_no_text",
     "`if pid == 1": "test_conditions_need_no_parentheses",
     "a field of `char[n]`": "test_an_array_of_characters_ends_at_its_nul",
-    "no `skboutput()`": "test_no_packets_to_files",
     "types of the program": "tests/session/tracing/test_user_arguments.py::test_arguments_have_names_and_types",
     "mistakes are told all at once": "test_several_mistakes_at_once",
     "`%d`, `%u`, `%x` without a length": "test_numbers_are_written_whole",

@@ -48,7 +48,6 @@ class Functions(Aggregations, Strings):
                 )
             close = did_you_mean(node.name, [*FUNCTIONS, *AGGREGATIONS, *self.state.macros, *self.state.user_functions])
             helps = [f"did you mean {' or '.join(f'`{c}`' for c in close)}?"] if close else []
-            helps = [_ABSENT[node.name]] if node.name in _ABSENT else helps
             self.refuse("T0205", node, f"there is no function `{node.name}`", helps=helps)
         self.check_count(node, row.least, row.most, row.form)
         if row.into:
@@ -472,10 +471,6 @@ class Function(NamedTuple):
 
 _F = Functions
 _ANY = 99
-# Functions of bpftrace that are not here: what to do instead.
-_ABSENT = {
-    "skboutput": 'packets are not written to files here: `printf("%r\\n", buf(args.skb->data, 64))` shows their bytes',
-}
 FUNCTIONS: dict[str, Function] = {
     "printf": Function(_F.printf, 1, _ANY, 'printf("format", …)'),
     "errorf": Function(_F.printf, 1, _ANY, 'errorf("format", …)'),
@@ -487,6 +482,7 @@ FUNCTIONS: dict[str, Function] = {
     "print": Function(_F.show, 1, 3, "print(@map, top, divisor) or print(value)"),
     "clear": Function(_F.clear, 1, 1, "clear(@map)"),
     "zero": Function(_F.clear, 1, 1, "zero(@map)"),
+    "skboutput": Function(_F.skboutput, 3, 4, 'skboutput("file", skb, length, offset)'),
     "exit": Function(_F.exit, 0, 1, "exit(status)"),
     "delete": Function(_F.delete_entry, 1, _ANY, "delete(@map, key)"),
     "has_key": Function(_F.has_key, 1, 2, "has_key(@map, key)"),

@@ -10,7 +10,7 @@ from ebpf.compiler.c.conversions import cast
 from ebpf.compiler.trace import ast, types as T
 from ebpf.compiler.trace.builtins import Builtins
 from ebpf.compiler.trace.emit import Value
-from ebpf.compiler.trace.plan import EVENTS, EXIT_CALLED, LOST, Event, Type
+from ebpf.compiler.trace.plan import EVENTS, EXIT_CALLED, LOST, PACKETS, Event, Type
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HEADER = 8
 _CURRENT_CPU = 0xFFFFFFFF
 _FIRST_GUESS = 1024
+_MOST_OF_A_PACKET = 0xFFFFF  # BPF_F_CTXLEN_MASK
 _CONVERSION = re.compile(
     r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?"
     r"(?P<length>hh|h|ll|l|j|z|t|q|L)?(?P<letter>r[xh]|gr|[A-Za-z])?)"
@@ -334,6 +335,38 @@ class Output(Builtins):
     def end_program(self) -> None:
         """`statements.Statements` knows the loops."""
         raise NotImplementedError
+
+    def skboutput(self, node: ast.Call) -> Value:
+        """``skboutput("file", skb, length, offset)``: the kernel copies the packet behind our record."""
+        if self.kind not in ("fentry", "fexit"):
+            self.not_here(node, "skboutput", where="fentry and fexit, whose arguments the verifier trusts")
+        path = self.format_text(node)
+        skb = self.expr(node.args[1])
+        target = C.strip(skb.ty.ctype or C.VOID) if skb.ty.kind == "pointer" else None
+        if not isinstance(target, C.Record) or target.tag != "sk_buff":
+            self.refuse("T0207", node.args[1], f"`skboutput` takes a `struct sk_buff *`, not {T.words(skb.ty)}")
+        length = self.temp(cast(self.long(self.number(node.args[2], "a length").e, False), C.ULONG))
+        offset = self.literal_int(node.args[3], "where the packet begins") if len(node.args) > 3 else 0
+        if offset < 0:
+            self.refuse("T0214", node.args[3], "a packet begins at byte 0 or behind it")
+        size = HEADER + 16
+        memory = self.allocate(size)
+        line = self.state.diagnostics.sources.line(node.loc)
+        parts = ((HEADER, Type("int", 8)), (HEADER + 8, Type("int", 8)))
+        number = self.state.event(Event("skboutput", size, parts, text=path, top=offset, line=line))
+        for at, word in ((0, self.const(number, C.ULONG)), (HEADER, self.clock().e), (HEADER + 8, length)):
+            self.store(self.deref(self.offset(memory, at), C.ULONG), word)
+        wanted = self.binary("<<", self.binary("&", length, self.const(_MOST_OF_A_PACKET, C.ULONG)),
+                             self.const(32, C.ULONG))
+        result = self.helper(
+            "bpf_skb_output",
+            cast(skb.e, C.Pointer(C.VOID)),
+            self.map_address(self.state.map_global(PACKETS)),
+            self.binary("|", wanted, self.const(_CURRENT_CPU, C.ULONG)),
+            cast(memory, C.Pointer(C.VOID)),
+            self.const(size, C.ULONG),
+        )
+        return Value(T.INT, self.temp(self.long(result)))
 
     # ------------------------------------------------------------------------------------------------ helpers' errors
 

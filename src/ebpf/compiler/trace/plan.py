@@ -101,6 +101,9 @@ EVENTS = "events"
 `Plan.events`, u32 0, then the arguments at their offsets from the record's start."""
 LOST = "lost"
 """Per-CPU array of one u64: how many records found no room in the ring buffer."""
+PACKETS = "packets"
+"""Perf event array of what ``skboutput`` sends: a record as in `EVENTS` (when, how many bytes, where they begin), and
+behind it the bytes of the packet."""
 FULL = "full"
 """Per-CPU array of u64: how many entries found no room, by the number of the map in `Plan.maps`."""
 EXITED = ".bss.exited"
@@ -139,8 +142,8 @@ class Event(_Event):
     format) · ``join`` (``text``: the delimiter; strings, the first empty one ends them) · ``print_map`` (``map``,
     ``top``, ``div``; where they are not literal, two arguments carry them) · ``print_value`` (one argument; of a map's
     entry: ``map``, key, value) · ``clear`` ``zero`` (``map``) · ``exit`` (an argument: the status, or none) ·
-    ``helper_error`` (``text``: the helper; the argument: the error number) · ``skboutput`` (``text``: the file) ·
-    ``unwatch`` (the address).
+    ``helper_error`` (``text``: the helper; the argument: the error number) · ``skboutput`` (``text``: the
+    file, ``top``: where packets begin; they come in `PACKETS`) · ``unwatch`` (the address).
     """
 
     __slots__ = ()

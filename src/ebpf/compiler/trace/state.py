@@ -13,7 +13,7 @@ from ebpf.compiler.c import tree, types as C
 from ebpf.compiler.c.dialect.maps import map_record
 from ebpf.compiler.trace import types as T
 from ebpf.compiler.trace.config import Config
-from ebpf.compiler.trace.plan import EVENTS, EXITED, FULL, LOST, Event, Map, Probe, Type
+from ebpf.compiler.trace.plan import EVENTS, EXITED, FULL, LOST, PACKETS, Event, Map, Probe, Type
 from ebpf.compiler.trace.types import Ty
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class ScriptState:
         for name, v in self.globals.items():
             if name == EVENTS and self.ring_buffer:
                 _define(v, MapType.RINGBUF, None, None, min(pages, 1 << 14) * self.facts.page_size)
-            elif name == EVENTS:
+            elif name in (EVENTS, PACKETS):
                 _define(v, MapType.PERF_EVENT_ARRAY, C.UINT, C.UINT, 0)
             elif name == LOST:
                 _define(v, MapType.PERCPU_ARRAY, C.UINT, C.ULONG, 1)

@@ -379,6 +379,9 @@ class Targets:
             self.refuse("T0109", point, f"a watchpoint is 1, 2, 4 or 8 bytes long, not {length}")
         if not mode or set(mode) - _MODES or len(set(mode)) != len(mode):
             self.refuse("T0109", point, f"`{mode}` is no way to access memory", helps=["modes are r, w, x and rw"])
+        if "+" in where:
+            self.refuse("T0303", point, "a function's argument cannot be watched",
+                        helps=["watch an address: `watchpoint:0x…:8:w`, or a kernel's variable by its name"])
         value = number(where) if where[:1].isdigit() else None
         details: dict[str, Any] = {"length": size, "mode": mode}
         if value is not None:

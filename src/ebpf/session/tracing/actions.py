@@ -41,12 +41,13 @@ class Actions:
     """Does what records say, in their order. After `exit` nothing more is done until `resume`."""
 
     def __init__(self, plan: Plan, names: Names, maps: Mapping[str, TraceMap], sink: Sink, *,
-                 warn: Callable[[str], Any], shell: Callable[[str], bytes]) -> None:
+                 warn: Callable[[str], Any], shell: Callable[[str], bytes], unwatch: Callable[[int], Any]) -> None:
         self._names = names
         self._maps = maps
         self._sink = sink
         self._warn = warn
         self._shell = shell
+        self._detach_watchpoint = unwatch
         self._config = plan.config
         self.exited = False
         self.status = 0
@@ -181,6 +182,14 @@ class Actions:
 
         return act
 
+    def _unwatch(self, event: Event) -> Action:
+        values = self._values(event)
+        return lambda record: self._detach_watchpoint(values(record)[0])
+
+    def _packet(self, event: Event) -> Action:
+        """Such records come by another way: `captures`."""
+        return lambda record: None
+
     def _helper_error(self, event: Event) -> Action:
         values = self._values(event)
 
@@ -195,5 +204,5 @@ _MAKERS: Final[dict[str, Callable[[Actions, Event], Action]]] = {
     "printf": Actions._message, "errorf": Actions._message, "warnf": Actions._warning, "time": Actions._time,
     "join": Actions._join, "cat": Actions._cat, "system": Actions._system, "print_map": Actions._print_map,
     "print_value": Actions._print_value, "clear": Actions._clear, "zero": Actions._zero, "exit": Actions._exit,
-    "helper_error": Actions._helper_error,
+    "helper_error": Actions._helper_error, "unwatch": Actions._unwatch, "skboutput": Actions._packet,
 }

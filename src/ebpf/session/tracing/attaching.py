@@ -298,7 +298,14 @@ class Attaching:
 
     def _watchpoint(self, probe: Probe, found: Sequence[Site]) -> None:
         details = probe.details
-        self._program(probe)._attach("watchpoint", details["address"], length=details["length"], mode=details["mode"],
+        address = details.get("address")
+        if address is None:
+            from ebpf.kernel.symbols import kernel_symbols
+
+            address = kernel_symbols().address(details["symbol"])
+            if address is None:
+                raise TargetNotFound(f"the kernel has no symbol {details['symbol']!r}", name=details["symbol"])
+        self._program(probe)._attach("watchpoint", address, length=details["length"], mode=details["mode"],
                                      pid=self._pid)
 
     def _tracing(self, probe: Probe, found: Sequence[Site]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ebpf.session.backend import RingReader
     from ebpf.session.poller import Poller
     from ebpf.session.session import Session
+    from ebpf.session.tracing.captures import Captures
     from ebpf.session.tracing.elsewhere import OtherKernel
     from ebpf.session.tracing.output import MapView
     from ebpf.session.tracing.replaying import Replay
@@ -118,6 +119,7 @@ class Trace:
         self._sink: Sink = self._collected
         self._actions: Actions | None = None
         self._ring: RingReader | None = None
+        self._captures: Captures | None = None
         self._poller: Poller | None = None
         self._process: Process | None = None
         self._process_ended = False
@@ -289,7 +291,7 @@ class Trace:
         return names, found
 
     def _open(self, names: Names) -> None:
-        from ebpf.compiler.trace.plan import EVENTS
+        from ebpf.compiler.trace.plan import EVENTS, PACKETS
 
         session = self.session
         assert session is not None
@@ -300,6 +302,11 @@ class Trace:
         if EVENTS in session.maps:
             self._ring = session.maps[EVENTS].raw.ring_buffer()
             self._poller.add(self._ring.fileno(), lambda: 1)
+        if PACKETS in session.maps:
+            from ebpf.session.tracing.captures import Captures
+
+            self._captures = Captures(session.maps[PACKETS].raw, self.plan, names)
+            self._captures.add_to(self._poller)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller.add(self._wake, self._woken)
         if self._process is not None:
@@ -331,7 +338,14 @@ class Trace:
     def _actions_for(self, sink: Sink) -> Actions:
         from ebpf.kernel.processes import shell_output
 
-        return Actions(self.plan, self._names, self.maps, sink, warn=self._warn, shell=shell_output)
+        return Actions(self.plan, self._names, self.maps, sink, warn=self._warn, shell=shell_output,
+                       unwatch=self._unwatch)
+
+    def _unwatch(self, address: int) -> None:
+        """Detach the watchpoints at ``address``."""
+        for link in self.session.links if self.session is not None else ():
+            if link.kind == "watchpoint" and link.target.split(":")[0] == f"{address:#x}" and link.attached:
+                link.detach()
 
     def _uses_user_code(self) -> bool:
         """Whether symbols of processes will be asked for: by then they may have ended."""
@@ -418,18 +432,19 @@ class Trace:
         if session is not None and not session.closed and LOST in session.maps:
             data = session.maps[LOST].raw.lookup(bytes(4)) or b""
             self._lost = sum(memoryview(data).cast("Q")) if data else 0
-        return self._lost
+        return self._lost + (self._captures.lost if self._captures is not None else 0)
 
     def _consume(self) -> int:
         """Do what the records say that are there."""
+        captured = self._captures.consume() if self._captures is not None else 0
         if self._ring is None or self._actions is None:
-            return 0
+            return captured
         count = self._do_records()
         if not count and (called := self._exit_called()) is not None:
             while self._do_records():  # what came before it, and most often its own record
                 pass
             self._actions.exit(called)
-        return count
+        return count + captured
 
     def _do_records(self) -> int:
         assert self._ring is not None and self._actions is not None
@@ -640,6 +655,8 @@ class Trace:
             if session is not None:
                 if self._ring is not None:
                     self._ring.close()
+                if self._captures is not None:
+                    self._captures.close()
                 if self._replay is not None:
                     self._replay.close()
                 session.close()
