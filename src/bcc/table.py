@@ -36,7 +36,7 @@ stars_max, log2_index_max, linear_index_max = histogram.STARS_MAX, histogram.LOG
 
 
 def _of_size(value: Any, size: int) -> bytes:
-    """The bytes of a key or leaf. Scripts give a ``c_int`` for a u64 (BCC takes the other half from what is beside it)."""
+    """The bytes of a key or leaf. Scripts give a ``c_int`` for a u64; BCC takes the other half from what is beside."""
     data = bytes(value)
     if len(data) < size and isinstance(value, ct._SimpleCData) and isinstance(value.value, int):
         return value.value.to_bytes(size, sys.byteorder, signed=value.value < 0)
