@@ -17,23 +17,23 @@ class Call(ebpf.Struct):
     signal: i32
 
 
-calls = ebpf.Hash(u32, Call)
+signals = ebpf.Hash(u32, Call)
 sent = ebpf.RingBuf(Sent)
 
 
 @ebpf.tracepoint("syscalls:sys_enter_kill")
 def enter_kill(ctx):
-    calls[ebpf.tid()] = Call(target=ctx.args.pid, signal=ctx.args.sig)
+    signals[ebpf.tid()] = Call(target=ctx.args.pid, signal=ctx.args.sig)
 
 
 @ebpf.tracepoint("syscalls:sys_exit_kill")
 def exit_kill(ctx):
-    call = calls.get(ebpf.tid())
+    call = signals.get(ebpf.tid())
     if call is None:
         return
     sent.send(Sent(pid=ebpf.pid(), target=call.target, signal=call.signal, result=i32(ctx.args.ret),
                    comm=ebpf.comm()))
-    del calls[ebpf.tid()]
+    del signals[ebpf.tid()]
 
 
 PROGRAMS = (enter_kill, exit_kill)

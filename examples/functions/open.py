@@ -9,12 +9,12 @@ class Opened(ebpf.Struct):
     path: chars[64]
 
 
-opened = ebpf.RingBuf(Opened)
+opens = ebpf.RingBuf(Opened)
 
 
 @ebpf.tracepoint("syscalls:sys_enter_open")
 def open(ctx):
-    opened.send(Opened(pid=ebpf.pid(), path=ctx.args.filename))
+    opens.send(Opened(pid=ebpf.pid(), path=ctx.args.filename))
 
 
 PROGRAMS = (open,)
@@ -22,7 +22,7 @@ PROGRAMS = (open,)
 
 def main() -> None:
     with ebpf.attach(*PROGRAMS):
-        for e in opened:
+        for e in opens:
             print(e.pid, e.path.decode(errors="replace"))
 
 

@@ -6,32 +6,32 @@ import ebpf
 from ebpf import u64
 
 NAMES = ("read", "write", "fsync", "open", "create")
-calls = ebpf.PerCpuArray(u64, len(NAMES))
+entered = ebpf.PerCpuArray(u64, len(NAMES))
 
 
 @ebpf.kprobe("vfs_read")
 def vfs_read(ctx):
-    calls[0] += 1
+    entered[0] += 1
 
 
 @ebpf.kprobe("vfs_write")
 def vfs_write(ctx):
-    calls[1] += 1
+    entered[1] += 1
 
 
 @ebpf.kprobe("vfs_fsync_range")
 def vfs_fsync(ctx):
-    calls[2] += 1
+    entered[2] += 1
 
 
 @ebpf.kprobe("vfs_open")
 def vfs_open(ctx):
-    calls[3] += 1
+    entered[3] += 1
 
 
 @ebpf.kprobe("vfs_create")
 def vfs_create(ctx):
-    calls[4] += 1
+    entered[4] += 1
 
 
 PROGRAMS = (vfs_read, vfs_write, vfs_fsync, vfs_open, vfs_create)
@@ -43,7 +43,7 @@ def main() -> None:
         before = [0] * len(NAMES)
         while True:
             time.sleep(1)
-            now = [sum(per_cpu) for per_cpu in calls]
+            now = [sum(per_cpu) for per_cpu in entered]
             print(" ".join(f"{b - a:>10}" for a, b in zip(before, now, strict=True)))
             before = now
 

@@ -48,6 +48,8 @@ def see_them_all(*names: str) -> None:
         with attached(together) as session:
             assert len(session.links) >= len(programs)
             pids = {name: LIVE[name].work() for name in names}
+            for link in session.links:
+                link.detach()
             found = seen(session)
         for name in names:
             assert LIVE[name].pick(found, pids[name]), name
@@ -57,8 +59,14 @@ def see_them_all(*names: str) -> None:
 @pytest.mark.parametrize("name", sorted(LIVE))
 def test_the_same_as_in_c(name: str) -> None:
     live = LIVE[name]
-    with module(name) as example, attached(example) as ours, attached(in_c(name)) as theirs:
+    obj = in_c(name)
+    with module(name) as example, attached(example) as ours, attached(obj) as theirs:
+        for session in (ours, theirs):
+            seen(session)  # what only one of them could see until now
         pid = live.work()
+        for session in (ours, theirs):
+            for link in session.links:
+                link.detach()
         mine, other = (live.pick(seen(session), pid) for session in (ours, theirs))
         assert mine == other
         assert mine and mine != [False]

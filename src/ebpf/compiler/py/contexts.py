@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.programs import PROGRAM_TYPES, ProgType
 from ebpf.compiler.c import ast as c_ast, tree, types as C
@@ -41,6 +41,9 @@ REGISTER_KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "ksyscal
 _TYPED = frozenset((ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS))
 _PACKETS = frozenset(("xdp_md", "__sk_buff", "sk_msg_md"))
 _MAX_OFFSET = 0x7FFF
+_HEADERS = frozenset(("ethernet", "ipv4", "ipv6", "tcp", "udp", "icmp"))
+_FROM_ETHERNET = frozenset((ProgType.XDP, ProgType.SCHED_CLS, ProgType.SCHED_ACT))
+_FROM_IP = frozenset((ProgType.CGROUP_SKB, ProgType.LWT_IN, ProgType.LWT_OUT, ProgType.LWT_XMIT))
 
 
 class Contexts(MapMethods):
@@ -316,6 +319,8 @@ class Contexts(MapMethods):
             return self.argument(self.prototype.names.index(name), node)
         if name == "size" and self.context_kind in ("xdp_md", "sk_msg_md"):
             return self._packet_size()
+        if name in _HEADERS and self.context_kind in _PACKETS:
+            return self._header(name, node)
         inner = C.strip(self.context.type)
         record = C.strip(inner.target) if isinstance(inner, C.Pointer) else None
         if not isinstance(record, C.Record):
@@ -402,6 +407,27 @@ class Contexts(MapMethods):
         )
 
     def seq_print(self, node: ast.Call) -> Value:
+        raise NotImplementedError
+
+    def _header(self, name: str, node: ast.AST) -> Value:
+        """``ctx.ipv4`` and the like: `packets` has them as functions of programs."""
+        from ebpf.compiler.py.packets import HEADERS
+
+        assert isinstance(node, ast.Attribute)
+        link = self.info.type in _FROM_ETHERNET
+        if not link and (self.info.type not in _FROM_IP or name == "ethernet"):
+            begin = self.info.type in _FROM_IP
+            self.refuse(
+                "P0307",
+                node,
+                f"packets begin with their IP header here, so there is no `{name}`" if begin
+                else f"programs of `{self.info.kind}` see no headers, so there is no `{name}`",
+                helps=["`ipv4` and `ipv6` are there"] if begin else ["`.load(Type, offset)` reads what they do see"],
+            )
+        call = ast.Call(node, [node.value, ast.Constant(link)], [])
+        return self.call_function(HEADERS[name], ast.fix_missing_locations(ast.copy_location(call, node)))
+
+    def call_function(self, function: Any, node: ast.Call) -> Value:
         raise NotImplementedError
 
     def _data(self, name: str) -> tree.Expr:

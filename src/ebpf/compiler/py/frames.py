@@ -400,7 +400,13 @@ def _joined_ints(a: Any, b: Any, counts: bool) -> Any:
     if soft_a and soft_b:
         ty = I64 if U64 not in (ty_a, ty_b) else U64
         return "int", ty, True, None, low, high
-    return "int", joined(ty_a, ty_b), False, None, None, None
+    ty, most = joined(ty_a, ty_b), (_most_bits(ty_a, bits_a), _most_bits(ty_b, bits_b))
+    return "int", ty, False, max(most) if max(most) < 8 * ty.size - ty.signed else None, None, None
+
+
+def _most_bits(ty: IntTy, bits: int | None) -> int:
+    """How many low bits may be set in a value that is not negative; 64 where it may be."""
+    return bits if bits is not None else 64 if ty.signed else 8 * ty.size
 
 
 def _shown(known: Any) -> str:
