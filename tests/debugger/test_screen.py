@@ -54,6 +54,7 @@ def test_keys_and_commands() -> None:
             await pilot.press("f5")
             assert debugger.stopped == "breakpoint 1" and debugger.steps > steps
             assert "a map (`drops`)" in shown("registers") and "r10-" in shown("stack")
+            assert "struct xdp_md *ctx = " in shown("locals")
             await pilot.press("f5", "f5")
             assert debugger.finished and "XDP_DROP" in shown("source") and "16777226: 1" in shown("maps")
             await pilot.press("f2")

@@ -56,21 +56,29 @@ def test_told():
 def test_left_out():
     pytest.skip("skipped there")
 
+@pytest.mark.ebpf_kernels("6.6")
+def test_elsewhere():
+    pass
+
+def test_plain():
+    pass
+'''
+
+BAD = '''
+import pytest
+
 @pytest.mark.ebpf_kernels(here=False)
 def test_ends_its_kernel():
     with open("/proc/sysrq-trigger", "w") as trigger:
         trigger.write("c")
-
-@pytest.mark.ebpf_kernels("6.6")
-def test_elsewhere():
-    pass
 
 @pytest.mark.ebpf_kernels(here=False, timeout_s=2)
 def test_never_ends():
     while True:
         pass
 
-def test_plain():
+@pytest.mark.ebpf_kernels(here=False)
+def test_after():
     pass
 '''
 
@@ -94,7 +102,7 @@ def test_variants_by_kernel(user: pytest.Pytester, project: Run) -> None:
         f"{name}[{before}{kernel}{after}]" for kernel in ("5.10", "6.1") for name, before, after in [
             ("test_sends", "", "-1"), ("test_sends", "", "-3"), ("TestBoth::test_passes", "kernel-", ""),
             ("test_options_of_the_project", "", ""), ("test_known", "", ""), ("test_told", "", ""),
-            ("test_left_out", "", ""), ("test_ends_its_kernel", "", ""), ("test_never_ends", "", "")]}
+            ("test_left_out", "", "")]}
 
 
 def test_without_the_option_nothing_changes(user: pytest.Pytester, project: Run) -> None:
@@ -123,20 +131,39 @@ def test_words_that_are_no_kernels(user: pytest.Pytester, project: Run) -> None:
     assert kernels.chosen("all")[:len(store.KERNELS)] == list(store.KERNELS)
 
 
-def test_again_in_a_guest(user: pytest.Pytester, project: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One boot for all, one more for each of the two that end theirs; reports as if the tests had run here."""
+def _need_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EBPF_GUESTS", str(STORE))
     if (reason := store.why_not(SAMPLE)) is not None:
         pytest.skip(f"guest tests: {reason}")
+
+
+def _outcomes(result: pytest.RunResult) -> dict[str, str]:
+    lines = [line.split(" ") for line in result.outlines if line.startswith("test_it.py::")]
+    return {line[0].removeprefix("test_it.py::"): line[1] for line in lines}
+
+
+def test_again_in_a_guest(user: pytest.Pytester, project: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports as if the tests had run here, and what they covered."""
+    _need_guests(monkeypatch)
     result = project(PROJECT, "-v", "--colour", "blue", "--ebpf-kernels", SAMPLE, "-rs", "--ebpf-cov",
                      "-k", f"{SAMPLE} or plain", apart=True)
-    lines = [line.split(" ") for line in result.outlines if line.startswith("test_it.py::")]
-    assert {line[0].removeprefix("test_it.py::"): line[1] for line in lines} == {
+    assert _outcomes(result) == {
         "test_plain": "PASSED", f"test_sends[{SAMPLE}-1]": "PASSED", f"test_sends[{SAMPLE}-3]": "PASSED",
         f"TestBoth::test_passes[kernel-{SAMPLE}]": "PASSED", f"test_options_of_the_project[{SAMPLE}]": "PASSED",
-        f"test_known[{SAMPLE}]": "XFAIL", f"test_told[{SAMPLE}]": "FAILED", f"test_left_out[{SAMPLE}]": "SKIPPED",
-        f"test_ends_its_kernel[{SAMPLE}]": "FAILED", f"test_never_ends[{SAMPLE}]": "FAILED"}
+        f"test_known[{SAMPLE}]": "XFAIL", f"test_told[{SAMPLE}]": "FAILED", f"test_left_out[{SAMPLE}]": "SKIPPED"}
+    result.stdout.fnmatch_lines(["*At index 1 diff: 2 != 3*", "*Captured stdout call*", "printed there",
+                                 "pass.c * 17->22, 19->20, 20", "SKIPPED * skipped there"])
+
+
+def test_tests_that_end_their_guest(user: pytest.Pytester, project: Run, monkeypatch: pytest.MonkeyPatch,
+                                    request: pytest.FixtureRequest) -> None:
+    """They are told as failed, with the reason, and the others run in another one."""
+    if not request.config.getoption("--all-guests"):
+        pytest.skip("three boots: --all-guests")
+    _need_guests(monkeypatch)
+    result = project(BAD, "-v", "--ebpf-kernels", SAMPLE, apart=True)
+    assert _outcomes(result) == {f"test_ends_its_kernel[{SAMPLE}]": "FAILED", f"test_never_ends[{SAMPLE}]": "FAILED",
+                                 f"test_after[{SAMPLE}]": "PASSED"}
     result.stdout.fnmatch_lines([
-        "*At index 1 diff: 2 != 3*", "*Captured stdout call*", "printed there",
         f"guest {SAMPLE}: the machine died before the command ended*", "*sysrq triggered crash*",
-        f"guest {SAMPLE}: not done after 2 s*", "pass.c * 17->22, 19->20, 20", "SKIPPED * skipped there"])
+        f"guest {SAMPLE}: not done after 2 s*"])

@@ -56,6 +56,32 @@ def capture(tmp_path):
 ''').assert_outcomes(passed=1)
 
 
+def test_packets_of_scapy_itself(project: Run) -> None:
+    pytest.importorskip("scapy")
+    result = project(HEAD + '''
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.utils import wrpcap
+
+SYN = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(dport=80)
+
+def test_sent(fw, tmp_path):
+    verdict = fw.send(SYN)
+    assert verdict == "XDP_DROP"
+    assert bytes(verdict.packet()) == bytes(SYN) and verdict.packet()[TCP].dport == 80
+    wrpcap(str(tmp_path / "x.pcap"), [SYN, SYN])
+    assert [v.name for v in fw.send_many(tmp_path / "x.pcap")] == ["XDP_DROP"] * 2
+
+def test_compared(fw):
+    assert fw.send(SYN).packet() == SYN
+
+def test_changed(fw):
+    assert fw.send(SYN).packet() == SYN / b"x"
+''', apart=True)
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*assert these packets are the same bytes*", "*packets differ*", "*length: 54 != 55 bytes"])
+
+
 def test_events_by_the_names_of_their_arguments(project: Run) -> None:
     project(HEAD + '''
 def test_events(fw):

@@ -19,7 +19,10 @@ def explain(op: str, left: Any, right: Any) -> list[str] | None:
         return _records(left, right)
     if type(left).__module__.startswith("scapy.") or type(right).__module__.startswith("scapy."):
         try:
-            return ["packets differ", *packet_differences(bytes(left), bytes(right))]
+            found = packet_differences(bytes(left), bytes(right))
+            return ["packets differ", *found] if found else [
+                "these packets are the same bytes, but scapy compares what was given, too: a checksum that is yet to be",
+                "computed is not equal to the computed one. Compare bytes(…) of both"]
         except (TypeError, ValueError):
             return None
     return None
