@@ -103,9 +103,10 @@ def _of_work(item: dict[str, Any]) -> tuple[str, float] | None:
 
 
 def _held(text: str) -> dict[str, float]:
-    """What the last report of BCC's memleak holds."""
-    last = text.rpartition("outstanding allocations")[2]
-    return {"held": sum(map(float, re.findall(r"^\s+(\d+) bytes in \d+ allocations", last, re.M)))}
+    """What the last whole report of BCC's memleak holds."""
+    reports = [sum(map(float, re.findall(r"^\s+(\d+) bytes in \d+ allocations", report, re.M)))
+               for report in text.split("outstanding allocations")]
+    return {"held": next((held for held in reversed(reports) if held), 0)}
 
 
 _COUNTED = (("counted",),)

@@ -62,9 +62,6 @@ class _Theirs:
     def __init__(self, forks: compare.Forks, name: str, words: dict[str, str]) -> None:
         given = str(CASES[name].theirs).format(**words).split()
         self.tool = compare.Tool(forks, [f"/usr/sbin/{name.split()[0]}-bpfcc", *given])
-        self.runs = False
-
-    def wait(self) -> None:
         self.runs = self.tool.wait_ready()
 
     def begin(self) -> None:
@@ -83,8 +80,6 @@ def _watch(names: list[str], forks: compare.Forks | None) -> dict[str, dict[str,
     words = work.prepare(pieces)
     told: dict[str, dict[str, Any]] = {name: {"error": "", "ours": [], "date": time.strftime("%Y-%m-%d")} for name in names}
     theirs = {name: _Theirs(forks, name, words) for name in names if CASES[name].theirs is not None} if forks else {}
-    for one in theirs.values():
-        one.wait()
     apart = {name: one for name, one in theirs.items() if CASES[name].apart}
     if apart:
         _work(pieces, list(apart.values()), lambda: None)
