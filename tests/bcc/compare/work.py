@@ -60,7 +60,7 @@ def _mount(kind: str) -> None:
 def run(names: str) -> int:
     """Do the work; its exit status."""
     if "tty" in _state:
-        os.write(_state["tty"][1], b"wl-typed on a terminal\n")
+        os.writev(_state["tty"][1], [b"wl-typed on a terminal\n".ljust(300), b"and more\n"])  # of one buffer 6.0 makes no vector
     for process in [_state[name] for name in ("waiter", "locker", "python") if name in _state]:
         process.stdin.write(b"\n")
         process.stdin.flush()
