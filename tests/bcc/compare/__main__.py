@@ -24,7 +24,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _BATCH = 200
 _RECORDED = Path(__file__).with_name("recorded.json")
 SAMPLE = ("opensnoop", "statsnoop", "filelife", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "mountsnoop", "shmsnoop",
-          "sofdsnoop")
+          "filegone")
 
 
 def home() -> Path:

@@ -12,7 +12,7 @@ _TIMES = re.compile(r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b|\b\d+\.\d+\b|0x[0-9a-f]{6,}\
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d:\d\d\b")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|-?\b\d+(\.\d+)?(?:[um]?s\b)?")
 _OWN = re.compile(r'File "[^"]*/(ebpf|bcc)/\w[^"]*\.py"')  # a line of a traceback that is in this package
-_LONG = re.compile(r"\b\d{3,}\b")
+_LONG = re.compile(r"#\d+|\b[0-9a-f]{8,}\b|\b\d{3,}\b")
 _ROW = re.compile(r"^\s*(?:(\d+) -> (\d+)|(\d+))\s+: (\d+)\s+\|([*+ ]*)\|$")
 
 
@@ -46,7 +46,7 @@ def judge(case: Case, told: dict[str, Any]) -> Verdict:
 
 def words_of(case: Case, one: dict[str, Any]) -> list[str]:
     """Its first line and what it says about the work, but for times and process ids: the same in every run."""
-    lines = [line for line in one["out"][one["before"]:].splitlines() if re.search(case.marks, line)]
+    lines = [line for line in one["out"][one.get("before", 0):].splitlines() if re.search(case.marks, line)]
     return sorted(_LONG.sub("#", _strict(line)) for line in [next(iter(one["out"].splitlines()), ""), *lines])
 
 
