@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ebpf.abi.named import NamedInt
 
@@ -153,3 +153,19 @@ _ROWS: tuple[tuple[MapType, str, int | None, int | None, str, int, bool, bool, s
 
 MAP_TYPES: dict[int, MapTypeRow] = {int(row[0]): MapTypeRow(*row) for row in _ROWS}
 """MapType → its row."""
+
+
+class MapInfo(NamedTuple):
+    """What the kernel tells about a map (``struct bpf_map_info``), and the machine of its own."""
+
+    id: int
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+    btf_id: int = 0
+    btf_key_type_id: int = 0
+    btf_value_type_id: int = 0
+    map_extra: int = 0

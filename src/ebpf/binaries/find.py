@@ -7,6 +7,7 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ebpf.binaries.mappings import iter_mappings
 from ebpf.diagnostics import did_you_mean
 from ebpf.errors import TargetNotFound
 
@@ -80,13 +81,11 @@ def mapped_files(pid: int) -> list[str]:
     `TargetNotFound` if there is no such process, or it may not be looked at.
     """
     try:
-        with open(f"/proc/{pid}/maps") as file:
-            rows = [line.rstrip("\n").split(maxsplit=5) for line in file]
+        paths = sorted({mapping.path for mapping in iter_mappings(pid, code=True) if mapping.path[0] == "/"})
     except OSError as error:
         gone = isinstance(error, (FileNotFoundError, ProcessLookupError))
         raise TargetNotFound(f"there is no process {pid} (any more)" if gone else
                              f"process {pid}: {os.strerror(error.errno or 0)}", name=str(pid)) from None
-    paths = sorted({row[5] for row in rows if len(row) == 6 and row[5].startswith("/") and "x" in row[1]})
     seen = [(path, f"/proc/{pid}/root{path}") for path in paths]
     return [path if _same_file(path, inside) else inside for path, inside in seen]
 

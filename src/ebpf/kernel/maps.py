@@ -16,13 +16,14 @@ import errno as _errno
 import mmap as _mmap
 import os
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from ebpf.abi.maps import (
     BPF_ANY,
     BPF_F_MMAPABLE,
     BPF_F_NUMA_NODE,
     MAP_TYPES,
+    MapInfo,
     MapType,
 )
 from ebpf.errors import EbpfError, KernelError, MapError, UsageError
@@ -56,22 +57,6 @@ _FIRST_CHUNK: Final = 16384  # entries that the first bulk read has room for, wh
 _SPARE: Final = 256  # a batch stops before a bucket that might not fit
 _ROOM_BYTES: Final = 1 << 28  # room for all entries at once up to here: what is not written to costs no memory
 _MAPPED_BYTES: Final = 1 << 20  # from here on room comes from mmap: `bytearray` writes zeros all over it first
-
-
-class MapInfo(NamedTuple):
-    """What the kernel tells about a map (``struct bpf_map_info``)."""
-
-    id: int
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    name: str
-    btf_id: int
-    btf_key_type_id: int
-    btf_value_type_id: int
-    map_extra: int
 
 
 class Bulk:

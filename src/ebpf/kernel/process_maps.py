@@ -11,6 +11,7 @@ import struct
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from ebpf.binaries.mappings import iter_mappings
 from ebpf.kernel import sys
 from ebpf.kernel.cpus import online_cpus
 
@@ -98,13 +99,8 @@ class ProcessMaps:
     def _read(self, pid: int) -> None:
         regions = {}
         try:
-            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-                for line in file:
-                    fields = line.rstrip("\n").split(None, 5)
-                    if len(fields) == 6 and "x" in fields[1]:
-                        start, _, end = fields[0].partition("-")
-                        region = Region(int(start, 16), int(end, 16), int(fields[2], 16), fields[5])
-                        regions[region.start] = region
+            for found in iter_mappings(pid, code=True):
+                regions[found.start] = Region(found.start, found.end, found.offset, found.path)
         except OSError:
             return
         if regions:

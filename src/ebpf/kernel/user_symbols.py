@@ -8,6 +8,7 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ebpf.binaries.mappings import iter_mappings
 from ebpf.binaries.rust_names import rust_name
 from ebpf.binaries.symbols import ElfSymbols, elf_symbols
 from ebpf.errors import EbpfError
@@ -105,12 +106,11 @@ def _openable(pid: int, region: Region) -> str:
 def _vdso() -> ElfSymbols | None:
     """The code that the kernel maps into every process; ours is the same as anybody's."""
     try:
-        with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
-            for line in maps:
-                if line.rstrip().endswith("[vdso]"):
-                    start, end = (int(word, 16) for word in line.split()[0].split("-"))
-                    memory.seek(start)
-                    return ElfSymbols("[vdso]", memory.read(end - start))
+        for mapping in iter_mappings("self", code=True):
+            if mapping.path == "[vdso]":
+                with open("/proc/self/mem", "rb") as memory:
+                    memory.seek(mapping.start)
+                    return ElfSymbols("[vdso]", memory.read(mapping.end - mapping.start))
     except (OSError, EbpfError):
         pass
     return None

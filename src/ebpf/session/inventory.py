@@ -14,9 +14,9 @@ from ebpf.errors import EbpfError, KernelError, UnknownName, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ebpf.abi.maps import MapInfo
     from ebpf.btf import Btf
     from ebpf.kernel.attach.link import KernelLink, LinkInfo
-    from ebpf.kernel.maps import MapInfo
     from ebpf.kernel.programs import KernelProgram, ProgramInfo
     from ebpf.session.audit import Audited
     from ebpf.session.maps import Map

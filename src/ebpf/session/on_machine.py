@@ -12,7 +12,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ebpf.abi.maps import MAP_TYPES, MapType
+from ebpf.abi.maps import MAP_TYPES, MapInfo, MapType
 from ebpf.abi.programs import ProgType
 from ebpf.errors import KernelError, MachineFault, MapError, NotSupported, UsageError
 from ebpf.machine.machine import Machine
@@ -152,8 +152,11 @@ class OnMachine:
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
-                     attach_prog_fd: int = 0) -> ProgramOnMachine:
+                     attach_prog_fd: int = 0, signature: bytes | Callable[[bytes], bytes] | None = None,
+                     keyring: int = 0) -> ProgramOnMachine:
         """Verify it and make it ready."""
+        if signature is not None:
+            raise NotSupported("signatures of programs", who=_WHO, instead="the kernel, as root")
         if attach_prog_fd:
             raise NotSupported("programs on functions of other programs", who=_WHO, instead="the kernel, as root")
         found = self.programs.get(name)
@@ -242,18 +245,6 @@ class _Numbered:
         if fd >= 0:
             self._session.descriptors.pop(fd, None)
             os.close(fd)
-
-
-class MapInfo(NamedTuple):
-    """What is known of a map, as far as the machine has it."""
-
-    id: int
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    name: str
 
 
 class MapOnMachine(_Numbered):

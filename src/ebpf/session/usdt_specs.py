@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ebpf.abi.registers import REGISTERS
+from ebpf.binaries.mappings import iter_mappings
 from ebpf.errors import AttachError, NotSupported
 
 if TYPE_CHECKING:
@@ -125,20 +126,12 @@ def attach_with_specs(program: Program, specs: UsdtSpecs, path: str, places: Seq
 
 def addresses_in(pid: int, path: str, places: Sequence[UsdtProbe]) -> list[int]:
     """Where the places are in the memory of a process that has mapped the file; `AttachError` if it has not."""
-    file = os.stat(path)
-    segments = []
-    with open(f"/proc/{pid}/maps") as lines:
-        for line in lines:
-            range_, mode, offset, device, inode, *_ = line.split(None, 5)
-            major, minor = (int(n, 16) for n in device.split(":"))
-            here = int(inode) == file.st_ino and (major, minor) == (os.major(file.st_dev), os.minor(file.st_dev))
-            if "x" in mode and here:
-                start, end = (int(n, 16) for n in range_.split("-"))
-                segments.append((start, end - start, int(offset, 16)))
+    status = os.stat(path)
+    file = (status.st_dev, status.st_ino)
+    segments = [mapping for mapping in iter_mappings(pid, code=True) if mapping.file == file]
     out = []
     for place in places:
-        at = next((start + place.offset - offset for start, size, offset in segments
-                   if offset <= place.offset < offset + size), None)
+        at = next((at for mapping in segments if (at := mapping.address(place.offset)) is not None), None)
         if at is None:
             raise AttachError(f"process {pid} has not mapped {path}")
         out.append(at)

@@ -18,12 +18,14 @@ import ctypes
 import os
 import signal
 
+from ebpf.binaries.mappings import iter_mappings
 from ebpf.machine.tracing import protocol as p, ptrace as pt, x86
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ebpf.binaries.mappings import Mapping
     from ebpf.machine.tracing.child import Tracer
     from ebpf.machine.tracing.records import Task
 
@@ -63,28 +65,6 @@ class Point:
         self.code = code  # as it was
         self.decoded = x86.decode(code)
         self.sites: list[Site] = []
-
-
-class Mapping:
-    """A line of /proc/PID/maps that shows a file."""
-
-    __slots__ = ("end", "executable", "file", "offset", "path", "start", "writable")
-
-    def __init__(self, line: str) -> None:
-        place, permissions, offset, device, inode, *path = line.split(maxsplit=5)
-        start, _, end = place.partition("-")
-        self.start, self.end = int(start, 16), int(end, 16)
-        self.executable, self.writable = permissions[2] == "x", permissions[1] == "w"
-        self.offset = int(offset, 16)
-        major, _, minor = device.partition(":")
-        self.file = (os.makedev(int(major, 16), int(minor, 16)), int(inode))
-        self.path = path[0].rstrip("\n") if path else ""
-
-    def address(self, offset: int) -> int | None:
-        """Where a place in the file is."""
-        if self.offset <= offset < self.offset + self.end - self.start:
-            return self.start + offset - self.offset
-        return None
 
 
 class Space:
@@ -217,8 +197,7 @@ class Breakpoints:
         assert space is not None
         space.version = self.version
         try:
-            with open(f"/proc/{task.tid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-                mappings = [Mapping(line) for line in file if "/" in line]
+            mappings = list(iter_mappings(task.tid))
             wanted: dict[int, list[Site]] = {}
             semaphores: dict[int, int] = {}
             for site in self.sites:
