@@ -259,12 +259,13 @@ class KernelObject:
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, attach_prog_fd: int = 0, ifindex: int = 0,
                      log_level: int | None = None, again: bool = False,
+                     signature: bytes | Callable[[bytes], bytes] | None = None, keyring: int = 0,
                      reshape: Callable[[Linked, bytes], tuple[Linked, bytes]] | None = None) -> KernelProgram:
         """The program `name`, loaded if it is not yet. `again` loads another copy, which the caller owns.
 
         `type`, `expected_attach_type` and `attach_to` replace what its section says; `reshape` gets the finished
-        instructions and gives those to load. Raises `VerifierError` and the
-        like.
+        instructions and gives those to load. `signature`, or what it makes of the instructions as they go to the
+        kernel, is checked against `keyring` (`ebpf.kernel.signing`; Linux 6.18). Raises `VerifierError` and the like.
         """
         if not again and name in self.programs:
             return self.programs[name]
@@ -272,7 +273,7 @@ class KernelObject:
         if spec is None:
             raise unknown_name("program", name, self.obj.programs)
         loaded = self._load(spec, type, expected_attach_type, attach_to, attach_prog_fd, ifindex,
-                            self._log_level if log_level is None else log_level, reshape)
+                            self._log_level if log_level is None else log_level, reshape, signature, keyring)
         if not again:
             self.programs[name] = loaded
             self._fill_program_arrays(name, loaded)
@@ -287,7 +288,8 @@ class KernelObject:
 
     def _load(self, spec: ProgramSpec, type: int | None, expected: int | None, attach_to: str | None,
               attach_prog_fd: int, ifindex: int, log_level: int,
-              reshape: Callable[[Linked, bytes], tuple[Linked, bytes]] | None) -> KernelProgram:
+              reshape: Callable[[Linked, bytes], tuple[Linked, bytes]] | None,
+              signature: bytes | Callable[[bytes], bytes] | None, keyring: int) -> KernelProgram:
         from ebpf.object.linker import link
 
         kind = type if type is not None else self.types.get(spec.name, spec.type)
@@ -332,7 +334,8 @@ class KernelObject:
             "func_info": linked.func_info_bytes() if btf_fd else b"",
             "line_info": linked.line_info_bytes() if btf_fd else b"", "attach_btf_id": attach_btf_id,
             "attach_btf_obj_fd": attach_btf_fd, "attach_prog_fd": attach_prog_fd, "fd_array": fd_array,
-            "attach_to": target}
+            "attach_to": target, "signature": signature(code) if callable(signature) else signature or b"",
+            "keyring": keyring}
         try:
             try:
                 return programs.load_program(code, expected_attach_type=attach_type, log_level=log_level, **arguments)

@@ -167,8 +167,11 @@ class KernelProgram(sys.OwnedFd):
 def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL", expected_attach_type: int = 0,
                  flags: int = 0, kern_version: int = 0, btf_fd: int = 0, func_info: bytes = b"", line_info: bytes = b"",
                  attach_btf_id: int = 0, attach_btf_obj_fd: int = 0, attach_prog_fd: int = 0, ifindex: int = 0,
-                 fd_array: bytes = b"", log_level: int = 0, attach_to: str = "") -> KernelProgram:
+                 fd_array: bytes = b"", log_level: int = 0, attach_to: str = "", signature: bytes = b"",
+                 keyring: int = 0) -> KernelProgram:
     """Load finished instructions. Raises `LoadRefused` with the verifier's log when they are refused.
+
+    ``signature`` is a detached PKCS#7 message over ``code``, to be checked against `keyring` (`ebpf.kernel.signing`).
 
     Without a log first: writing one costs the kernel time. `log_level` 1 or 2 asks for it in any case
     (`KernelProgram.log`). `func_info` and `line_info` are the kernel's own records (8 and 16 bytes).
@@ -188,6 +191,8 @@ def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL"
                        line_info_cnt=len(line_info) // 16)
     if fd_array:
         members["fd_array"] = sys.address_of(fd_array)
+    if signature:
+        members.update(signature=sys.address_of(signature), signature_size=len(signature), keyring_id=keyring)
 
     log = ""
     result = -_errno.EAGAIN
@@ -212,6 +217,11 @@ def load_program(code: bytes, *, type: int, name: str = "", license: str = "GPL"
                     result = first
         elif result == -_errno.E2BIG:
             result, log = _load_with_log(members, 1)
+    if result < 0 and signature and not log.strip():
+        from ebpf.kernel.signing import refusal
+
+        if (refused := refusal(name, -result, keyring)) is not None:
+            raise refused
     if result < 0:
         raise _load_failure(name, type, expected_attach_type, flags, -result, log)
     return KernelProgram(result, name=name, type=type, expected_attach_type=expected_attach_type,

@@ -58,7 +58,8 @@ COMMANDS: Final[dict[str, Command]] = {
                             "prog_flags:I prog_name:16s prog_ifindex:I expected_attach_type:I prog_btf_fd:I "
                             "func_info_rec_size:I func_info:Q func_info_cnt:I line_info_rec_size:I line_info:Q "
                             "line_info_cnt:I attach_btf_id:I attach_btf_obj_fd:I core_relo_cnt:I fd_array:Q "
-                            "core_relos:Q core_relo_rec_size:I log_true_size:I prog_token_fd:i fd_array_cnt:I",
+                            "core_relos:Q core_relo_rec_size:I log_true_size:I prog_token_fd:i fd_array_cnt:I "
+                            "signature:Q signature_size:I keyring_id:I",
                          ("CAP_BPF", "CAP_PERFMON"), "3.18"),
     "OBJ_PIN": Command(6, "pathname:Q bpf_fd:I file_flags:I path_fd:i", (), "4.4"),
     "OBJ_GET": Command(7, "pathname:Q bpf_fd:I file_flags:I path_fd:i", (), "4.4"),

@@ -1,7 +1,7 @@
 """The kernel's types, scanned in a child while this process does something else: imports a compiler, say.
 
 The child writes what it finds into memory that both share, says so in a pipe, then builds the index for the next
-process and puts it into the store.
+process and puts it into the store; nobody waits for that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ebpf.btf import Btf
 
 _TIMEOUT_SECONDS: Final = 30
+_LEAST_IMPORTANT: Final = 19
+_left: list[int] = []  # children that make an index while we do something else, to be reaped
 
 
 class TypeScan:
@@ -37,6 +39,7 @@ class TypeScan:
         have: beside other threads, one of which may hold a lock that the child would wait for.
         """
         try:
+            _reap()
             if len(os.listdir("/proc/self/task")) != 1:
                 return None
             memory = mmap.mmap(-1, 8 * len(btf.words) + mmap.PAGESIZE)
@@ -71,6 +74,13 @@ class TypeScan:
                                       raw[8 * types + 4 * enums:8 * types + 8 * enums])
         return self._tables
 
+    def leave(self) -> None:
+        """Let the child go on by itself, also beyond our end. It is reaped when it has ended and another is started."""
+        pid, self._pid = self._pid, 0
+        if pid:
+            _left.append(pid)
+        _reap()
+
     def finish(self) -> None:
         """Wait until the child has put the index into the store, or has failed."""
         pid, self._pid = self._pid, 0
@@ -88,6 +98,17 @@ class TypeScan:
     def __del__(self) -> None:
         if getattr(self, "_pipe", -1) >= 0:
             self._close()
+
+
+def _reap() -> None:
+    """Reap what was left and has ended."""
+    for pid in _left[:]:
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _left.remove(pid)
 
 
 def _child(btf: Btf, memory: mmap.mmap, pipe: int, keep: bool) -> NoReturn:
@@ -111,6 +132,7 @@ def _child(btf: Btf, memory: mmap.mmap, pipe: int, keep: bool) -> NoReturn:
         os.write(pipe, len(offsets).to_bytes(4, "little") + len(tables.enums).to_bytes(4, "little"))
         os.close(pipe)
         if keep:
+            os.nice(_LEAST_IMPORTANT)  # whoever waits for something waits for the others: the compiler, LLVM
             btf.make_index(offsets, enum_offsets)
     finally:
         os._exit(0)

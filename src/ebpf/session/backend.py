@@ -377,7 +377,8 @@ class Backend(Protocol):
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
-                     attach_prog_fd: int = 0) -> RawProgram: ...
+                     attach_prog_fd: int = 0, signature: bytes | Callable[[bytes], bytes] | None = None,
+                     keyring: int = 0) -> RawProgram: ...
 
     def attach(self, kind: str, program: Any, target: Any, **details: Any) -> Link:
         """Attach a `RawProgram`. ``kind`` and ``details`` are those of `Program`'s ``attach_`` methods."""

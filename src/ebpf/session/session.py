@@ -121,13 +121,15 @@ class Session:
 
     def load_program(self, name: str, *, type: int | None = None, expected_attach_type: int | None = None,
                      attach_to: str | None = None, log_level: int | None = None, ifindex: int = 0,
-                     target: Program | KernelProgram | None = None) -> Program:
+                     target: Program | KernelProgram | None = None,
+                     signature: bytes | Callable[[bytes], bytes] | None = None, keyring: int = 0) -> Program:
         """Load one more program of the object (``load(obj, load_programs=False)`` loads none), as its section says or
         as told.
 
         `type` (`ProgType`), `expected_attach_type` and `attach_to` are for programs whose section does not say.
         ``target``: the program whose function `attach_to` (by default the section's) a freplace program replaces, or an
-        fentry or fexit program follows. ``ifindex`` binds an XDP program to a device.
+        fentry or fexit program follows. ``ifindex`` binds an XDP program to a device. ``signature`` (PKCS#7, or a
+        function that makes it of the instructions as they go to the kernel) is checked against ``keyring``; Linux 6.18.
         """
         found = self.programs.get(name)
         if found is not None:
@@ -136,7 +138,8 @@ class Session:
             raise unknown_name("program", name, self.obj.programs)
         raw = self._backend.load_program(name, type=type, expected_attach_type=expected_attach_type,
                                          attach_to=attach_to, log_level=log_level, ifindex=ifindex,
-                                         attach_prog_fd=target.fileno() if target is not None else 0)
+                                         attach_prog_fd=target.fileno() if target is not None else 0,
+                                         signature=signature, keyring=keyring)
         self.programs[name] = made = Program(self, raw, self.obj.programs[name])
         return made
 

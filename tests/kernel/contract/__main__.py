@@ -1,6 +1,8 @@
-"""``python -m tests.kernel.contract maps|hooks|own-hooks``: the contract on this kernel, a line of JSON for each row.
+"""``python -m tests.kernel.contract maps|hooks|own-hooks|needs|own-needs``: the contract on this kernel, a line of JSON
+for each row.
 
-``hooks`` attaches to the whole machine: in guests alone. ``own-hooks`` leaves those out. ``tables DIRECTORY`` writes what
+``hooks`` attaches to the whole machine: in guests alone. ``own-hooks`` leaves those out. ``needs`` finds the capabilities
+that each hook needs (of those named behind it, if any). ``tables DIRECTORY`` writes what
 was kept of such runs (DIRECTORY/maps-6.1.jsonl, hooks-6.1.jsonl, …) into docs/kernel.md.
 """
 
@@ -8,6 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from tests.kernel.contract import maps
 
@@ -21,8 +25,13 @@ def main() -> None:
 
         return tables.write(Path(sys.argv[2]))
     pins = maps.alone()
+    results: Iterator[tuple[str, Any]]
     if what == "maps":
         results = maps.iter_results(pins)
+    elif what.endswith("needs"):
+        from tests.kernel.contract import needs
+
+        results = needs.iter_results(sys.argv[2:], everything=what == "needs")
     else:
         from tests.kernel.contract import hooks
 

@@ -438,9 +438,14 @@ def iter_results(pins: str | None, *, everything: bool) -> Iterator[tuple[str, d
             except Exception as error:  # the others are to be heard, too
                 yield name, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
     finally:
-        if group is not None and home is not None:
-            Path(home, "cgroup.procs").write_text(str(os.getpid()))
-            os.rmdir(group)
+        leave_group(home, group)
+
+
+def leave_group(home: str | None, group: str | None) -> None:
+    """Back to where we were before `_move_into_a_group`."""
+    if group is not None and home is not None:
+        Path(home, "cgroup.procs").write_text(str(os.getpid()))
+        os.rmdir(group)
 
 
 def _move_into_a_group() -> tuple[str | None, str | None]:

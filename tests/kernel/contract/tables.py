@@ -1,4 +1,4 @@
-"""The tables of docs/kernel.md, from what the runs answered: DIRECTORY/maps-KERNEL.jsonl and hooks-KERNEL.jsonl."""
+"""The tables of docs/kernel.md, from what the runs answered: DIRECTORY/maps-KERNEL.jsonl, hooks-… and needs-…."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ Answers = dict[str, Any]
 
 
 def write(directory: Path) -> None:
-    """Put both tables in their places."""
+    """Put the tables of which there are answers in their places."""
     text = DOCUMENT.read_text()
-    for what, make in (("maps", maps_table), ("hooks", hooks_table)):
+    for what, make in (("maps", maps_table), ("hooks", hooks_table), ("needs", needs_table)):
         found = {kernel: dict(json.loads(line) for line in file.read_text().splitlines() if line.startswith("["))
                  for kernel in KERNELS if (file := directory / f"{what}-{kernel}.jsonl").exists()}
+        if not found:
+            continue
         head, _, rest = text.partition(f"<!-- {what} -->")
         _, _, tail = rest.partition("<!-- end -->")
         text = f"{head}<!-- {what} -->\n{make(found)}\n<!-- end -->{tail}"
@@ -66,3 +68,29 @@ def hooks_table(found: dict[str, Answers]) -> str:
         return "yes" if "yes" in (answers.get("attach"), answers.get("rows"), answers.get("test run")) else "–"
 
     return _table(("hook", "link", "test run"), found, [(n, can(n), tested(n)) for n in names], cell)
+
+
+def needs_table(found: dict[str, Answers]) -> str:
+    """Capabilities by hook and kernel; hooks that need the same everywhere share a row."""
+    kernels = [k for k in KERNELS if k in found]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in dict.fromkeys(name for answers in found.values() for name in answers):
+        cells = tuple(_needs(found[k][name]) if name in found[k] else "" for k in kernels)
+        rows.setdefault(cells, []).append(name)
+    lines = ["| " + " | ".join(("hooks", *kernels)) + " |", "|---" * (1 + len(kernels)) + "|"]
+    return "\n".join(lines + [f"| {', '.join(names)} | {' | '.join(cells)} |" for cells, names in rows.items()])
+
+
+def _needs(answer: Any) -> str:
+    if not isinstance(answer, list):
+        return "–"
+    return ", ".join(c.removeprefix("CAP_") for c in answer) or "none"
+
+
+def documented_needs(kernel: str) -> dict[str, str]:
+    """What docs/kernel.md says each hook needs on ``kernel``, as that table writes it; {} if it is not in there."""
+    table = DOCUMENT.read_text().partition("<!-- needs -->")[2].partition("<!-- end -->")[0].strip().splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table] or [[""], []]
+    if kernel not in head:
+        return {}
+    return {name: row[head.index(kernel)] for row in rows for name in row[0].split(", ")}
