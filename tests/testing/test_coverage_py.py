@@ -41,9 +41,19 @@ def plain(x):
     if x:
         return 1
     return 2
+
+@ebpf.xdp
+def spread(ctx):
+    size = ctx.data_end - ctx.data
+    if (
+        size > 100
+        and size < 200
+    ):
+        return 1
+    return 2
 '''
 TESTS = '''
-from prog import plain, small
+from prog import plain, small, spread
 
 def test_functions(ebpf_machine):
     rig = ebpf_machine.load(small)
@@ -51,11 +61,15 @@ def test_functions(ebpf_machine):
     assert rig.send(bytes(140)) == "XDP_PASS"
     assert plain(1) == 1
 
+def test_a_condition_of_several_lines(ebpf_machine):
+    rig = ebpf_machine.load(spread)
+    assert [rig.send(bytes(size)).result for size in (40, 140, 240)] == [2, 1, 2]
+
 def test_c(ebpf_machine):
     assert ebpf_machine.load("pass.c").send(bytes(60)) == "XDP_PASS"
 '''
-BRANCHES = ["pass.c * 7 * 1 * 4 * 2 * 73% * 17->22, 20", "prog.py * 22 * 3 * 10 * 3 * 81% * 9, 18, 26"]
-LINES = ["pass.c * 7 * 1 * 86% * 20", "prog.py * 22 * 3 * 86% * 9, 18, 26"]
+BRANCHES = ["pass.c * 7 * 1 * 4 * 2 * 73% * 17->22, 20", "prog.py * 28 * 3 * 12 * 3 * 85% * 9, 18, 26"]
+LINES = ["pass.c * 7 * 1 * 86% * 20", "prog.py * 28 * 3 * 89% * 9, 18, 26"]
 
 
 @pytest.fixture
@@ -71,7 +85,7 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 def test_reports_of_pytest_cov(user: pytest.Pytester, project: Run, arguments: list[str], rows: list[str]) -> None:
     result = project(TESTS, "--cov=.", "--cov-report=term-missing", "--cov-report=xml", "--cov-report=html", *arguments,
                      apart=True)
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(rows)
     assert '<line number="20" hits="0"/>' in (user.path / "coverage.xml").read_text()
     assert "return XDP_DROP" in (user.path / "htmlcov/pass_c.html").read_text().replace("&nbsp;", " ")
@@ -83,7 +97,7 @@ def test_settings_hold_for_programs_too(user: pytest.Pytester, project: Run) -> 
     (user.path / ".coveragerc").unlink()
     result = project(TESTS, "--cov=.", "--no-ebpf-cov", "--cov-report=term-missing", apart=True)
     assert "pass.c" not in result.stdout.str()
-    result.stdout.fnmatch_lines(["prog.py * 7-9, 13-21, 26"])
+    result.stdout.fnmatch_lines(["prog.py * 7-9, 13-21, 26, 30-36"])
 
 
 def test_commands_of_coverage_itself(user: pytest.Pytester, project: Run) -> None:
@@ -95,6 +109,6 @@ def test_commands_of_coverage_itself(user: pytest.Pytester, project: Run) -> Non
     (user.path / ".coveragerc").write_text(
         "[run]\nbranch = true\nsource = .\nplugins = ebpf.testing.coverage_plugin\n")
     ran = user.run(sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "no:cacheprovider")
-    ran.assert_outcomes(passed=2)
+    ran.assert_outcomes(passed=3)
     report = user.run(sys.executable, "-m", "coverage", "report", "-m")
     report.stdout.fnmatch_lines(["pass.c * 6 * 0 * 4 * 1 * 90% * 17->22", BRANCHES[1]])

@@ -102,13 +102,22 @@ def _python_arcs(coverage: Any, path: str, ways: Ways) -> Arcs:
     reporter = PythonFileReporter(path, coverage)
     for line, to in reporter.arcs():
         possible.setdefault(line, set()).add(to)
-    ran = {line for line, hit in ways.lines.items() if hit}
+
+    def first(line: int) -> int:
+        """Of the statement that goes on in ``line``."""
+        return min(reporter.translate_lines([line])) if line > 0 else line
+
+    ran = {first(line) for line, hit in ways.lines.items() if hit}
+    taken: dict[int, dict[int, bool]] = {}
+    for (line, to), hit in ways.ways.items():
+        outs = taken.setdefault(first(line), {})
+        outs[first(to)] = hit or outs.get(first(to), False)
     found: Arcs = {(-line, line) for line in ran}
     for line in ran:
         there = possible.get(line, set())
-        gone = {to for (at, to), hit in ways.ways.items() if hit and at == line}
-        left = {to for (at, to), hit in ways.ways.items() if not hit and at == line}
-        if not left:
+        outs = taken.get(line, {})
+        gone = {to for to, hit in outs.items() if hit}
+        if len(gone) == len(outs):
             found |= {(line, to) for to in there}
             continue
         # Out of a function: its number is coverage.py's, not ours.

@@ -21,7 +21,7 @@ def explain(op: str, left: Any, right: Any) -> list[str] | None:
         try:
             found = packet_differences(bytes(left), bytes(right))
             return ["packets differ", *found] if found else [
-                "these packets are the same bytes, but scapy compares what was given, too: a checksum that is yet to be",
+                "these packets are the same bytes, but scapy compares what was given, too: a checksum that is not yet",
                 "computed is not equal to the computed one. Compare bytes(…) of both"]
         except (TypeError, ValueError):
             return None
