@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ebpf.session.functions.attaching import OPTION_TYPES, family_of
-from ebpf.session.functions.decorators import HOOKS, Hook
+from ebpf.session.functions.decorators import HOOKS, NAMED_BY_FUNCTION, Hook
 
 _HEAD = '''"""Decorators of programs. Made from the table of section names by docs/generate.py."""
 
@@ -38,7 +38,7 @@ def _stub(name: str, hook: Hook) -> str:
     start = shown + ", /, *, " if first != "variant" or hook.variants != [""] else "*, "
     text = f"def {name}({start}{', '.join(keywords)}) -> _Program:\n    \"\"\"{_doc(hook)}\"\"\"\n"
     text = text if len(text.splitlines()[0]) <= 120 else _folded(text)
-    if hook.targeted or "" not in hook.variants:
+    if name not in NAMED_BY_FUNCTION and (hook.targeted or "" not in hook.variants):
         return text
     return f"@overload\ndef {name}(function: Callable[..., Any], /) -> Function: ...\n@overload\n{text}"
 

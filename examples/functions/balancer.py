@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import time
+from typing import Annotated
 
 from packets import ETH_P_IP, ETHERNET_BYTES, Ethernet, IPv4, Ports, ports_offset
 
@@ -14,7 +15,7 @@ MOST_BACKENDS = 16
 
 class Backend(ebpf.Struct):
     address: be32
-    mac: u8[6]
+    mac: Annotated[list[int], u8[6]]  # what Python has, and what programs have
 
 
 virtual = ebpf.Global(u32, const=True)

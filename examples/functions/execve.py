@@ -1,5 +1,7 @@
 """A line for each command that is executed, with its arguments."""
 
+from typing import Annotated
+
 import ebpf
 from ebpf import chars, u32
 
@@ -9,7 +11,7 @@ WORDS = 16
 class Command(ebpf.Struct):
     pid: u32
     count: u32
-    words: chars[64][WORDS]
+    words: Annotated[list[bytes], chars[64][WORDS]]
 
 
 commands = ebpf.RingBuf(Command)

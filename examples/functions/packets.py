@@ -1,5 +1,7 @@
 """Headers of packets, for the examples that look into them."""
 
+from typing import Annotated
+
 import ebpf
 from ebpf import be16, be32, u8
 
@@ -7,8 +9,8 @@ ETH_P_IP = 0x0800
 
 
 class Ethernet(ebpf.Struct):
-    target: u8[6]
-    source: u8[6]
+    target: Annotated[list[int], u8[6]]
+    source: Annotated[list[int], u8[6]]
     type: be16
 
 

@@ -25,7 +25,7 @@ DROP, PASS, TX = 1, 2, 3
 
 
 def checksum(header: bytes) -> int:
-    total = sum(unpack(f">{len(header) // 2}H", header))
+    total = sum(map(int, unpack(f">{len(header) // 2}H", header)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

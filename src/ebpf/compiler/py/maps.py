@@ -281,6 +281,7 @@ class Maps(Arithmetic):
         """The address of the number to add to; null where there was no entry, and one with the number has been made."""
         t, py = self.value_type(m, node)
         ty = ty_of_ctype(t)
+        assert ty is not None
         at = self.local(C.Pointer(t))
         self.set(at, self.lookup(m, key, t))
         with self.nested() as absent:

@@ -8,7 +8,7 @@ Options of IPv4 are passed over. What is not the first fragment has no transport
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ebpf.compiler.py.types import Struct, be16, be32, u8
 
@@ -22,8 +22,8 @@ _LATER_FRAGMENT = 0x1FFF
 
 
 class Ethernet(Struct):
-    target: u8[6]  # type: ignore[valid-type]
-    source: u8[6]  # type: ignore[valid-type]
+    target: Annotated[list[int], u8[6]]
+    source: Annotated[list[int], u8[6]]
     type: be16
 
 
@@ -45,8 +45,8 @@ class IPv6(Struct):
     length: be16
     next_header: u8
     hop_limit: u8
-    source: u8[16]  # type: ignore[valid-type]
-    target: u8[16]  # type: ignore[valid-type]
+    source: Annotated[list[int], u8[16]]
+    target: Annotated[list[int], u8[16]]
 
 
 class Tcp(Struct):

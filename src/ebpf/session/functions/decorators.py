@@ -51,7 +51,7 @@ class Hook:
                  **options: Any) -> Any:
         """The decorator; or, used without parentheses, the program."""
         if hasattr(target, "__code__"):
-            return self(target.__name__ if self.__name__ in _NAMED_BY_FUNCTION else "")(target)
+            return self(target.__name__ if self.__name__ in NAMED_BY_FUNCTION else "")(target)
         if not isinstance(target, str):
             raise UsageError(f"@ebpf.{self.__name__}: the target is text, not {target!r}")
         compiled = self._table(target, options) if self.__name__ == "struct_ops" else None
@@ -108,7 +108,7 @@ class Hook:
 
 
 # Without a target the program's own name is that of the kernel's function or system call.
-_NAMED_BY_FUNCTION = frozenset(("kprobe", "kretprobe", "ksyscall", "kretsyscall", "fentry", "fexit"))
+NAMED_BY_FUNCTION = frozenset(("kprobe", "kretprobe", "ksyscall", "kretsyscall", "fentry", "fexit"))
 _WORDS = {"perf_event": "event", "netfilter": "hook"}
 
 

@@ -170,9 +170,15 @@ def cgroup_sysctl(function: Callable[..., Any], /) -> Function: ...
 def cgroup_sysctl(*, cgroup: str | int = ..., attach_type: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``cgroup/sysctl``."""
 
+@overload
+def fentry(function: Callable[..., Any], /) -> Function: ...
+@overload
 def fentry(target: str, /, *, sleepable: bool = False, name: str = "") -> _Program:
     """Make a program of a function: section ``fentry``, ``fentry.s``. The first argument: a target."""
 
+@overload
+def fexit(function: Callable[..., Any], /) -> Function: ...
+@overload
 def fexit(target: str, /, *, sleepable: bool = False, name: str = "") -> _Program:
     """Make a program of a function: section ``fexit``, ``fexit.s``. The first argument: a target."""
 
@@ -191,6 +197,9 @@ def freplace(target: str, /, *, name: str = "") -> _Program:
 def iter(target: str, /, *, sleepable: bool = False, name: str = "") -> _Program:
     """Make a program of a function: section ``iter``, ``iter.s``. The first argument: a target."""
 
+@overload
+def kprobe(function: Callable[..., Any], /) -> Function: ...
+@overload
 def kprobe(target: str, /, *, offset: int = ..., cookie: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``kprobe``. The first argument: a target."""
 
@@ -200,15 +209,24 @@ def kprobe_multi(target: str, /, *, name: str = "") -> _Program:
 def kprobe_session(target: str, /, *, name: str = "") -> _Program:
     """Make a program of a function: section ``kprobe.session``. The first argument: a target."""
 
+@overload
+def kretprobe(function: Callable[..., Any], /) -> Function: ...
+@overload
 def kretprobe(target: str, /, *, cookie: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``kretprobe``. The first argument: a target."""
 
 def kretprobe_multi(target: str, /, *, name: str = "") -> _Program:
     """Make a program of a function: section ``kretprobe.multi``. The first argument: a target."""
 
+@overload
+def kretsyscall(function: Callable[..., Any], /) -> Function: ...
+@overload
 def kretsyscall(target: str, /, *, cookie: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``kretsyscall``. The first argument: a target."""
 
+@overload
+def ksyscall(function: Callable[..., Any], /) -> Function: ...
+@overload
 def ksyscall(target: str, /, *, cookie: int = ..., name: str = "") -> _Program:
     """Make a program of a function: section ``ksyscall``. The first argument: a target."""
 
