@@ -109,7 +109,7 @@ def judge(name: str, kernel: str, watched: Watched, sample: Watched | None = Non
         reason = "" if theirs.status == NOT_RUN else f"bpftrace: {_complaint(theirs)}"
         if sample is not None and (lost := shapes(tool, sample.ours) - shapes(tool, ours)):
             return Row(name, kernel, "differs", found, f"{reason}; not said as on the sample kernel: {sorted(lost)[:4]}")
-        return Row(name, kernel, "alone", found, reason)
+        return Row(name, kernel, "alone" if found else "silent", found, reason or ("" if found else _warnings(ours)))
     if problem := different(tool, theirs, ours):
         return Row(name, kernel, "differs", found, problem)
     return Row(name, kernel, "same" if found else "silent", found, tool.why)
@@ -121,6 +121,12 @@ def _complaint(said: Said) -> str:
     errors = [line for line in lines if re.match(r"(ebpf: |error|ERROR|\S+: ERROR)", line) and "warning" not in line]
     told = [line.lstrip("= ") for line in lines if re.match(r"=? ?(help|note): ", line)]
     return "; ".join([*(errors or lines[-1:])[:1], *dict.fromkeys(told)])[:400]
+
+
+def _warnings(said: Said) -> str:
+    """What a script was told that it cannot watch."""
+    found = re.findall(r"^(?:ebpf: )?(?:warning\S* )?warning\S*: (.*)$", said.err, re.M)
+    return "; ".join(dict.fromkeys(found))[:400]
 
 
 def watch_in_guest(kernel: str, names: Sequence[str], batch: int, alone: bool = False) -> Iterator[tuple[str, Watched]]:

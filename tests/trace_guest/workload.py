@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-FOLDER = "/run/wl"
+FOLDER, GROUPS = "/run/wl", "/sys/fs/cgroup"
 DISK, FILES, XFS, SWAP, MIRRORS = "/dev/loop0", "/dev/loop1", "/dev/loop2", "/dev/loop3", ("/dev/loop4", "/dev/loop5")
 SIZES_MB = {DISK: 8, FILES: 16, XFS: 320, SWAP: 32, MIRRORS[0]: 8, MIRRORS[1]: 8}
 _QUIET: dict[str, int] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -92,6 +92,7 @@ def prepare_mirror() -> None:
 def prepare_swap() -> None:
     run("mkswap", SWAP)
     run("swapon", SWAP)
+    prepare_group("wl-swap")
 
 
 def prepare_neighbour() -> None:
@@ -111,13 +112,20 @@ def prepare_tls() -> None:
 
 
 def prepare_memory() -> None:
-    group = "/sys/fs/cgroup"
-    with open(f"{group}/cgroup.subtree_control", "w") as file:
-        file.write("+memory")
-    os.makedirs(f"{group}/wl-small", exist_ok=True)
+    prepare_group("wl-small")
     for name, value in (("memory.max", "16M"), ("memory.swap.max", "0")):
-        with open(f"{group}/wl-small/{name}", "w") as file:
-            file.write(value)
+        set_group("wl-small", name, value)
+
+
+def prepare_group(name: str) -> None:
+    """A control group for memory."""
+    set_group(".", "cgroup.subtree_control", "+memory")
+    os.makedirs(f"{GROUPS}/{name}", exist_ok=True)
+
+
+def set_group(name: str, file: str, value: str) -> None:
+    with open(f"{GROUPS}/{name}/{file}", "w") as opened:
+        opened.write(value)
 
 
 # -------------------------------------------------------------------------------------------------------------- work
@@ -345,12 +353,14 @@ def mirror() -> None:
 def swapping() -> None:
     import mmap
 
-    memory = mmap.mmap(-1, 1 << 20)
+    set_group("wl-swap", "cgroup.procs", str(os.getpid()))
+    memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for at in range(0, 1 << 20, 4096):
         memory[at:at + 4] = b"wl-x"
-    for _ in range(3):  # the first time pages are written; once that is done they can go
-        memory.madvise(21)  # MADV_PAGEOUT (5.4)
-        time.sleep(0.2)
+    memory.madvise(21)  # MADV_PAGEOUT (5.4): they are written
+    time.sleep(0.3)
+    set_group("wl-swap", "memory.high", "0")  # and what has been written goes
+    set_group("wl-swap", "memory.high", "max")
     for at in range(0, 1 << 20, 4096):
         assert memory[at:at + 4] == b"wl-x"
 
@@ -359,8 +369,7 @@ def too_much() -> None:
     """More memory than its control group has."""
     child = os.fork()
     if child == 0:
-        with open("/sys/fs/cgroup/wl-small/cgroup.procs", "w") as file:
-            file.write(str(os.getpid()))
+        set_group("wl-small", "cgroup.procs", str(os.getpid()))
         held = bytearray(64 << 20)
         os._exit(len(held) & 1)
     os.waitpid(child, 0)

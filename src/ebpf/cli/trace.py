@@ -249,7 +249,7 @@ def _handle_signals(trace: ebpf.Trace) -> None:
 
 
 def _warn(text: str) -> None:
-    print(f"ebpf: warning: {text}", file=sys.stderr)
+    print(text if text.startswith("warning[") else f"ebpf: warning: {text}", file=sys.stderr)  # a diagnostic is whole
 
 
 def _ignore(text: str) -> None:
