@@ -75,8 +75,10 @@ def _become(argv: list[str], out: int, err: str, terminal: bool) -> None:
         os.setsid()
         os.environ["TERM"] = "xterm" if terminal else "dumb"
         os.dup2(out, 1)
+        if terminal:
+            os.dup2(out, 0)
         os.close(out)
-        for number, path in ((0, os.devnull), (2, err)):
+        for number, path in ((2, err),) if terminal else ((0, os.devnull), (2, err)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | (os.O_APPEND if number else 0)), number)
         sys.stdin = open(0, closefd=False)
         sys.stdout = open(1, "w", buffering=1, closefd=False)

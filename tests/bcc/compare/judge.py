@@ -62,7 +62,8 @@ def _alone(case: Case, told: dict[str, Any]) -> Verdict:
     ours = told["ours"]
     if ours["status"] not in (0, 1, -2, 130):
         return Verdict("failed", f"status {ours['status']}: {_last(ours['err'])}")
-    if ours["ready_s"] < 0 and (not case.ends or ours["status"]):
+    refused = ours["status"] == 1 and re.match("error|ebpf: ", _last(ours["err"]))
+    if refused or ours["ready_s"] < 0 and (not case.ends or ours["status"]):
         return Verdict("ended", _last(ours["err"]) or _last(ours["out"]))
     if case.how in ("lines", "loose", "keys", "counts", "near") and not _marked(case, ours["out"], _loose):
         return Verdict("started", "says nothing about the work")

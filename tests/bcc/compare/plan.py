@@ -129,7 +129,7 @@ CASES: dict[str, Case] = _cases({
     "netqtop": Case(("-n", "lo", "-i", "2"), "udp", "[0-9]", "keys", linger_s=2.5),
     "nfsdist": Case(how="starts"),
     "nfsslower": Case(how="starts"),
-    "offcputime": Case(("-f",), "sleeps", "^wl-work;.*nanosleep", "keys"),
+    "offcputime": Case(("-f", "-K"), "sleeps", "^wl-work;.*nanosleep", "keys"),
     "offwaketime": Case(("-f", "--stack-storage-size", "16384"), "threads", "^wl-work;.*futex.*;wl-work", "keys"),
     "oomkill": Case(work="oom", how="loose"),
     "opensnoop": Case(work="files", marks="wl-file|wl-missing"),
