@@ -73,12 +73,17 @@ def results(kernel: str, kind: str = "results") -> dict[str, dict[str, Any]]:
             if (path := home() / kernel / kind / f"{name}.json").exists()}
 
 
+def judged(kernel: str) -> dict[str, tuple[str, str]]:
+    """By case; where there was no run but the one beside BCC's, by that."""
+    alone, beside = results(kernel), results(kernel, "theirs")
+    return {name: judge(name, alone.get(name) or beside[name], beside.get(name)) for name in CASES if name in alone or name in beside}
+
+
 def verdicts(kernel: str) -> dict[str, tuple[str, str]]:
     """By tool: the worst of its cases."""
     found: dict[str, tuple[str, str]] = {}
-    beside = results(kernel, "theirs")
-    for name, told in results(kernel).items():
-        one, tool = judge(name, told, beside.get(name)), name.split()[0]
+    for name, one in judged(kernel).items():
+        tool = name.split()[0]
         if tool not in found or _WORST.index(one[0]) < _WORST.index(found[tool][0]):
             found[tool] = one
     return found
@@ -117,11 +122,9 @@ def main() -> int:
     for kernel in args.kernels.split(","):
         if not args.show:
             run(kernel, args.names or list(CASES), args.theirs)
-        beside = results(kernel, "theirs")
-        for name, told in results(kernel).items():
+        for name, (word, why) in judged(kernel).items():
             if args.names and name not in args.names:
                 continue
-            word, why = judge(name, told, beside.get(name))
             failed |= word == "fails"
             print(f"{kernel:5} {name:16} {word:7} {why}"[:300])
     return 1 if failed else 0

@@ -53,6 +53,42 @@ static __always_inline bool comm_wanted(const char *comm)
     return true;
 }
 
+struct cgroup___6_0 {
+    __u64 ancestor_ids[0];              /* until 6.0 */
+} __attribute__((preserve_access_index));
+
+struct cgroup___now {
+    struct cgroup *ancestors[0];
+} __attribute__((preserve_access_index));
+
+/* Whether a task's control group (version 2) is the one that was asked for, or lies below it. */
+static __always_inline bool group_wanted(struct task_struct *task)
+{
+    struct cgroup *group = BPF_CORE_READ(task, cgroups, dfl_cgrp), *above = NULL;
+    struct cgroup___6_0 *old = (void *)group;
+    struct cgroup___now *now = (void *)group;
+    __u64 id = 0;
+
+    if (BPF_CORE_READ(group, level) < only_cgroup_level)
+        return false;
+    if (bpf_core_field_exists(old->ancestor_ids)) {
+        bpf_probe_read_kernel(&id, sizeof(id), &old->ancestor_ids[only_cgroup_level]);
+        return id == only_cgroup;
+    }
+    bpf_probe_read_kernel(&above, sizeof(above), &now->ancestors[only_cgroup_level]);
+    return BPF_CORE_READ(above, kn, id) == only_cgroup;
+}
+
+/* The same of the task on the CPU. */
+static __always_inline bool own_group_wanted(void)
+{
+    struct cgroup___6_0 *old = NULL;
+
+    if (bpf_core_field_exists(old->ancestor_ids))       /* on 5.10 tracing programs may not call what follows */
+        return group_wanted((struct task_struct *)bpf_get_current_task());
+    return bpf_get_current_ancestor_cgroup_id(only_cgroup_level) == only_cgroup;
+}
+
 /* Whether the process on the CPU is one of those that were asked for. */
 static __always_inline bool wanted(void)
 {
@@ -68,7 +104,7 @@ static __always_inline bool wanted(void)
         return false;
     if (!any_uid && (__u32)bpf_get_current_uid_gid() != only_uid)
         return false;
-    if (only_cgroup && bpf_get_current_ancestor_cgroup_id(only_cgroup_level) != only_cgroup)
+    if (only_cgroup && !own_group_wanted())
         return false;
     if (!any_comm) {
         bpf_get_current_comm(comm, sizeof(comm));

@@ -33,11 +33,17 @@ static __always_inline int enter(__u64 size, __u64 where, __u64 old)
 {
     __u32 tid = bpf_get_current_pid_tgid();
     struct call *call;
+    __u64 number;
 
     if (size < at_least || size > at_most || !wanted())
         return 0;
-    if (every > 1 && __sync_fetch_and_add(&seen, 1) % every)
-        return 0;
+    if (every > 1) {
+        /* Two threads may see the same number; adding and reading in one step takes Linux 5.12. */
+        number = seen;
+        __sync_fetch_and_add(&seen, 1);
+        if (number % every)
+            return 0;
+    }
     bpf_map_update_elem(&calls, &tid, &no_call, BPF_ANY);
     call = bpf_map_lookup_elem(&calls, &tid);
     if (!call)
