@@ -55,8 +55,9 @@ def _command_fails(case: Case, told: dict[str, Any] | None) -> str:
     """Whether it ended badly, or said something that is no JSON, or not what had to be said."""
     if told is None:
         return ""
-    if told["status"] or told["err"]:
-        return f"status {told['status']}, {told['err'].strip()[-200:]!r}"
+    said = [line for line in told["err"].splitlines() if not line.startswith("lost: ")]  # that may be so, and is told
+    if told["status"] or said:
+        return f"status {told['status']}, {said[-1:]}"
     keys = set()
     for line in told["out"].splitlines():
         try:
@@ -64,7 +65,7 @@ def _command_fails(case: Case, told: dict[str, Any] | None) -> str:
         except ValueError:
             return f"no JSON: {line[:60]!r}"
     missing = [key for key in case.expect if key not in keys]
-    return f"not seen: {missing[0]}" if missing else ""
+    return f"not seen: {missing[0]}" if missing and "lost: " not in told["err"] else ""
 
 
 def _keys_differ(case: Case, told: dict[str, Any]) -> str:
