@@ -26,7 +26,7 @@ BUILTIN_KEYS, SECONDARY_KEYS, PLATFORM_KEYS = 0, 1, 2
 _NR_ADD_KEY: Final = {"x86_64": 248, "s390x": 278, "ppc64le": 269}
 _EKEYS: Final = {126: "no certificate in that keyring belongs to it", 127: "the certificate has expired",
                  128: "the certificate was revoked", 129: "it was not made of these instructions by that key",
-                 74: "it is no PKCS#7 message", 2: "there is no such keyring"}
+                 74: "it is no PKCS#7 message", 2: "there is no such keyring", 22: "there is no such keyring"}
 
 
 def trust(certificate: bytes, keyring: int = SESSION_KEYRING) -> int:
