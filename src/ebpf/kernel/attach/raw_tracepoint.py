@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno as _errno
 from typing import TYPE_CHECKING
 
+from ebpf.abi.programs import ProgType
 from ebpf.diagnostics import did_you_mean
-from ebpf.errors import AttachError, TargetNotFound
+from ebpf.errors import AttachError, NotSupported, TargetNotFound, UsageError
 from ebpf.kernel import sys
 from ebpf.kernel.attach.link import KernelLink, refused
 from ebpf.kernel.symbols import kernel_symbols
 
 if TYPE_CHECKING:
     from ebpf.kernel.programs import KernelProgram
+
+_TYPES = (ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE)
 
 
 def attach(program: KernelProgram, name: str, *, cookie: int = 0) -> KernelLink:
@@ -23,10 +26,15 @@ def attach(program: KernelProgram, name: str, *, cookie: int = 0) -> KernelLink:
         similar = did_you_mean(name, raw_tracepoints())
         raise TargetNotFound(f"no raw tracepoint called {name!r}", name=name, similar=similar,
                              helps=(f"similar ones: {', '.join(similar)}",) if similar else ())
+    if result == -_errno.EINVAL and program.type not in _TYPES:
+        raise UsageError(f"{program.name!r} is a {program.type_name} program, which no raw tracepoint takes",
+                         helps=(f'SEC("raw_tp/{name}")',))
+    if result == -_errno.EINVAL and cookie:
+        raise NotSupported("cookies of raw tracepoints", since="6.10", instead="attach it without")
     if result == -_errno.EINVAL and (arguments := _arguments(name)) is not None:
         raise AttachError(f"{program.name!r} reads more arguments than the tracepoint {name} has on this kernel",
-                          notes=(f"they are: {', '.join(arguments)}",),
-                          helps=("it was written for a kernel with another form of this tracepoint",))
+                          notes=(f"it has {len(arguments)}: {', '.join(arguments)}",),
+                          helps=("is it meant for another tracepoint, or for a kernel where this one has more?",))
     if result < 0:
         raise refused(program, "raw tracepoint", name, -result, needs=("CAP_PERFMON",))
     return KernelLink((result,), kind="raw_tracepoint", target=name, program=program.name, is_bpf_link=True)
