@@ -19,7 +19,7 @@ from ebpf.kernel.programs import ProgramInfo
 from ebpf.session.audit import Facts, judge
 from ebpf.session.statistics import costs
 
-QUIET = ProgramInfo(1, 1, "quiet", "00" * 8, 0, 16, 10_000_000_000, 0, (), True, 0, 0, 0, 2, 0)
+QUIET = ProgramInfo(1, 1, "quiet", "00" * 8, 0, 16, 10_000_000_000, 0, (), True, 0, 0, 0, 2, 0, 0)
 
 
 def facts(program: ProgramInfo, calls: frozenset[str] | None = frozenset(), **others: object) -> Facts:
