@@ -11,7 +11,7 @@ import pytest
 
 from ebpf.errors import NotSupported
 from tests.trace_guest.compared import Tool, different, facts, joined, maps, said_lines
-from tests.trace_guest.side_by_side import SCRIPTS, Said, Watched, observe, require_bpftrace
+from tests.trace_guest.side_by_side import NOT_RUN, SCRIPTS, Said, Watched, observe, require_bpftrace
 from tests.trace_guest.tools import TOOLS, Row, installed, judge, table
 
 _SAMPLE = ("opensnoop", "execsnoop", "vfscount")
@@ -99,4 +99,7 @@ def test_results() -> None:
     assert judge("opensnoop", "7.2", Watched(failed, good)) == Row(
         "opensnoop", "7.2", "alone", 1, "bpftrace: ERROR: no such field")
     assert judge("opensnoop", "7.2", Watched(failed, said("")), Watched(good, good)).result == "differs"
+    nothing = said("", err="ebpf: warning: kprobe:f: it is gone\nwarning[T0302]: there is no g\n  --> x\n")
+    assert judge("opensnoop", "7.2", Watched(Said("", "", "", NOT_RUN), nothing)) == Row(
+        "opensnoop", "7.2", "silent", 0, "kprobe:f: it is gone; there is no g")
     assert "| opensnoop | same (3) | – |" in table([Row("opensnoop", "6.1", "same", 3, "")], ["6.1", "7.2"])
