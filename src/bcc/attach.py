@@ -542,8 +542,14 @@ class Attaching:
 
     @staticmethod
     def kernel_struct_has_field(struct_name: str | bytes, field_name: str | bytes) -> int:
-        """1 if the kernel's struct has that field, 0 if not, -1 if there is no such struct (or no BTF)."""
-        found = host.struct_has_field(to_str(struct_name), to_str(field_name))
+        """1 if the kernel's struct has that field, maybe by a newer name; 0 if not; -1 if there is no such struct
+        or no BTF.
+        """
+        struct, field = to_str(struct_name), to_str(field_name)
+        found = host.struct_has_field(struct, field)
+        if found is False and (name := host.renamed_member(struct, field)) is not None:
+            renames.note(f"this kernel calls struct {struct}'s {field} {name}")
+            found = True
         return -1 if found is None else int(found)
 
 

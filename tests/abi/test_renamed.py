@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ebpf.abi.renamed import _ROWS, absorbed, has_same_arguments, is_inlined, moved, replacements
+from ebpf.abi.renamed import _ROWS, absorbed, has_same_arguments, is_inlined, member_names, moved, replacements
 
 
 @pytest.mark.parametrize("probe", _ROWS)
@@ -32,3 +32,7 @@ def test_what_is_said_of_arguments_is_about_rows() -> None:
     assert all(has_same_arguments(p) for p in ("tracepoint:block:block_io_start", "tracepoint:block:block_io_done"))
     assert not has_same_arguments("tracepoint:skb:kfree_skb") and "tracepoint:block:block_io_done" in named
     assert is_inlined("kprobe:folio_account_dirtied") and not is_inlined("kprobe:account_page_dirtied")
+
+
+def test_members_that_scripts_ask_for() -> None:
+    assert "mnt_idmap" in member_names("renamedata", "old_mnt_userns") and member_names("renamedata", "flags") == ()

@@ -79,6 +79,11 @@ _ABSORBED: Final = {
 # Static functions that scripts ask for, and do without if they are told no: compilers put them into their only caller.
 _INLINED: Final = frozenset(("kprobe:folio_account_dirtied",))
 
+# Members whose presence tells scripts which form of a function this is, and what they are called now.
+_MEMBERS: Final = {
+    "renamedata.old_mnt_userns": ("old_mnt_idmap", "mnt_idmap"),  # 6.3, 6.18
+}
+
 # Tracepoints whose (raw) arguments begin with those of the function whose place they take.
 _SAME_ARGUMENTS: Final = frozenset((
     "tracepoint:block:block_io_start", "tracepoint:block:block_io_done", "tracepoint:block:block_rq_complete",
@@ -102,6 +107,11 @@ def absorbed(probe: str) -> str | None:
 def is_inlined(probe: str) -> bool:
     """Whether a script that asks for this function is to be told that it is there, because `replacements` knows."""
     return probe in _INLINED
+
+
+def member_names(struct: str, member: str) -> tuple[str, ...]:
+    """What a struct's member is called on later kernels; () if unknown."""
+    return _MEMBERS.get(f"{struct}.{member}", ())
 
 
 def has_same_arguments(probe: str) -> bool:

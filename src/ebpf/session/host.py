@@ -123,6 +123,12 @@ class Host:
 
         return is_inlined(probe) and bool(self.replacements(probe))
 
+    def renamed_member(self, struct: str, member: str) -> str | None:
+        """What this kernel calls a struct's member that it has under another name; None if it has none such."""
+        from ebpf.abi.renamed import member_names
+
+        return next((name for name in member_names(struct, member) if self.struct_has_field(struct, name)), None)
+
     def has_same_arguments(self, probe: str) -> bool:
         """Whether a tracepoint's raw arguments begin with those of the functions that it replaces."""
         from ebpf.abi.renamed import has_same_arguments
