@@ -54,6 +54,9 @@ class Scan(Protocol):
     def finish(self) -> None:
         """Wait until it has put the index into the store, or has given up."""
 
+    def leave(self) -> None:
+        """Go on without it: it puts the index into the store when it is ready, for later processes."""
+
 
 def content_identity(data: bytes) -> str:
     """A cheap name (2 ms for 5 MB) for the bytes of a BTF blob, good against accidents, not against malice."""

@@ -9,7 +9,7 @@ from ebpf.compiler.options import Options
 from ebpf.errors import CompileError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ebpf.compiler.c.kernel_types import KernelTypes
     from ebpf.compiler.c.source import SourceMap
@@ -59,9 +59,17 @@ def compile_c_full(text: str, *, filename: str = "<text>", facts: Facts, options
     return Compiled(elf, tuple(found))
 
 
-def _generate(generator: CodeGenerator, ir: str, options: Options) -> bytes:
+def _generate(
+    generator: CodeGenerator, ir: str, options: Options, meanwhile: Callable[[], object] = lambda: None
+) -> bytes:
+    """``meanwhile`` is called while LLVM works."""
+
+    def use_the_time() -> None:
+        _import_what_finishes()
+        meanwhile()
+
     try:
-        return generator.run(ir, _import_what_finishes)
+        return generator.run(ir, use_the_time)
     except CodeGenerationError as error:
         # From -O2 on LLVM recognises a 64 × 64 → 128 bit product that is spelled in parts, and cannot generate what
         # it then makes of it.

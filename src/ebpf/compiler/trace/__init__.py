@@ -9,6 +9,8 @@ from ebpf.compiler.trace.options import NO_OPTIONS, ScriptOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ebpf.compiler.cache import Store
     from ebpf.compiler.facts import ScriptFacts
 
@@ -19,9 +21,14 @@ _SIGNS_OF_TYPES = ("->", "struct", "probe", "tracepoint", "entry", "exit:", "fun
 
 
 def compile_trace(
-    text: str, *, filename: str = "<text>", facts: ScriptFacts, options: ScriptOptions = NO_OPTIONS
+    text: str,
+    *,
+    filename: str = "<text>",
+    facts: ScriptFacts,
+    options: ScriptOptions = NO_OPTIONS,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> bytes:
-    """The ELF object for a script, with its plan in section `plan.SECTION`.
+    """The ELF object for a script, with its plan in section `plan.SECTION`. ``meanwhile`` is called while LLVM works.
 
     Raises `CompileError` with one diagnostic for each mistake.
     """
@@ -39,12 +46,13 @@ def compile_trace(
         with CodeGenerator(mcpu=options.mcpu, opt=2) as generator:
             from ebpf.compiler.trace.compiler import compile_script
 
-            return compile_script(text, filename=filename, facts=facts, options=options, generator=generator).elf
+            return compile_script(text, filename=filename, facts=facts, options=options, generator=generator,
+                                  meanwhile=meanwhile).elf
     finally:
         if collecting:
             gc.enable()
         if scan is not None:
-            scan.finish()
+            scan.leave()
 
 
 def compile_trace_cached(
@@ -54,10 +62,11 @@ def compile_trace_cached(
     facts: ScriptFacts,
     store: Store | None,
     options: ScriptOptions = NO_OPTIONS,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Like `compile_trace`; ``store`` is None for no cache. A hit imports nothing of the compiler but `cache`."""
     if store is None:
-        return compile_trace(text, filename=filename, facts=facts, options=options)
+        return compile_trace(text, filename=filename, facts=facts, options=options, meanwhile=meanwhile)
     from ebpf.compiler import cache
 
     key = cache.object_key(text, filename, ("trace", *options))
@@ -65,6 +74,6 @@ def compile_trace_cached(
     if elf is not None:
         return elf
     recording = cache.RecordingFacts(facts)
-    elf = compile_trace(text, filename=filename, facts=recording, options=options)
+    elf = compile_trace(text, filename=filename, facts=recording, options=options, meanwhile=meanwhile)
     cache.keep_object(store, key, recording, elf)
     return elf

@@ -20,7 +20,7 @@ from ebpf.compiler.trace.state import ScriptState
 from ebpf.diagnostics import did_you_mean, format_diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ebpf.compiler.facts import ScriptFacts
     from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
@@ -53,9 +53,10 @@ def compile_script(
     facts: ScriptFacts,
     options: ScriptOptions = NO_OPTIONS,
     generator: CodeGenerator | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> CompiledScript:
     """The object for a script, with its plan and warnings. Raises `CompileError` with one diagnostic for each
-    mistake. ``generator``: one that has been started; else one is started here.
+    mistake. ``generator``: one that has been started; else one is started here. ``meanwhile`` is called while it works.
     """
     from ebpf.compiler.llvm.child import CodeGenerationError, CodeGenerator
 
@@ -68,7 +69,7 @@ def compile_script(
             c_options = Options("libbpf", options.mcpu)
             ir = lower_unit(script.unit, script.sources, script.diagnostics, c_options)
             try:
-                return _finished(_generate(started, ir, c_options), script)
+                return _finished(_generate(started, ir, c_options, meanwhile), script)
             except CodeGenerationError as error:
                 failure = error
         if "stack limit" not in failure.stderr:

@@ -54,7 +54,7 @@ def trace(script: str | Path = "", *params: str | int, command: Sequence[str] = 
         other, store = OtherKernel(btf, formats), None  # the cache keeps what was compiled for this kernel
     try:
         elf = compile_trace_cached(text, filename=filename or name, facts=other or SystemFacts(store), store=store,
-                                   options=_script_options(params, options or {}))
+                                   options=_script_options(params, options or {}), meanwhile=_import_what_runs)
     except CompileError as error:
         if other is not None:
             error.notes = (*error.notes, *other.unsure)
@@ -63,6 +63,16 @@ def trace(script: str | Path = "", *params: str | int, command: Sequence[str] = 
 
     return Trace(elf, name=os.path.basename(filename or name), command=command, pid=pid, backend=backend, unsafe=unsafe,
                  warn=warn, other=other, replay=recorded)
+
+
+def _import_what_runs() -> None:
+    """What comes after the compiler, imported while LLVM works and we would wait."""
+    import json  # the plan  # noqa: F401
+
+    import ebpf.abi.sections
+    import ebpf.object.datasec
+    import ebpf.object.maps
+    import ebpf.session.tracing.trace  # noqa: F401
 
 
 def _recorded(replay: Replay, name: str, unsafe: bool, warn: Callable[[str], Any] | None) -> Trace:
