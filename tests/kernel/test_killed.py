@@ -20,13 +20,28 @@ _OWN = {
     "sk_msg": "p.attach_sockmap(session.maps['socks'])", "uprobe": "p.attach_uprobe('c', 'getpgid', pid=os.getpid())",
     "perf_event": "p.attach_perf_event('cpu-clock', frequency=99, pid=os.getpid())",
     "xdp chain": "p.attach_xdp('v1', flags=2, chain=1)",
+    "cgroup_skb_egress": "p.attach_cgroup(os.environ['GROUP'])", "sockops": "p.attach_cgroup(os.environ['GROUP'])",
+    "cgroup_bind4": "p.attach_cgroup(os.environ['GROUP'])", "reuseport": "Shared(p)", "socket_filter": "Shared(p)",
+    "netkit": "hooks.on_netkit(None, p)",
 }
 _WIDE = {"kprobe": "p.attach()", "tracepoint": "p.attach()", "raw_tracepoint": "p.attach()", "fentry": "p.attach()",
-         "btf_tracepoint": "p.attach()", "lsm": "p.attach()"}
+         "btf_tracepoint": "p.attach()", "lsm": "p.attach()",
+         "lsm_cgroup": "p.attach_cgroup(os.environ['GROUP'])"}
 
 _CHILD = """
-import os, sys, ebpf
+import os, socket, sys, ebpf
+from tests.kernel.contract import hooks, triggers
 name, how, source = sys.argv[1:]
+class Shared:  # what is attached to a socket goes with it
+    def __init__(self, p):
+        if p.name == "reuseport":
+            self.socket, _ = triggers.shared_port()
+            p.attach_reuseport(self.socket)
+        else:
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            p.attach_socket(self.socket)
+    def detach(self):
+        self.socket.close()
 session = ebpf.load(ebpf.compile(open(source).read()), backend="kernel", load_programs=[])
 try:
     p = session.load_program(name.partition(" ")[0])
@@ -40,13 +55,16 @@ while True:
 """
 
 _PARENT = """
-import json, os, random, signal, subprocess, sys, time
+import atexit, json, os, random, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import ebpf
-from ebpf.kernel import maps, programs
+from ebpf.kernel import hooks as kernel_hooks, maps, programs
 from tests.kernel.contract import hooks, maps as ours, triggers
 ours.alone()
 triggers.devices()
+top = kernel_hooks.cgroup2_mount()
+os.environ["GROUP"] = tempfile.mkdtemp(prefix="ebpf-killed-", dir=top) if top else "/nowhere"
+atexit.register(lambda: top and os.rmdir(os.environ["GROUP"]))
 table, child, rounds, seed = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 chance = random.Random(seed)
 # Somebody else's program, which must be there to the end.
