@@ -78,9 +78,10 @@ def test_what_is_printed() -> None:
         with theirs.trace_pipe() as pipe:
             LIVE["hello"].work()
             lines = []
-            while (line := pipe.read_line(2)) is not None and len(lines) < 4:
-                lines.append(line)
-        assert len(lines) == 4 and all(b"Hello, DockerCon!" in line for line in lines)
+            while len(lines) < 4 and (line := pipe.read_line(10)) is not None:
+                if b"Hello, DockerCon!" in line:  # others may have left theirs in the one pipe
+                    lines.append(line)
+        assert len(lines) == 4
 
 
 @pytest.mark.guest(thorough=True, timeout_s=400)

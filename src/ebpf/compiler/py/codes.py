@@ -31,7 +31,7 @@ CODES: dict[str, str] = {
     "P0301": "a hook whose context or target is not known",
     "P0302": "a parameter that the hook does not have",
     "P0303": "an operation that this kind of map does not have",
-    "P0304": "two maps, variables or programs of one name",
+    "P0304": "two maps, variables or programs of one name, or a map with other types in its place",
     "P0305": "a helper that the kernel does not have, or called with other arguments than it takes",
     "P0306": "a record that is not of its map's type",
     "P0307": "something that this kind of program does not have",

@@ -144,7 +144,9 @@ class Expressions(Text):
         self.state.map(m, name)
         known = self.state.names.setdefault(m.name, m)
         if known is not m:
-            self.refuse("P0304", node, f"two maps have the name `{m.name}`", helps=["give one another: `name=…`"])
+            other = f", with other types ({_types(known)}, and {_types(m)} here)" if _types(known) != _types(m) else ""
+            self.refuse("P0304", node, f"two maps have the name `{m.name}`{other}",
+                        helps=["give one another: `name=…`"])
 
     def global_value(self, node: ast.expr) -> Any:
         """The constant of Python that an expression names (a type, a function); None where it is none."""
@@ -658,3 +660,9 @@ _HANDLERS: dict[type[ast.expr], Callable[[Expressions, Any], Value]] = {
     ast.NamedExpr: Expressions._walrus,
     ast.JoinedStr: Expressions._joined,
 }
+
+
+def _types(m: MapDecl) -> str:
+    """What a map holds, in words."""
+    return ", ".join(P.describe(t).partition("[")[0] if isinstance(t, type) else repr(t)
+                     for t in (m.key, m.value) if t is not None)

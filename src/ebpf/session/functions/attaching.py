@@ -70,8 +70,12 @@ def load_functions(programs: Iterable[Function], *, backend: str | None = None, 
     values = {name: wanted for name, decl in uses.globals.items()
               if (wanted := getattr(decl, "_wanted", None)) is not None and name in find_variables(obj)}
     values.update({_name(given, held): value for given, value in (variables or {}).items()})
-    given = {_name(which, held): _live(map) for which, map in (maps or {}).items()}
-    reuse = {**_shared(declared, backend, obj), **given}
+    given = {_name(which, held): map for which, map in (maps or {}).items()}
+    if given:
+        from ebpf.session.functions.sharing import check_given
+
+        check_given(functions, declared, given)
+    reuse = {**_shared(declared, backend, obj), **{name: _live(map) for name, map in given.items()}}
     session = load(obj, backend=backend, variables=values or None, reuse=reuse or None,
                    max_entries={_name(which, held): n for which, n in max_entries.items()} if max_entries else None,
                    **options)
