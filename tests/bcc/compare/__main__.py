@@ -23,8 +23,8 @@ from tests.guests import store
 _ROOT = Path(__file__).resolve().parents[3]
 _BATCH = 200
 _RECORDED = Path(__file__).with_name("recorded.json")
-SAMPLE = ("opensnoop", "statsnoop", "filelife", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "mountsnoop", "shmsnoop",
-          "filegone")
+SAMPLE = ("opensnoop", "filelife", "filegone", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "shmsnoop", "tcpconnect",
+          "bindsnoop")
 
 
 def home() -> Path:
