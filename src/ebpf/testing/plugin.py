@@ -36,7 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Remember which options there are before the project adds its own."""
+    """Remember which options there are before the project adds its own; and let our modules be as they are.
+
+    pytest writes the assertions of a plugin's whole distribution anew: of this one that is some hundred modules without
+    any, each read, changed and compiled where the result cannot be kept.
+    """
+    marked = getattr(early_config.pluginmanager.rewrite_hook, "_must_rewrite", None)
+    if isinstance(marked, set):
+        marked.difference_update(("ebpf", "bcc"))
     early_config.stash[_options] = frozenset(vars(early_config.known_args_namespace))
 
 

@@ -27,7 +27,7 @@ from ebpf.testing.guests.pool import Lines, Pool, Take
 PARAMETER = "ebpf_guest_kernel"
 #: seconds that a test may take in a guest, unless its mark says otherwise
 TIMEOUT_S = 120
-_START_S = 300  # from the start of Python in the guest to its first test: all is slow there
+_START_S = 600  # from the start of Python in the guest to its first test: all is slow there
 _FIXTURES = ("ebpf_kernel", "ebpf_backend")
 # Options of pytest's own that decide what a report says.
 _OPTIONS = ("tbstyle", "showlocals", "fulltrace", "verbose", "pythonwarnings", "importmode")
