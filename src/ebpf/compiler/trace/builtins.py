@@ -535,6 +535,9 @@ BUILTINS: dict[str, Callable[[Builtins, ast.Node], Value]] = {
     "elapsed": Builtins.elapsed,
     "func": Builtins.func,
     "gid": _word("bpf_get_current_uid_gid", shift=32),
+    "has_cpid": lambda b, node: Value(
+        T.BOOL, b.long(b.compare("!=", b.shared_word(1), b.const(0, C.ULONG)))
+    ),
     "jiffies": _word("bpf_jiffies64"),
     "kstack": lambda b, node: b.stack(node, False),
     "ncpus": lambda b, node: Value(T.UINT, b.const(b.state.facts.cpus_online, C.ULONG)),

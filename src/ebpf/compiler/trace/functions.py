@@ -166,6 +166,44 @@ class Functions(Aggregations, Strings):
         at = self.lookup(m, key)
         return Value(T.BOOL, self.long(self.compare("!=", at, self.const(0, at.type))))
 
+    def find(self, node: ast.Call) -> Value:
+        """``find(@m, key, $v)``: whether there is such an entry; its value then is in ``$v``."""
+        target = node.args[2]
+        if not isinstance(target, ast.Variable):
+            self.refuse("T0207", target, "`find` puts the value into a variable: `find(@map, key, $value)`")
+        m, a_map = self.named_map(node.args[0], node.name)
+        key = self.key(m, [node.args[1]], a_map)
+        there = self.local(C.LONG)
+        self.set(there, self.const(0))
+        at = self.lookup(m, key)
+        with self.nested() as found:
+            self.set(there, self.const(1))
+            self.assign_variable(target.name, self.read_entry(m, key, node), node)
+        self.branch(at, found)
+        return Value(T.BOOL, self.get(there))
+
+    def assert_that(self, node: ast.Call) -> Value:
+        """``assert(condition, "message")``: the message and the script's end where it does not hold."""
+        message = self.text_argument(node, 1)
+        holds = self.truth(node.args[0])
+        with self.nested() as broken:
+            self.record("errorf", node, [], text=message.replace("%", "%%") + "\n")
+            status = Value(T.INT, self.const(1))
+            self.record("exit", node.args[0], [status])
+            self.leave_script(status)
+        self.branch(tree.Unary(C.INT, node.loc, node.end, "!", holds), broken)
+        return Value(T.NONE, self.const(0))
+
+    def static_assert(self, node: ast.Call) -> Value:
+        """``static_assert(condition, "message")``: the message, as an error of the script, where it does not hold."""
+        message = self.text_argument(node, 1)
+        v = self.expr(node.args[0])
+        if not isinstance(v.literal, int):
+            self.refuse("T0214", node.args[0], "`static_assert` wants a condition that is known when it is compiled")
+        if not v.literal:
+            self.refuse("T0214", node.args[0], message)
+        return Value(T.NONE, self.const(0))
+
     def length(self, node: ast.Call) -> Value:
         target = node.args[0]
         if isinstance(target, ast.MapAccess) and self.resolved_map(target).keys is None:
@@ -348,6 +386,20 @@ class Functions(Aggregations, Strings):
                 self.refuse("T0207", a, f"`{node.name}` is asked for `init` or `curr_ns`")
         return BUILTINS[node.name](self, node)
 
+    def of_task(self, node: ast.Call) -> Value:
+        """``ppid(task)``, ``pcomm(task)``, of the current task where none is given."""
+        from ebpf.compiler.trace.builtins import BUILTINS
+
+        if not node.args:
+            return BUILTINS[node.name](self, node)
+        v = self.expr(node.args[0])
+        target = C.strip(v.ty.ctype or C.VOID) if v.ty.kind == "pointer" else None
+        if not isinstance(target, C.Record) or target.tag != "task_struct":
+            self.refuse("T0207", node.args[0], f"`{node.name}` takes a `struct task_struct *`, not {T.words(v.ty)}")
+        for name in ("real_parent", "tgid" if node.name == "ppid" else "comm"):
+            v = self.field(v, ast.Member(node.loc, node.end, node.args[0], name, True, node.loc))
+        return v
+
     def builtin_call(self, node: ast.Call) -> Value:
         """``comm()`` and other builtins written as calls."""
         from ebpf.compiler.trace.builtins import BUILTINS
@@ -364,7 +416,7 @@ class Functions(Aggregations, Strings):
     # ----------------------------------------------------------------------------------------------------- effects
 
     def signal(self, node: ast.Call) -> Value:
-        self.state.unsafe["signal"] = None
+        self.state.unsafe[node.name] = None
         a = node.args[0]
         if isinstance(a, ast.String):
             text = a.value.decode(errors="replace").upper().removeprefix("SIG")
@@ -379,7 +431,7 @@ class Functions(Aggregations, Strings):
             if isinstance(v.literal, int) and not 1 <= v.literal <= 64:
                 self.refuse("T0207", a, f"signals have numbers from 1 to 64, not {v.literal}")
             number = cast(self.long(v.e), C.UINT)
-        self.call_void("bpf_send_signal", number)
+        self.call_void("bpf_send_signal_thread" if node.name == "signal_thread" else "bpf_send_signal", number)
         return Value(T.NONE, self.const(0))
 
     def override(self, node: ast.Call) -> Value:
@@ -483,9 +535,12 @@ FUNCTIONS: dict[str, Function] = {
     "clear": Function(_F.clear, 1, 1, "clear(@map)"),
     "zero": Function(_F.clear, 1, 1, "zero(@map)"),
     "skboutput": Function(_F.skboutput, 3, 4, 'skboutput("file", skb, length, offset)'),
+    "assert": Function(_F.assert_that, 2, 2, 'assert(condition, "message")'),
+    "static_assert": Function(_F.static_assert, 2, 2, 'static_assert(condition, "message")'),
     "exit": Function(_F.exit, 0, 1, "exit(status)"),
     "delete": Function(_F.delete_entry, 1, _ANY, "delete(@map, key)"),
     "has_key": Function(_F.has_key, 1, 2, "has_key(@map, key)"),
+    "find": Function(_F.find, 3, 3, "find(@map, key, $value)"),
     "len": Function(_F.length, 1, 1, "len(@map)"),
     "str": Function(_F.str_of, 1, 2, "str(address, length)", True),
     "buf": Function(_F.buf_of, 1, 2, "buf(address, length)", True),
@@ -496,6 +551,7 @@ FUNCTIONS: dict[str, Function] = {
     "strncmp": Function(_F.strncmp, 3, 3, "strncmp(a, b, length)"),
     "strcmp": Function(_F.strcmp, 2, 2, "strcmp(a, b)"),
     "strcontains": Function(_F.strcontains, 2, 2, "strcontains(text, part)"),
+    "strstr": Function(_F.strstr, 2, 2, "strstr(text, part)"),
     "strlen": Function(_F.strlen, 1, 1, "strlen(text)"),
     "ksym": Function(_F.ksym, 1, 1, "ksym(address)"),
     "usym": Function(_F.usym, 1, 1, "usym(address)"),
@@ -512,6 +568,10 @@ FUNCTIONS: dict[str, Function] = {
     "uptr": Function(_F.address_space, 1, 1, "uptr(address)"),
     "kptr": Function(_F.address_space, 1, 1, "kptr(address)"),
     "signal": Function(_F.signal, 1, 1, 'signal("KILL")'),
+    "signal_thread": Function(_F.signal, 1, 1, 'signal_thread("KILL")'),
+    "ppid": Function(_F.of_task, 0, 1, "ppid(task)"),
+    "pcomm": Function(_F.of_task, 0, 1, "pcomm(task)"),
+    "has_cpid": Function(_F.builtin_call, 0, 0, "has_cpid()"),
     "override": Function(_F.override, 1, 1, "override(value)"),
     "cgroupid": Function(_F.cgroup_id, 1, 1, 'cgroupid("/sys/fs/cgroup/…")'),
     "cgroup_path": Function(_F.cgroup_path, 1, 2, "cgroup_path(id, pattern)"),
@@ -535,8 +595,6 @@ FUNCTIONS: dict[str, Function] = {
             "username",
             "jiffies",
             "ncpus",
-            "ppid",
-            "pcomm",
             "probe",
             "probetype",
             "retval",

@@ -166,7 +166,10 @@ class Maps(Access):
         """``@m[k]`` as a value: zeroes where there is no entry."""
         m = self.state.map(node.name)
         m.used_at = m.used_at or node
-        key = self.key(m, node.keys, node)
+        return self.read_entry(m, self.key(m, node.keys, node), node, into)
+
+    def read_entry(self, m: ScriptMap, key: tree.Expr, node: ast.Node, into: tree.Expr | None = None) -> Value:
+        """The value under a key that is in memory."""
         t = m.value
         if t.kind in ("hist", "lhist", "tseries"):
             self.refuse(

@@ -326,11 +326,15 @@ class Output(Builtins):
         status = self.number(node.args[0]) if node.args else Value(T.INT, self.const(0))
         status = Value(status.ty, self.temp(status.e))
         self.record("exit", node, [status] if node.args else [])
+        self.leave_script(status)
+        return Value(T.NONE, self.const(0))
+
+    def leave_script(self, status: Value) -> None:
+        """Have no program do anything from here on; the record that says so is on its way."""
         # Behind the record: whoever sees the word has the record, or will never have it.
         word = self.binary("|", cast(cast(status.e, C.UINT), C.ULONG), self.const(EXIT_CALLED, C.ULONG))
         self.set(self.state.exit_word(), word)
         self.end_program()
-        return Value(T.NONE, self.const(0))
 
     def end_program(self) -> None:
         """`statements.Statements` knows the loops."""

@@ -192,14 +192,18 @@ class Strings(Output):
         return Value(T.INT, self.temp(self.binary("-", self.long(got), self.const(1))))
 
     def strcontains(self, node: ast.Call) -> Value:
-        """Whether one string is part of another, place by place."""
+        at = self.strstr(node)
+        return Value(T.BOOL, self.temp(self.long(self.compare(">=", at.e, self.const(0)))))
+
+    def strstr(self, node: ast.Call) -> Value:
+        """Where one string begins in another, -1 where it is no part of it: place by place."""
         text, part = (self.own(self.expr(a)) for a in node.args)
         for v, a in zip((text, part), node.args, strict=True):
             if v.ty.kind != "str":
-                self.refuse("T0207", a, f"`strcontains` wants strings, and this is {T.words(v.ty)}")
+                self.refuse("T0207", a, f"`{node.name}` wants strings, and this is {T.words(v.ty)}")
         loc, end = node.loc, node.end
         result, i, j = self.local(C.LONG), self.local(C.ULONG), self.local(C.ULONG)
-        self.set(result, self.const(0))
+        self.set(result, self.const(-1))
 
         def byte(v: Value, at: tree.Expr) -> tree.Expr:
             base = cast(v.e, C.Pointer(C.UCHAR))
@@ -215,7 +219,7 @@ class Strings(Output):
         with self.nested() as inner:
             wanted = self.temp(byte(part, self.get(j)))
             with self.nested() as whole:
-                self.set(result, self.const(1))
+                self.set(result, cast(self.get(i), C.LONG))
                 self.out.append(tree.Break(loc, end))
             self.branch(tree.Unary(C.INT, loc, end, "!", self.long(wanted, False)), whole)
             at = self.temp(self.binary("+", self.get(i), self.get(j)))
@@ -229,9 +233,9 @@ class Strings(Output):
             self.out.append(loop(j, part.ty.size, inner))
             with self.nested() as found:
                 self.out.append(tree.Break(loc, end))
-            self.branch(self.get(result), found)
+            self.branch(self.compare(">=", self.get(result), self.const(0)), found)
         self.out.append(loop(i, text.ty.size, outer))
-        return Value(T.BOOL, self.get(result))
+        return Value(T.INT, self.get(result))
 
     # ---------------------------------------------------------------------------------------------------- addresses
 
