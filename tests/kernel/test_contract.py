@@ -61,7 +61,7 @@ def test_needs_of_hooks_that_only_we_see() -> None:
     judge_needs(rows, ".".join(os.uname().release.split(".")[:2]))
 
 
-@pytest.mark.guest
+@pytest.mark.guest(thorough=True, timeout_s=200)
 def test_needs_in_a_guest(guest_kernel: str) -> None:
     judge_needs(results("needs", "kprobe", "fentry", "xdp"), guest_kernel)
 

@@ -93,7 +93,7 @@ STRANGERS = base64.b64decode(
     "T7tAUctYdv65W4jQnZMY60DJ35/Mi+IUDwyXmJBK6LuMqEwP9UKp4lJE/LaopwgwA3xAFO5FqdLQVumot+QDXXuy0X6HgUqUPRaA")
 
 
-@pytest.mark.guest(kernels=("6.18", "7.2"))
+@pytest.mark.guest(kernels=("6.18", "7.2"), timeout_s=120)
 def test_a_kernel_that_checks() -> None:
     signing.trust(CERTIFICATE)
 
