@@ -23,7 +23,8 @@ class Tool(NamedTuple):
     are the same, with something in the same buckets. ``any``: the same, in whatever buckets.
     ``header``: how the line begins that says what it does.
     ``some``: pattern of lines of which only one has to be in both.
-    ``needs``: kernel functions without any of which it has nothing to watch. ``why``: why no more is compared.
+    ``varies``: pattern of facts that another kernel may lack: calls that its compiler made part of their callers, what a
+    timer starts, sizes that the kernel chooses. ``needs``: kernel functions without any of which it has nothing to watch. ``why``: why no more is compared.
     """
 
     lines: str = ""
@@ -34,6 +35,7 @@ class Tool(NamedTuple):
     any: str = ""
     some: str = ""
     header: str = ""
+    varies: str = ""
     needs: str = ""
     why: str = ""
 
