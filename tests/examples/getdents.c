@@ -19,6 +19,7 @@ SEC("tracepoint/syscalls/sys_enter_getdents64") int getdents(struct trace_event_
     e->pid = bpf_get_current_pid_tgid() >> 32;
     e->cpu = bpf_get_smp_processor_id();
     e->ns = bpf_ktime_get_ns();
+    __builtin_memset(e->comm, 0, sizeof(e->comm)); /* Linux 6.1 leaves what is behind the name */
     bpf_get_current_comm(e->comm, sizeof(e->comm));
     bpf_ringbuf_submit(e, 0);
     return 0;

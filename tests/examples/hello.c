@@ -13,7 +13,7 @@ struct {
 SEC("ksyscall/clone") int hello(void *ctx)
 {
     struct cloned *e;
-    char comm[16];
+    char comm[16] = {};
 
     bpf_get_current_comm(comm, sizeof(comm));
     bpf_printk("hello from %s", comm);
@@ -21,6 +21,7 @@ SEC("ksyscall/clone") int hello(void *ctx)
     if (!e)
         return 0;
     e->pid = bpf_get_current_pid_tgid() >> 32;
+    __builtin_memset(e->comm, 0, sizeof(e->comm)); /* Linux 6.1 leaves what is behind the name */
     bpf_get_current_comm(e->comm, sizeof(e->comm));
     bpf_ringbuf_submit(e, 0);
     return 0;

@@ -42,6 +42,7 @@ SEC("tracepoint/syscalls/sys_exit_kill") int exit_kill(struct trace_event_raw_sy
         e->target = call->target;
         e->signal = call->signal;
         e->result = ctx->ret;
+        __builtin_memset(e->comm, 0, sizeof(e->comm)); /* Linux 6.1 leaves what is behind the name */
         bpf_get_current_comm(e->comm, sizeof(e->comm));
         bpf_ringbuf_submit(e, 0);
     }

@@ -50,6 +50,7 @@ SEC("tracepoint/syscalls/sys_exit_openat") int exit_openat(struct trace_event_ra
         e->uid = bpf_get_current_uid_gid();
         e->result = ctx->ret;
         e->flags = call->flags;
+        __builtin_memset(e->comm, 0, sizeof(e->comm)); /* Linux 6.1 leaves what is behind the name */
         bpf_get_current_comm(e->comm, sizeof(e->comm));
         bpf_probe_read_user_str(e->path, sizeof(e->path), (void *)call->path);
         bpf_ringbuf_submit(e, 0);

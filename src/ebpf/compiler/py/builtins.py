@@ -53,8 +53,10 @@ class Library(Calls):
         t = C.Array(C.CHAR, _COMM)
         if into is not None and C.same(into.place.type, t):
             place = into.place
+            if not into.clean:  # not every kernel fills what is behind the name (6.1 does not)
+                self.zero(place, _COMM, into.align)
         else:
-            place = self.raw_memory(t)
+            place = self.memory(t)
         self.effect("bpf_get_current_comm", self.pointer(place), self.const(_COMM, C.UINT))
         return Ref(self.address(place), t, OWN, P.CharsType(_COMM))
 
