@@ -115,7 +115,7 @@ CASES: dict[str, Case] = _cases({
     "funclatency kernel": Case(("-u", "do_mount*|path_mount"), "mounts", how="hist"),
     "funcslower": _apart(("-u", "1", "c:getpgid"), "getpgids"),
     "gethostlatency": _apart(work="dns", marks="localhost|wl-host"),
-    "hardirqs": Case(("-C", "2"), "remote", "virtio", "near", linger_s=2.5),
+    "hardirqs": Case(("-C", "2"), "remote", "virtio1", "near", linger_s=2.5),
     "inject": _apart(("kmalloc", "-I", "linux/mm.h", "__x64_sys_getpgid()"), how="keys", marks="getpgid"),
     "killsnoop": Case(work="signals"),
     "klockstat": Case(("-d", "4"), "files", how="starts", ends=True),
