@@ -176,7 +176,7 @@ CASES: dict[str, Case] = _cases({
     "ucalls": Case(("-l", "none", "-S", "{waiter}"), "waiter", "openat|getpgid", "counts"),
     # Python 3.11 tells of returns, and of calls no longer
     "uflow": _apart(("-l", "python", "{python}"), "python", "wl_", "loose"),
-    "ugc": _apart(("-l", "python", "{python}"), "python", "gen|collect", "loose"),
+    "ugc": _apart(("-l", "python", "{python}"), "python", r"^[0-9.]+ +[0-9.]+ ", "loose"),
     "uobjnew": _apart(("-l", "c", "{waiter}"), "waiter", "1234", "counts"),
     "ustat": Case(("-C", "2"), how="starts", linger_s=2.5),
     "uthreads": _apart(("-l", "none", "{waiter}"), "waiter", how="starts"),
