@@ -272,11 +272,11 @@ class Pair:
 
 def _may_call() -> bool:
     """Whether raw tracepoints' programs are called: on 5.10 what is recorded before such a call is wrong (seen there:
-    results of system calls were zero), and before 6.1 nothing is left out. Asked for is what came in between (5.18).
+    results of system calls were zero), and before 6.1 nothing is left out. Asked for is what came in between and no configuration leaves out (5.17).
     """
     from ebpf.kernel.features import have
 
-    return have("kprobe_multi") is True
+    return have("btf_type_tag") is True
 
 
 def _clocks() -> dict[str, int]:
