@@ -19,8 +19,9 @@ def judge(name: str, told: dict[str, Any], beside: dict[str, Any] | None) -> tup
         return "fails", f"as a command: {why}"
     if beside is None or beside.get("theirs") is None:
         return "works", ""
-    if beside["theirs_error"]:
-        return "works", "BCC's does not start here"
+    if beside["theirs_error"] and not beside["theirs"]:
+        # One that was ended before it was ready says nothing of whether it could be.
+        return "works", "" if beside["theirs_error"].startswith("it ended") else "BCC's does not start here"
     why = _says_too_little(case, beside) or (
         _amounts_differ(case, beside) if case.amount is not None else _keys_differ(case, beside))
     return ("fails", f"differs from BCC's: {why}") if why else ("agrees", "")
