@@ -30,7 +30,7 @@ def test_open_and_execve(tmp_path: Path) -> None:
     for command in (TRACE, BPFTRACE):
         done = run([*command, "-c", "/bin/echo one two", str(script)], EBPF_CACHE_DIR=str(tmp_path))
         assert (done.returncode, done.stderr) == (0, "") and "/bin/echo one two\n" in done.stdout
-    assert not left()
+    assert left() == []
 
 
 @pytest.mark.guest(timeout_s=120)

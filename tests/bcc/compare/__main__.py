@@ -23,8 +23,8 @@ from tests.guests import store
 _ROOT = Path(__file__).resolve().parents[3]
 _BATCH = 200
 _RECORDED = Path(__file__).with_name("recorded.json")
-SAMPLE = ("opensnoop", "filelife", "filegone", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "shmsnoop", "tcpconnect",
-          "bindsnoop")
+SAMPLE = ("opensnoop", "filelife", "execsnoop", "exitsnoop", "killsnoop", "syncsnoop", "shmsnoop", "tcpconnect",
+          "bindsnoop", "tcpaccept")
 
 
 def home() -> Path:
