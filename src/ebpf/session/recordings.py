@@ -272,7 +272,8 @@ class Pair:
 
 def _may_call() -> bool:
     """Whether raw tracepoints' programs are called: on 5.10 what is recorded before such a call is wrong (seen there:
-    results of system calls were zero), and before 6.1 nothing is left out. Asked for is what came in between and no configuration leaves out (5.17).
+    results of system calls were zero), and before 6.1 nothing is left out. Asked for is what came in between, whatever
+    the configuration (5.17).
     """
     from ebpf.kernel.features import have
 
