@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import ebpf
 from ebpf.errors import MapFull, UnknownName, UsageError
+from ebpf.kernel import sys
 
 pytestmark = pytest.mark.kernel
 
@@ -73,3 +76,29 @@ def test_an_arena() -> None:
             heap.load_type("struct node", first + 4 * 4096)
         with pytest.raises(UnknownName):
             heap.load_type("struct nod", first)
+
+
+def test_a_forked_child_unmaps_nothing_of_its_own() -> None:
+    """The kernel leaves rings out of a child's memory; what the child has at that address stays when ours is freed."""
+    attr = sys.perf_event_attr(sys.PERF_TYPE_SOFTWARE, sys.PERF_COUNT_SW_BPF_OUTPUT, sample=1,
+                               sample_type=sys.PERF_SAMPLE_RAW, wakeup_events=1)
+    fd = sys.perf_event_open(attr, 0, -1)
+    assert fd >= 0
+    event, length = sys.OwnedFd(fd), 2 * sys.PAGE_SIZE
+    ring = sys.Mapping(fd, length, writable=True)
+    memory = os.memfd_create("theirs")
+    os.truncate(memory, length)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            theirs = sys.Mapping(memory, length, writable=True, address=ring.address)  # EEXIST, were the ring here
+            ring.close()
+            theirs.view[0] = 7  # a crash, were it gone
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ring.close()
+    event.close()
+    os.close(memory)

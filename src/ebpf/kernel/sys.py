@@ -245,16 +245,18 @@ class Mapping:
     """Shared memory with the kernel. `address` serves ctypes callers, `view` (bytes) everyone else.
 
     Python's own `mmap` does not tell a read-only mapping's address, which BCC's callbacks are given. After `close`
-    nobody may touch a view of it: hand out copies.
+    nobody may touch a view of it: hand out copies. A forked child has not got it (the kernel leaves rings out of the
+    copy), and may have something else at that address: only the process that made it unmaps it.
     """
 
-    __slots__ = ("address", "length", "view")
+    __slots__ = ("_process", "address", "length", "view")
 
     def __init__(self, fd: int, length: int, *, offset: int = 0, writable: bool = False, address: int = 0) -> None:
         """`address`: nowhere else; EEXIST if something is there (MAP_FIXED_NOREPLACE)."""
         found = _libc.mmap(address or None, length, 3 if writable else 1, 1 | (0x100000 if address else 0), fd, offset)
         if found in (None, ctypes.c_void_p(-1).value):
             raise failure("mmap()", ctypes.get_errno(), needs=("CAP_IPC_LOCK",))
+        self._process = os.getpid()
         self.address: int = found
         self.length = length
         view = memoryview((ctypes.c_ubyte * length).from_address(found)).cast("B")
@@ -268,7 +270,8 @@ class Mapping:
         """Unmap; doing so again is harmless."""
         if self.address:
             address, self.address = self.address, 0
-            _libc.munmap(address, self.length)
+            if self._process == os.getpid():
+                _libc.munmap(address, self.length)
 
     def __del__(self) -> None:
         if getattr(self, "address", 0):
